@@ -1,0 +1,108 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target of ours: Swift 6 mode, warnings are errors.
+let strict: [SwiftSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// The product carries Swift's runtime and Foundation in itself, so that a unit can run it on a machine without Swift.
+/// Said to the linker alone: with `--static-swift-stdlib` the tests of the same build do not find Swift Testing.
+let selfContained: [LinkerSetting] = [
+    .unsafeFlags(
+        [
+            "-static-stdlib", "-use-ld=lld", "-lFoundation", "-lFoundationInternationalization",
+            "-lFoundationEssentials", "-l_FoundationICU", "-lCoreFoundation", "-l_FoundationCShims",
+            "-l_FoundationCollections",
+        ], .when(platforms: [.linux]))
+]
+
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let serviceLifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
+let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let unixSignals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+
+let systemd: Target.Dependency = .target(name: "CSDNotify", condition: .when(platforms: [.linux]))
+let cLinux: Target.Dependency = .target(name: "CLinux", condition: .when(platforms: [.linux]))
+
+/// The floors of docs/architecture.md: a target names those below it and nothing else.
+let package = Package(
+    name: "HostAgent",
+    platforms: [.macOS(.v15)],
+    products: [
+        .executable(name: "hostagent", targets: ["HostAgentMain"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
+    ],
+    targets: [
+        // Floor 0
+        .systemLibrary(name: "CSDNotify", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
+        .target(name: "CLinux"),
+        .target(
+            name: "Templates", path: "Templates", exclude: ["mini"],
+            resources: [
+                .embedInCode("guest/boot.sh"), .embedInCode("guest/channel.sh"),
+                .embedInCode("instance/debian.yaml"), .embedInCode("instance/mini.yaml"),
+                .embedInCode("lima-vm@INSTANCE.service"),
+            ], swiftSettings: strict),
+        .target(name: "HostModel", swiftSettings: strict),
+        // Floor 1
+        .target(
+            name: "HostOS", dependencies: ["HostModel", subprocess, systemPackage, cLinux], swiftSettings: strict),
+        .target(name: "GuestDriver", dependencies: ["HostModel", "HostOS"], swiftSettings: strict),
+        // Floor 2
+        .target(
+            name: "InstanceStore", dependencies: ["HostModel", "HostOS", "Templates", crypto, yams],
+            swiftSettings: strict),
+        .target(
+            name: "ServiceManagement", dependencies: ["HostModel", "HostOS", "Templates", systemd],
+            swiftSettings: strict),
+        .target(
+            name: "GuestAccess", dependencies: ["HostModel", "HostOS", "Templates", crypto, nioCore, nioPosix],
+            swiftSettings: strict),
+        .target(
+            name: "QEMUDriver", dependencies: ["HostModel", "HostOS", "GuestDriver", nioCore, nioPosix],
+            swiftSettings: strict),
+        .target(
+            name: "AgentAPI", dependencies: ["HostModel", "HostOS", nioCore, nioPosix, nioHTTP1],
+            swiftSettings: strict),
+        // Floor 3
+        .target(
+            name: "HostAgent",
+            dependencies: [
+                "HostModel", "HostOS", "GuestDriver", "InstanceStore", "ServiceManagement", "GuestAccess", "AgentAPI",
+                hummingbird, logging, nioCore, nioPosix, serviceLifecycle, unixSignals,
+            ], swiftSettings: strict),
+        .target(
+            name: "HostCommands",
+            dependencies: ["HostModel", "HostOS", "InstanceStore", "GuestAccess", "AgentAPI", argumentParser, yams],
+            swiftSettings: strict),
+        // Floor 4
+        .executableTarget(
+            name: "HostAgentMain",
+            dependencies: [
+                "HostModel", "HostOS", "HostAgent", "HostCommands", "InstanceStore", "QEMUDriver", "GuestAccess",
+                argumentParser,
+            ], swiftSettings: strict, linkerSettings: selfContained),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,38 @@
+/*
+ * What Swift's Glibc module lacks on Linux: calls that are variadic, behind _GNU_SOURCE or without a wrapper. Used by
+ * HostOS alone. The header names no system type, so that its view of the system headers can clash with nobody's.
+ */
+#ifndef CLINUX_H
+#define CLINUX_H
+
+/* pidfd_open(2), Linux 5.3: a close-on-exec descriptor that becomes readable when the process ends. */
+int clinux_pidfd_open(int pid);
+
+/* pidfd_send_signal(2), Linux 5.1: signals the process the descriptor was opened for, never a later one. */
+int clinux_pidfd_send_signal(int pidfd, int signal);
+
+/* fcntl(2) F_OFD_SETLK on the whole file: a lock of the open file, not of the process. 0, or -1 with errno. */
+int clinux_lock_whole_file(int fd);
+
+/* fcntl(2) F_OFD_GETLK: 1 when another open file holds the lock, 0 when nobody does, -1 with errno. */
+int clinux_is_locked(int fd);
+
+/* getsockopt(2) SO_PEERCRED of a Unix socket. 0, or -1 with errno. */
+int clinux_peer_credentials(int fd, int *pid, unsigned *uid);
+
+/* ioctl_ficlone(2): shares the extents of one file with another. 0, or -1 with errno. */
+int clinux_clone_file(int destination, int source);
+
+/* renameat2(2) with RENAME_NOREPLACE. 0, or -1 with errno. */
+int clinux_rename_if_absent(const char *from, const char *to);
+
+/* copy_file_range(2). The number of bytes, or -1 with errno. */
+long clinux_copy_range(int source, long offset, int destination, long length);
+
+/* posix_spawn_file_actions_addclosefrom_np(3), glibc 2.34; `actions` is a posix_spawn_file_actions_t. */
+int clinux_spawn_close_from(void *actions, int lowest);
+
+/* POSIX_SPAWN_SETSID of <spawn.h>. */
+short clinux_spawn_setsid(void);
+
+#endif

@@ -1,0 +1,63 @@
+import HostModel
+import HostOS
+
+/// What can create and find a guest. One implementation a kind of machine; the agent is given one.
+package protocol GuestDriver: Sendable {
+    /// Makes what the guest needs in the instance's directory. Does nothing that is already done.
+    /// - Throws: `HostError`.
+    func prepare() async throws
+
+    /// Starts the guest's process and connects to it.
+    /// - Parameter sshLocalPort: the port of 127.0.0.1 that is to lead to the guest's SSH server.
+    /// - Throws: `HostError`; no process is left then.
+    func launch(sshLocalPort: Int) async throws -> any Guest
+
+    /// A guest of this instance that lives although no agent holds it; nil when there is none.
+    func survivor() throws -> SurvivingGuest?
+
+    /// Ends such a guest, its disks flushed where it still answers.
+    func end(_ survivor: SurvivingGuest) async throws
+
+    /// Removes the records of a guest that has ended.
+    func forget()
+}
+
+/// A guest found without an agent, known by more than its number.
+package struct SurvivingGuest: Sendable, Equatable {
+    package let process: ProcessIdentity
+
+    package init(process: ProcessIdentity) { self.process = process }
+}
+
+/// A live guest.
+package protocol Guest: Sendable {
+    /// The process number on the host.
+    var pid: Int32 { get }
+    var accelerator: Accelerator { get }
+    /// What happens to the guest, until it has ended; finishes after `.ended`.
+    var events: AsyncStream<GuestEvent> { get }
+
+    /// Asks whether the machine still answers.
+    /// - Throws: `HostError` when it does not, or says that the guest is no longer running.
+    func checkAlive() async throws
+    /// Presses the power button.
+    func pressPowerButton() async throws
+    /// Ends the machine, disks flushed, without asking the guest.
+    func quit() async throws
+    /// Ends the process by SIGKILL, after verifying that it is still the same one.
+    func kill()
+}
+
+/// What a driver reports about its guest.
+package enum GuestEvent: Sendable, Equatable {
+    /// The guest powered itself off; the process still lives and waits for `quit`.
+    case poweredOff
+    /// The guest rebooted itself.
+    case rebooted
+    /// The guest's kernel panicked.
+    case panicked
+    /// The machine stopped running by itself: an internal error of the accelerator, a full host disk.
+    case machineStopped(reason: String)
+    /// The process is gone; the text says how.
+    case ended(reason: String)
+}

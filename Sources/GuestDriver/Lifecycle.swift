@@ -1,0 +1,344 @@
+import HostModel
+
+/// The life of an instance under one agent: inputs in, actions out, no clock and no I/O.
+///
+/// One owner holds it, feeds it from one queue and performs what it returns, in order. Time comes in as inputs: the
+/// owner starts the timer an action names and feeds `.timer` when it fires. Each transition has a test
+/// (LifecycleTests).
+package struct Lifecycle: Sendable {
+    /// Where the guest is. Cases carry what exists only then.
+    package enum State: Sendable, Equatable {
+        case new
+        case preparing
+        case booting
+        case provisioning
+        /// The guest says that it is ready; the agent tries to log in.
+        case confirming
+        case running
+        /// Usable, with what is wrong.
+        case degraded(reason: String)
+        case stopping(Stop)
+        case ended(Outcome)
+    }
+
+    /// A stop under way.
+    package struct Stop: Sendable, Equatable {
+        package var step: StopStep
+        /// What the end of the guest will mean.
+        package var outcome: Outcome
+        /// The rung on which the guest obeyed; nil until it did.
+        package var obeyedAt: StopStep?
+
+        package init(step: StopStep, outcome: Outcome, obeyedAt: StopStep? = nil) {
+            self.step = step
+            self.outcome = outcome
+            self.obeyedAt = obeyedAt
+        }
+
+        /// The rung that ended the guest.
+        package var endedBy: StopStep { obeyedAt ?? step }
+    }
+
+    package enum Input: Sendable, Equatable {
+        case start
+        case prepared
+        case launched
+        /// A phase before `running` failed.
+        case startFailed(HostError.Code, reason: String)
+        case guestIsProvisioning
+        case guestIsReady
+        /// A provisioning script failed; the guest goes on.
+        case provisioningFailed(reason: String)
+        case accessConfirmed
+        case guest(GuestEvent)
+        case stopRequested(force: Bool)
+        case timer(Timer)
+        case heartbeat(Heartbeat)
+    }
+
+    /// What came of asking the machine whether it lives.
+    package enum Heartbeat: Sendable, Equatable {
+        case answered
+        case late
+        case lost
+    }
+
+    package enum Timer: Sendable, Hashable, CaseIterable {
+        /// The deadline of the phase that is current.
+        case phaseDeadline
+        /// The next rung of the stop ladder.
+        case stopLadder
+    }
+
+    package enum Action: Sendable, Equatable {
+        case enter(Phase)
+        case prepare
+        case launch
+        case confirmAccess
+        case announceReady
+        case beginHeartbeat
+        case startTimer(Timer, Wait)
+        case stopTimer(Timer)
+        case emit(AgentEvent)
+        case announceStopping
+        /// One rung of the ladder.
+        case perform(StopStep)
+        /// Cancels what prepares or starts, and ends without a guest.
+        case cancelStart
+        case finish(Outcome)
+    }
+
+    /// How long a timer runs; the owner knows the durations.
+    package enum Wait: Sendable, Equatable {
+        case deadline(Phase)
+        /// Half of the grace.
+        case halfGrace
+        /// What QEMU may take to flush and end.
+        case quit
+        /// What a killed process may take to be gone.
+        case kill
+    }
+
+    package private(set) var state: State = .new
+    /// Set while starting, when a provisioning script failed: the guest then becomes `degraded`, not `running`.
+    private var provisioningFault: String?
+
+    package init() {}
+
+    /// The phase the state stands for.
+    package var phase: Phase {
+        switch state {
+        case .new, .preparing: .preparing
+        case .booting: .booting
+        case .provisioning, .confirming: .provisioning
+        case .running: .running
+        case .degraded: .degraded
+        case .stopping: .stopping
+        case .ended(let outcome): outcome.failure == nil ? .stopped : .failed
+        }
+    }
+
+    /// Takes one input and returns what is to be done, in order. Inputs that make no sense in a state are ignored:
+    /// they were under way when the state changed.
+    package mutating func handle(_ input: Input) -> [Action] {
+        switch input {
+        case .start: return start()
+        case .prepared: return prepared()
+        case .launched: return launched()
+        case .startFailed(let code, let reason): return startFailed(code, reason)
+        case .guestIsProvisioning: return guestIsProvisioning()
+        case .guestIsReady: return guestIsReady()
+        case .provisioningFailed(let reason): return provisioningFailed(reason)
+        case .accessConfirmed: return accessConfirmed()
+        case .guest(let event): return guestEvent(event)
+        case .stopRequested(let force): return stopRequested(force: force)
+        case .timer(.phaseDeadline): return phaseDeadline()
+        case .timer(.stopLadder): return climb()
+        case .heartbeat(let beat): return heartbeat(beat)
+        }
+    }
+
+    // MARK: Starting
+
+    private mutating func start() -> [Action] {
+        guard state == .new else { return [] }
+        state = .preparing
+        return [.enter(.preparing), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare]
+    }
+
+    private mutating func prepared() -> [Action] {
+        guard state == .preparing else { return [] }
+        return [.launch]
+    }
+
+    private mutating func launched() -> [Action] {
+        guard state == .preparing else { return [] }
+        state = .booting
+        return [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting))]
+    }
+
+    private mutating func guestIsProvisioning() -> [Action] {
+        switch state {
+        case .booting:
+            state = .provisioning
+            return [.enter(.provisioning), .startTimer(.phaseDeadline, .deadline(.provisioning))]
+        case .stopping(let stop) where stop.step <= .askAgain:
+            // It could not hear the first request while it booted.
+            return [.perform(.askAgain)]
+        default: return []
+        }
+    }
+
+    private mutating func guestIsReady() -> [Action] {
+        switch state {
+        case .booting:
+            state = .confirming
+            return [
+                .emit(.guestReady), .enter(.provisioning), .startTimer(.phaseDeadline, .deadline(.provisioning)),
+                .confirmAccess,
+            ]
+        case .provisioning:
+            state = .confirming
+            return [.emit(.guestReady), .confirmAccess]
+        default: return []
+        }
+    }
+
+    private mutating func provisioningFailed(_ reason: String) -> [Action] {
+        provisioningFault = provisioningFault ?? reason
+        return []
+    }
+
+    private mutating func accessConfirmed() -> [Action] {
+        guard state == .confirming else { return [] }
+        if let provisioningFault {
+            state = .degraded(reason: provisioningFault)
+            return [.stopTimer(.phaseDeadline), .enter(.degraded), .announceReady, .beginHeartbeat]
+        }
+        state = .running
+        return [.stopTimer(.phaseDeadline), .enter(.running), .announceReady, .beginHeartbeat]
+    }
+
+    private mutating func phaseDeadline() -> [Action] {
+        let waited: String
+        switch state {
+        case .preparing: waited = "preparing the guest"
+        case .booting: waited = "the guest to boot"
+        case .provisioning: waited = "the guest's boot scripts"
+        case .confirming: waited = "a login to the guest"
+        default: return []
+        }
+        return startFailed(.failed, "gave up waiting for \(waited): its deadline is over")
+    }
+
+    private mutating func startFailed(_ code: HostError.Code, _ reason: String) -> [Action] {
+        let outcome = Outcome.startFailed(code: code, reason: reason)
+        switch state {
+        case .new, .preparing:
+            state = .ended(outcome)
+            return [.emit(.failure(reason)), .cancelStart, .finish(outcome)]
+        case .booting, .provisioning, .confirming:
+            return [.emit(.failure(reason))] + beginStop(outcome: outcome)
+        default:
+            return []
+        }
+    }
+
+    // MARK: What the guest does
+
+    private mutating func guestEvent(_ event: GuestEvent) -> [Action] {
+        switch (event, state) {
+        case (_, .ended), (_, .new): return []
+        case (.rebooted, .stopping): return []
+        case (.rebooted, _):
+            state = .booting
+            provisioningFault = nil
+            return [
+                .emit(.guestRebooted), .enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)),
+            ]
+        case (.poweredOff, .stopping(let stop)):
+            guard stop.step < .quit else { return [] }
+            state = .stopping(Stop(step: .quit, outcome: stop.outcome, obeyedAt: stop.step))
+            return [.perform(.quit), .startTimer(.stopLadder, .quit)]
+        case (.poweredOff, _):
+            return endMachine(outcome: .poweredOff)
+        case (.panicked, _):
+            return lose("the guest's kernel panicked")
+        case (.machineStopped(let reason), _):
+            return lose(reason)
+        case (.ended, .stopping(let stop)):
+            state = .ended(stop.outcome)
+            return [.stopTimer(.stopLadder), .finish(stop.outcome)]
+        case (.ended(let reason), .running), (.ended(let reason), .degraded):
+            return gone(.guestLost(reason: "QEMU \(reason) while the guest was running"))
+        case (.ended(let reason), _):
+            return gone(.startFailed(code: .failed, reason: "QEMU \(reason) before the guest was ready"))
+        }
+    }
+
+    /// The machine is of no use any more but its process lives.
+    private mutating func lose(_ reason: String) -> [Action] {
+        if case .stopping(let stop) = state, stop.step >= .quit { return [] }
+        return [.emit(.failure(reason))] + endMachine(outcome: .guestLost(reason: reason))
+    }
+
+    private mutating func endMachine(outcome: Outcome) -> [Action] {
+        let kept: Outcome = if case .stopping(let stop) = state { stop.outcome } else { outcome }
+        state = .stopping(Stop(step: .quit, outcome: kept))
+        return [
+            .stopTimer(.phaseDeadline), .enter(.stopping), .announceStopping, .perform(.quit),
+            .startTimer(.stopLadder, .quit),
+        ]
+    }
+
+    private mutating func gone(_ outcome: Outcome) -> [Action] {
+        state = .ended(outcome)
+        let failure = outcome.failure.map { [Action.emit(.failure($0))] } ?? []
+        return failure + [.stopTimer(.phaseDeadline), .cancelStart, .announceStopping, .finish(outcome)]
+    }
+
+    private mutating func heartbeat(_ beat: Heartbeat) -> [Action] {
+        switch (beat, state) {
+        case (.late, .running):
+            let reason = "QEMU does not answer"
+            state = .degraded(reason: reason)
+            return [.enter(.degraded)]
+        case (.answered, .degraded) where provisioningFault == nil:
+            state = .running
+            return [.emit(.guestResponsive), .enter(.running)]
+        case (.lost, .running), (.lost, .degraded):
+            let outcome = Outcome.guestLost(reason: "QEMU did not answer for a minute and was killed")
+            state = .stopping(Stop(step: .kill, outcome: outcome))
+            return [
+                .emit(.failure(outcome.failure ?? "")), .enter(.stopping), .announceStopping, .perform(.kill),
+                .startTimer(.stopLadder, .kill),
+            ]
+        default: return []
+        }
+    }
+
+    // MARK: Stopping
+
+    private mutating func stopRequested(force: Bool) -> [Action] {
+        switch state {
+        case .new, .preparing:
+            state = .ended(.stopped)
+            return [.stopTimer(.phaseDeadline), .announceStopping, .cancelStart, .finish(.stopped)]
+        case .ended:
+            return []
+        case .stopping(let stop):
+            guard force, stop.step < .quit else { return [] }
+            state = .stopping(Stop(step: .quit, outcome: stop.outcome))
+            return [.perform(.quit), .startTimer(.stopLadder, .quit)]
+        case .booting, .provisioning, .confirming, .running, .degraded:
+            return force ? endMachine(outcome: .stopped) : beginStop(outcome: .stopped)
+        }
+    }
+
+    private mutating func beginStop(outcome: Outcome) -> [Action] {
+        state = .stopping(Stop(step: .ask, outcome: outcome))
+        return [
+            .stopTimer(.phaseDeadline), .enter(.stopping), .announceStopping, .cancelStart, .perform(.ask),
+            .startTimer(.stopLadder, .halfGrace),
+        ]
+    }
+
+    /// The next rung: the last one did not end the guest in its time.
+    private mutating func climb() -> [Action] {
+        guard case .stopping(var stop) = state else { return [] }
+        switch stop.step {
+        case .ask:
+            stop.step = .askAgain
+            state = .stopping(stop)
+            return [.perform(.askAgain), .startTimer(.stopLadder, .halfGrace)]
+        case .askAgain:
+            stop.step = .quit
+            state = .stopping(stop)
+            return [.perform(.quit), .startTimer(.stopLadder, .quit)]
+        case .quit, .kill:
+            stop.step = .kill
+            state = .stopping(stop)
+            return [.perform(.kill), .startTimer(.stopLadder, .kill)]
+        }
+    }
+}

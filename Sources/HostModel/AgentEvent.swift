@@ -1,0 +1,64 @@
+/// What an agent tells the world while it works. Closed: the wire form is derived from it, in `AgentAPI`.
+package enum AgentEvent: Sendable, Equatable {
+    case phaseChanged(Phase)
+    /// The guest's process exists. `pid` is its process number on the host.
+    case guestSpawned(pid: Int32, accelerator: Accelerator)
+    /// The guest rebooted itself.
+    case guestRebooted
+    /// A line of the guest's cloud-init log.
+    case guestLog(line: String)
+    /// The guest's boot scripts are done.
+    case guestReady
+    /// One SSH login worked, `milliseconds` after it was begun.
+    case accessConfirmed(milliseconds: Int)
+    /// A provisioning script ended with a status other than zero; the guest is usable all the same.
+    case provisioningFailed(mode: String, script: String, status: Int)
+    /// Somebody asked for a stop: a signal's name or `info socket`.
+    case stopRequested(by: String, force: Bool)
+    case stopStep(StopStep)
+    /// The guest is gone; `step` is what ended it, nil when it ended by itself.
+    case guestEnded(step: StopStep?, seconds: Double)
+    /// QEMU did not answer for `seconds`.
+    case guestUnresponsive(seconds: Int)
+    case guestResponsive
+    case warning(String)
+    case failure(String)
+    /// The last event of a run.
+    case exiting(status: Int32)
+
+    /// The event's name on the wire.
+    package var kind: String {
+        switch self {
+        case .phaseChanged: "phase"
+        case .guestSpawned: "guest-spawned"
+        case .guestRebooted: "guest-rebooted"
+        case .guestLog: "guest-log"
+        case .guestReady: "guest-ready"
+        case .accessConfirmed: "access-confirmed"
+        case .provisioningFailed: "provisioning-failed"
+        case .stopRequested: "stop-requested"
+        case .stopStep: "stop-step"
+        case .guestEnded: "guest-ended"
+        case .guestUnresponsive: "guest-unresponsive"
+        case .guestResponsive: "guest-responsive"
+        case .warning: "warning"
+        case .failure: "failure"
+        case .exiting: "exiting"
+        }
+    }
+}
+
+/// The rungs of the stop ladder, in the order they are taken.
+package enum StopStep: String, Sendable, Codable, CaseIterable, Comparable {
+    /// The guest is asked over its channel and by the ACPI power button.
+    case ask
+    /// Asked once more, at half of the grace.
+    case askAgain = "ask-again"
+    /// QMP `quit`: QEMU flushes its disks and ends.
+    case quit
+    case kill
+
+    package static func < (left: Self, right: Self) -> Bool {
+        allCases.firstIndex(of: left).map { l in allCases.firstIndex(of: right).map { l < $0 } ?? false } ?? false
+    }
+}

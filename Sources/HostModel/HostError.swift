@@ -1,0 +1,73 @@
+/// An error for the person who reads it: what failed, on what, why, and what to do about it.
+///
+/// Errors of lower layers are translated into this one at the boundary where their meaning is known.
+package struct HostError: Error, Sendable, CustomStringConvertible {
+    /// The kind of failure, which decides the exit status.
+    package enum Code: Sendable, Hashable, CaseIterable {
+        /// The guest or the agent failed; another try makes sense.
+        case failed
+        /// The command line makes no sense.
+        case usage
+        /// A configuration, digest or image is wrong and will be wrong again.
+        case badConfiguration
+        /// No such instance.
+        case noSuchInstance
+        /// Something needed is missing or taken: a binary, a port, a file.
+        case unavailable
+        /// Given up after repeated failures.
+        case exhausted
+        /// Cannot create: disk full, not writable.
+        case cannotCreate
+        /// Another process holds the instance.
+        case held
+        /// The caller may not do this.
+        case notPermitted
+    }
+
+    package var code: Code
+    package var message: String
+    /// What to do about it, as a sentence or a command line.
+    package var hint: String?
+
+    package init(_ code: Code, _ message: String, hint: String? = nil) {
+        self.code = code
+        self.message = message
+        self.hint = hint
+    }
+
+    package var exitStatus: ExitStatus {
+        switch code {
+        case .failed: .failure
+        case .usage: .usage
+        case .badConfiguration: .badConfiguration
+        case .noSuchInstance: .noSuchInstance
+        case .unavailable: .unavailable
+        case .exhausted: .exhausted
+        case .cannotCreate: .cannotCreate
+        case .held: .held
+        case .notPermitted: .notPermitted
+        }
+    }
+
+    package var description: String {
+        hint.map { "\(message)\n  \($0)" } ?? message
+    }
+}
+
+/// The exit statuses of `hostagent`. 64 and above are those of sysexits.h, with the meanings of the design.
+package enum ExitStatus: Int32, Sendable, CaseIterable {
+    /// Done; for an agent: the guest powered itself off.
+    case success = 0
+    /// The guest or the agent failed, and a restart makes sense.
+    case failure = 1
+    /// An agent was stopped on request, whoever asked.
+    case stoppedOnRequest = 3
+    case usage = 64
+    case badConfiguration = 65
+    case noSuchInstance = 66
+    case unavailable = 69
+    case exhausted = 70
+    case cannotCreate = 73
+    case held = 75
+    case notPermitted = 77
+}

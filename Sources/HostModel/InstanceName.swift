@@ -1,0 +1,50 @@
+/// The name of an instance, known to be safe as a directory, a unit instance, a launchd label and a host name part.
+///
+/// The rule is Lima's, which is containerd's identifier rule: letters and digits, joined by single `.`, `_` or `-`,
+/// at most 76 characters.
+package struct InstanceName: Hashable, Sendable, CustomStringConvertible, Comparable {
+    package static let maximumLength = 76
+    package let text: String
+
+    /// - Throws: `HostError` with `.usage` that says which part of the rule the text breaks.
+    package init(_ text: String) throws(HostError) {
+        if let reason = Self.fault(in: text) {
+            throw HostError(
+                .usage, "\(Self.quoted(text)) is not an instance name: \(reason)",
+                hint: "use letters and digits, joined by single dots, dashes or underscores, such as my-vm.2")
+        }
+        self.text = text
+    }
+
+    package var description: String { text }
+
+    package static func < (left: Self, right: Self) -> Bool { left.text < right.text }
+
+    private static func fault(in text: String) -> String? {
+        let bytes = Array(text.utf8)
+        if bytes.isEmpty { return "it is empty" }
+        if bytes.count > maximumLength { return "it has \(bytes.count) characters, \(maximumLength) are allowed" }
+        var afterJoiner = true
+        for byte in bytes {
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"):
+                afterJoiner = false
+            case UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"):
+                if afterJoiner { return "a dot, dash or underscore must stand between letters or digits" }
+                afterJoiner = true
+            case UInt8(ascii: "/"):
+                return "it contains a slash"
+            default:
+                return "it contains a character that is not allowed"
+            }
+        }
+        return afterJoiner ? "it ends with a dot, dash or underscore" : nil
+    }
+
+    /// The text as it may be shown on a terminal: control characters escaped, long text cut.
+    package static func quoted(_ text: String) -> String {
+        let shown = text.count > 40 ? text.prefix(40) + "…" : text[...]
+        return "\"" + shown.unicodeScalars.map { $0.value < 32 ? "\\u{\($0.value)}" : String($0) }.joined() + "\""
+    }
+}

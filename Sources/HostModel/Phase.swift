@@ -1,0 +1,64 @@
+/// How far an instance's agent and guest are. The words of the design, also on the wire.
+package enum Phase: String, Sendable, Codable, CaseIterable {
+    case preparing, attaching, booting, provisioning, running, degraded, stopping
+    /// The guest has ended as it should.
+    case stopped
+    /// The agent gave up; the reason is kept.
+    case failed
+
+    /// What `list` shows, Lima's word where it has one.
+    package var status: InstanceStatus {
+        switch self {
+        case .preparing, .attaching, .booting, .provisioning: .starting
+        case .running: .running
+        case .degraded: .degraded
+        case .stopping: .stopping
+        case .stopped: .stopped
+        case .failed: .failed
+        }
+    }
+
+    /// The guest can be used.
+    package var isUsable: Bool { self == .running || self == .degraded }
+
+    /// The last phase of an agent.
+    package var isFinal: Bool { self == .stopped || self == .failed }
+}
+
+/// The status column of `list`.
+package enum InstanceStatus: String, Sendable, Codable, CaseIterable {
+    case running = "Running"
+    case stopped = "Stopped"
+    case broken = "Broken"
+    case starting = "Starting"
+    case stopping = "Stopping"
+    case failed = "Failed"
+    case orphaned = "Orphaned"
+    case degraded = "Degraded"
+}
+
+/// When a manager starts an instance again.
+package enum KeepAlive: String, Sendable, Codable, CaseIterable {
+    case onFailure = "on-failure"
+    case always
+    case no
+}
+
+/// What runs the guest's instructions.
+package enum Accelerator: String, Sendable, Codable, CaseIterable {
+    case kvm, hvf, tcg
+}
+
+/// A processor architecture by Lima's name, which is also QEMU's.
+package enum Architecture: String, Sendable, Codable, CaseIterable {
+    case x86_64, aarch64
+
+    /// The architecture this program was built for.
+    package static var host: Architecture {
+        #if arch(arm64)
+        .aarch64
+        #else
+        .x86_64
+        #endif
+    }
+}

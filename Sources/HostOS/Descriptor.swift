@@ -1,0 +1,42 @@
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+/// A file descriptor with one owner: closed when the owner goes away, never inherited by a child.
+package struct Descriptor: ~Copyable, Sendable {
+    package let number: Int32
+
+    /// Takes over an open descriptor.
+    package init(taking number: Int32) { self.number = number }
+
+    /// Opens a file, close-on-exec.
+    package init(path: String, flags: Int32, mode: mode_t = 0o600) throws(SystemCallError) {
+        number = try systemCall("open", path) { open(path, flags | O_CLOEXEC, mode) }
+    }
+
+    deinit { close(number) }
+
+    /// Writes all the bytes.
+    package borrowing func write(_ bytes: [UInt8], subject: String) throws(SystemCallError) {
+        var done = 0
+        while done < bytes.count {
+            done += try systemCall("write", subject) {
+                bytes.withUnsafeBytes { buffer in
+                    buffer.baseAddress.map {
+                        #if canImport(Glibc)
+                        Glibc.write(number, $0 + done, bytes.count - done)
+                        #else
+                        Darwin.write(number, $0 + done, bytes.count - done)
+                        #endif
+                    } ?? 0
+                }
+            }
+        }
+    }
+
+    package borrowing func synchronize(subject: String) throws(SystemCallError) {
+        try systemCall("fsync", subject) { fsync(number) }
+    }
+}

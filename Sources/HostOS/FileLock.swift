@@ -1,0 +1,46 @@
+#if canImport(Glibc)
+import CLinux
+import Glibc
+#else
+import Darwin
+#endif
+
+/// An advisory lock on a file, held until this value goes away or its process dies. The truth about who owns an
+/// instance: it cannot outlive its holder, whatever a power loss leaves on disk.
+///
+/// On Linux an open-file-description lock (fcntl(2), F_OFD_SETLK), elsewhere flock(2).
+package struct FileLock: ~Copyable, Sendable {
+    private let descriptor: Descriptor
+
+    /// Takes the lock without waiting; nil when somebody else holds it.
+    /// - Throws: `SystemCallError` when the file cannot be opened or locked.
+    package static func acquire(path: String) throws(SystemCallError) -> FileLock? {
+        let descriptor = try Descriptor(path: path, flags: O_RDWR | O_CREAT)
+        do throws(SystemCallError) {
+            #if canImport(Glibc)
+            try systemCall("lock", path) { clinux_lock_whole_file(descriptor.number) }
+            #else
+            try systemCall("lock", path) { flock(descriptor.number, LOCK_EX | LOCK_NB) }
+            #endif
+        } catch {
+            if error.code == EAGAIN || error.code == EACCES || error.code == EWOULDBLOCK { return nil }
+            throw error
+        }
+        return FileLock(descriptor: descriptor)
+    }
+
+    private init(descriptor: consuming Descriptor) { self.descriptor = descriptor }
+
+    /// Somebody holds the lock. Asking does not take it, so it cannot make another's attempt fail (on Linux).
+    /// - Throws: `SystemCallError` when the file exists but cannot be opened.
+    package static func isHeld(path: String) throws(SystemCallError) -> Bool {
+        guard Files.kind(path) != nil else { return false }
+        let descriptor = try Descriptor(path: path, flags: O_RDWR)
+        #if canImport(Glibc)
+        return try systemCall("lock query", path) { clinux_is_locked(descriptor.number) } == 1
+        #else
+        let free = flock(descriptor.number, LOCK_SH | LOCK_NB) == 0
+        return !free
+        #endif
+    }
+}

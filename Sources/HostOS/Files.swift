@@ -1,0 +1,142 @@
+#if canImport(Glibc)
+import CLinux
+import Glibc
+#else
+import Darwin
+#endif
+
+/// What exists under a path.
+package enum FileKind: Sendable, Equatable {
+    case regular, directory, socket, other
+}
+
+/// Directory entries: made, asked about, moved and removed by system call.
+package enum Files {
+    /// Follows symbolic links; nil when nothing is there or it cannot be reached.
+    package static func kind(_ path: String) -> FileKind? {
+        var info = stat()
+        guard stat(path, &info) == 0 else { return nil }
+        switch info.st_mode & S_IFMT {
+        case S_IFREG: return .regular
+        case S_IFDIR: return .directory
+        case S_IFSOCK: return .socket
+        default: return .other
+        }
+    }
+
+    /// Device, inode, size and modification time: equal while a file is the same and unchanged.
+    package static func fingerprint(_ path: String) -> String? {
+        var info = stat()
+        guard stat(path, &info) == 0 else { return nil }
+        #if canImport(Glibc)
+        return "\(info.st_dev):\(info.st_ino):\(info.st_size):\(info.st_mtim.tv_sec).\(info.st_mtim.tv_nsec)"
+        #else
+        return "\(info.st_dev):\(info.st_ino):\(info.st_size):\(info.st_mtimespec.tv_sec).\(info.st_mtimespec.tv_nsec)"
+        #endif
+    }
+
+    package static func size(_ path: String) -> Int? {
+        var info = stat()
+        return stat(path, &info) == 0 ? Int(info.st_size) : nil
+    }
+
+    package static func isExecutable(_ path: String) -> Bool {
+        kind(path) == .regular && access(path, X_OK) == 0
+    }
+
+    package static func isWritable(_ path: String) -> Bool { access(path, W_OK) == 0 }
+
+    /// Makes a directory and those above it, 0700 each.
+    package static func makeDirectory(_ path: String) throws(SystemCallError) {
+        if kind(path) == .directory { return }
+        if let slash = path.lastIndex(of: "/"), slash != path.startIndex {
+            try makeDirectory(String(path[..<slash]))
+        }
+        do throws(SystemCallError) {
+            try systemCall("mkdir", path) { mkdir(path, 0o700) }
+        } catch {
+            if error.code != EEXIST { throw error }
+        }
+    }
+
+    /// The names in a directory, sorted, without `.` and `..`.
+    package static func names(in path: String) throws(SystemCallError) -> [String] {
+        guard let stream = opendir(path) else { throw SystemCallError("open", path) }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+
+    package static func move(_ from: String, to: String) throws(SystemCallError) {
+        try systemCall("rename", to) { rename(from, to) }
+    }
+
+    /// Moves, but never over something that exists.
+    package static func moveIfAbsent(_ from: String, to: String) throws(SystemCallError) {
+        #if canImport(Glibc)
+        try systemCall("rename", to) { clinux_rename_if_absent(from, to) }
+        #else
+        try systemCall("rename", to) { renamex_np(from, to, UInt32(RENAME_EXCL)) }
+        #endif
+    }
+
+    /// Removes a file or a whole directory; nothing there is no error.
+    package static func remove(_ path: String) throws(SystemCallError) {
+        var info = stat()
+        guard lstat(path, &info) == 0 else { return }
+        if info.st_mode & S_IFMT == S_IFDIR {
+            for name in try names(in: path) { try remove(path + "/" + name) }
+            try systemCall("rmdir", path) { rmdir(path) }
+        } else {
+            do throws(SystemCallError) {
+                try systemCall("unlink", path) { unlink(path) }
+            } catch {
+                if !error.isMissing { throw error }
+            }
+        }
+    }
+
+    /// Copies a file so that neither a later change nor the removal of the source can reach the copy: by sharing
+    /// extents where the file system can (ioctl_ficlone(2), clonefile(2)), else byte by byte, holes kept.
+    package static func copy(_ source: String, to destination: String) throws(SystemCallError) {
+        #if canImport(Glibc)
+        let input = try Descriptor(path: source, flags: O_RDONLY)
+        let output = try Descriptor(path: destination, flags: O_WRONLY | O_CREAT | O_TRUNC)
+        if clinux_clone_file(output.number, input.number) == 0 { return }
+        let size = lseek(input.number, 0, SEEK_END)
+        try systemCall("truncate", destination) { ftruncate(output.number, size) }
+        var position: off_t = 0
+        while position < size {
+            // lseek(2): SEEK_DATA is 3, SEEK_HOLE 4; ENXIO means that only a hole is left.
+            let data = lseek(input.number, position, 3)
+            if data < 0 { break }
+            let hole = lseek(input.number, data, 4)
+            position = data
+            while position < hole {
+                let count = try systemCall("copy", destination) {
+                    clinux_copy_range(input.number, position, output.number, hole - position)
+                }
+                if count == 0 { throw SystemCallError("copy", destination, code: EIO) }
+                position += count
+            }
+        }
+        try output.synchronize(subject: destination)
+        #else
+        unlink(destination)
+        if clonefile(source, destination, 0) == 0 { return }
+        try systemCall("copyfile", destination) { copyfile(source, destination, nil, copyfile_flags_t(COPYFILE_DATA)) }
+        #endif
+    }
+
+    /// Gives a file a second name, or copies it where the file system cannot: what replaces the source by renaming
+    /// leaves the second name alone.
+    package static func linkOrCopy(_ source: String, to destination: String) throws(SystemCallError) {
+        if link(source, destination) != 0 { try copy(source, to: destination) }
+    }
+}

@@ -1,0 +1,40 @@
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+/// A system call that failed: which, on what, why.
+package struct SystemCallError: Error, Sendable, Equatable, CustomStringConvertible {
+    package let call: String
+    package let subject: String
+    package let code: Int32
+
+    package init(_ call: String, _ subject: String, code: Int32 = errno) {
+        self.call = call
+        self.subject = subject
+        self.code = code
+    }
+
+    /// The reason alone, as `strerror(3)` has it.
+    package var reason: String { String(cString: strerror(code)) }
+
+    package var description: String { "\(call) \(subject): \(reason)" }
+
+    package var isMissing: Bool { code == ENOENT || code == ENOTDIR }
+    package var isFull: Bool { code == ENOSPC || code == EDQUOT }
+    package var isDenied: Bool { code == EACCES || code == EPERM || code == EROFS }
+}
+
+/// Runs a call that returns -1 on failure, again after `EINTR`.
+/// - Throws: `SystemCallError` that names the call and its subject.
+@discardableResult
+package func systemCall<Number: FixedWidthInteger & SignedInteger>(
+    _ call: String, _ subject: String, _ body: () -> Number
+) throws(SystemCallError) -> Number {
+    while true {
+        let result = body()
+        if result != -1 { return result }
+        if errno != EINTR { throw SystemCallError(call, subject) }
+    }
+}

@@ -1,0 +1,69 @@
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+/// Small files, read whole and written atomically.
+package enum TextFile {
+    /// Reads a file of at most `limit` bytes; nil bytes beyond it are not read, the file is refused.
+    /// - Throws: `SystemCallError`; `EFBIG` for a file beyond the limit.
+    package static func bytes(_ path: String, limit: Int = 16 << 20) throws(SystemCallError) -> [UInt8] {
+        let descriptor = try Descriptor(path: path, flags: O_RDONLY)
+        var content: [UInt8] = []
+        while true {
+            let part = try descriptor.read(subject: path)
+            if part.isEmpty { return content }
+            content.append(contentsOf: part)
+            if content.count > limit { throw SystemCallError("read", path, code: EFBIG) }
+        }
+    }
+
+    package static func read(_ path: String, limit: Int = 16 << 20) throws(SystemCallError) -> String {
+        String(decoding: try bytes(path, limit: limit), as: UTF8.self)
+    }
+
+    /// The end of a file, at most `count` bytes of it; empty when there is none.
+    package static func tail(_ path: String, count: Int) -> String {
+        guard let descriptor = try? Descriptor(path: path, flags: O_RDONLY) else { return "" }
+        let size = lseek(descriptor.number, 0, SEEK_END)
+        guard size > 0 else { return "" }
+        var buffer = [UInt8](repeating: 0, count: min(count, Int(size)))
+        let got = pread(descriptor.number, &buffer, buffer.count, size - off_t(buffer.count))
+        return got > 0 ? String(decoding: buffer[..<got], as: UTF8.self) : ""
+    }
+
+    /// Replaces a file as a whole or not at all: written to a temporary name beside it, synced, renamed.
+    /// - Throws: `SystemCallError`; nothing is left behind then.
+    package static func replace(
+        _ path: String, with text: String, mode: mode_t = 0o600
+    ) throws(SystemCallError) {
+        try replace(path, with: Array(text.utf8), mode: mode)
+    }
+
+    package static func replace(
+        _ path: String, with bytes: [UInt8], mode: mode_t = 0o600
+    ) throws(SystemCallError) {
+        let temporary = "\(path).\(getpid()).new"
+        do throws(SystemCallError) {
+            let descriptor = try Descriptor(path: temporary, flags: O_WRONLY | O_CREAT | O_TRUNC, mode: mode)
+            try descriptor.write(bytes, subject: temporary)
+            try descriptor.synchronize(subject: temporary)
+            try systemCall("rename", path) { rename(temporary, path) }
+        } catch {
+            unlink(temporary)
+            throw error
+        }
+    }
+}
+
+extension String {
+    /// Without white space and line ends around it.
+    package var trimmed: String {
+        let isSpace: (Character) -> Bool = { $0.isWhitespace || $0.isNewline }
+        guard let first = firstIndex(where: { !isSpace($0) }), let last = lastIndex(where: { !isSpace($0) }) else {
+            return ""
+        }
+        return String(self[first...last])
+    }
+}

@@ -1,0 +1,79 @@
+import HostModel
+import Subprocess
+import SystemPackage
+
+/// A helper program that is run to its end: `ssh`, `qemu-img`, `systemctl`. Its argv is a value, so that tests can
+/// assert it; it gets a reset signal mask and no descriptor it was not given.
+package struct Tool: Sendable, Equatable {
+    /// A name to be found in `PATH`, or an absolute path.
+    package var executable: String
+    package var arguments: [String]
+    /// Text for its standard input; nil means none.
+    package var input: String?
+    /// Variables set besides those inherited; nil removes one.
+    package var environment: [String: String?]
+
+    package init(
+        _ executable: String, _ arguments: [String], input: String? = nil, environment: [String: String?] = [:]
+    ) {
+        self.executable = executable
+        self.arguments = arguments
+        self.input = input
+        self.environment = environment
+    }
+
+    /// What a finished helper left.
+    package struct Result: Sendable, Equatable {
+        /// The exit status, or minus the signal's number.
+        package var status: Int32
+        package var output: String
+        package var error: String
+
+        package var succeeded: Bool { status == 0 }
+
+        /// The last line of what it said, for an error message.
+        package var complaint: String {
+            let lines = (error.isEmpty ? output : error).split(separator: "\n").map(String.init)
+            return lines.last?.trimmed ?? (status < 0 ? "killed by signal \(-status)" : "status \(status)")
+        }
+    }
+
+    /// Runs it. When the task is cancelled it gets SIGTERM, then SIGKILL after a second.
+    /// - Throws: `HostError` with `.unavailable` when it cannot be started.
+    package func run(outputLimit: Int = 4 << 20) async throws -> Result {
+        var options = PlatformOptions()
+        options.teardownSequence = [.send(signal: .terminate, allowedDurationToNextStep: .seconds(1))]
+        // A helper is not the main process of a unit, and must not speak or act as if it were.
+        var overrides: [Environment.Key: String?] = ["NOTIFY_SOCKET": nil, "WATCHDOG_USEC": nil, "WATCHDOG_PID": nil]
+        for (name, value) in environment { overrides[Environment.Key(stringLiteral: name)] = value }
+        let program: Executable = executable.contains("/") ? .path(FilePath(executable)) : .name(executable)
+        do {
+            let finished = try await Subprocess.run(
+                program, arguments: Arguments(arguments), environment: .inherit.updating(overrides),
+                platformOptions: options, input: .string(input ?? ""), output: .string(limit: outputLimit),
+                error: .string(limit: 1 << 20))
+            let status: Int32 =
+                switch finished.terminationStatus {
+                case .exited(let code): code
+                case .signaled(let signal): -signal
+                }
+            return Result(
+                status: status, output: finished.standardOutput, error: finished.standardError)
+        } catch let error as SubprocessError {
+            throw HostError(
+                .unavailable, "cannot run \(executable): \(error)", hint: "is it installed and in PATH?")
+        }
+    }
+
+    /// Where a program of this name is in `PATH`; nil when it is not there.
+    package static func path(of name: String, in searchPath: String?) -> String? {
+        if name.contains("/") { return Files.isExecutable(name) ? name : nil }
+        let directories = (searchPath ?? "/usr/local/bin:/usr/bin:/bin").split(separator: ":")
+        // What distributions keep for administrators is looked at too.
+        for directory in directories + ["/usr/sbin", "/sbin", "/usr/libexec"] {
+            let candidate = "\(directory)/\(name)"
+            if Files.isExecutable(candidate) { return candidate }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,101 @@
+#if canImport(Glibc)
+import CLinux
+import Glibc
+#else
+import Darwin
+#endif
+
+/// Facts about Unix-domain sockets.
+package enum UnixSocket {
+    /// The longest path in bytes that fits `sun_path` with its closing NUL: unix(7), 108 on Linux, 104 on macOS.
+    package static let maximumPathLength = MemoryLayout.size(ofValue: sockaddr_un().sun_path) - 1
+
+    /// Connects, which succeeds at once or not at all.
+    /// - Throws: `SystemCallError`; `ECONNREFUSED` and `ENOENT` mean that nobody listens.
+    package static func connect(path: String) throws(SystemCallError) -> Descriptor {
+        #if canImport(Glibc)
+        let raw = try systemCall("socket", path) { socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | 0x80000, 0) }
+        #else
+        let raw = try systemCall("socket", path) { socket(AF_UNIX, SOCK_STREAM, 0) }
+        #endif
+        let descriptor = Descriptor(taking: raw)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        guard path.utf8.count <= maximumPathLength else { throw SystemCallError("connect", path, code: ENAMETOOLONG) }
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        try systemCall("connect", path) {
+            withUnsafePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    #if canImport(Glibc)
+                    Glibc.connect(descriptor.number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                    #else
+                    Darwin.connect(descriptor.number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                    #endif
+                }
+            }
+        }
+        return descriptor
+    }
+
+    /// Who is at the other end (unix(7), SO_PEERCRED); nil when the system does not say.
+    package static func peer(of descriptor: Int32) -> (pid: Int32, uid: UInt32)? {
+        #if canImport(Glibc)
+        var pid: pid_t = 0
+        var uid: uid_t = 0
+        return clinux_peer_credentials(descriptor, &pid, &uid) == 0 ? (pid, uid) : nil
+        #else
+        var uid: uid_t = 0
+        var gid: gid_t = 0
+        var pid: pid_t = 0
+        var size = socklen_t(MemoryLayout<pid_t>.size)
+        guard getpeereid(descriptor, &uid, &gid) == 0,
+            getsockopt(descriptor, SOL_LOCAL, LOCAL_PEERPID, &pid, &size) == 0
+        else { return nil }
+        return (pid, uid)
+        #endif
+    }
+
+    /// The pid of the process that listens on a socket file; nil when nobody does.
+    package static func listener(path: String) -> Int32? {
+        guard let descriptor = try? connect(path: path) else { return nil }
+        return peer(of: descriptor.number)?.pid
+    }
+}
+
+/// TCP ports of the loopback address.
+package enum LoopbackPort {
+    /// A port that is free now.
+    package static func free() throws(SystemCallError) -> Int {
+        try bound(to: 0)
+    }
+
+    /// Nobody listens on this port of 127.0.0.1.
+    package static func isFree(_ port: Int) -> Bool {
+        (try? bound(to: port)) != nil
+    }
+
+    private static func bound(to port: Int) throws(SystemCallError) -> Int {
+        #if canImport(Glibc)
+        let raw = try systemCall("socket", "tcp") { socket(AF_INET, Int32(SOCK_STREAM.rawValue) | 0x80000, 0) }
+        #else
+        let raw = try systemCall("socket", "tcp") { socket(AF_INET, SOCK_STREAM, 0) }
+        #endif
+        let descriptor = Descriptor(taking: raw)
+        // As QEMU does: an address in TIME_WAIT is no obstacle.
+        var reuse: Int32 = 1
+        setsockopt(descriptor.number, SOL_SOCKET, SO_REUSEADDR, &reuse, socklen_t(MemoryLayout<Int32>.size))
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = in_port_t(UInt16(port).bigEndian)
+        address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        return try withUnsafeMutablePointer(to: &address) { pointer throws(SystemCallError) in
+            try pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic throws(SystemCallError) in
+                try systemCall("bind", "127.0.0.1:\(port)") { bind(descriptor.number, generic, size) }
+                try systemCall("listen", "127.0.0.1:\(port)") { listen(descriptor.number, 1) }
+                try systemCall("getsockname", "127.0.0.1:\(port)") { getsockname(descriptor.number, generic, &size) }
+            }
+            return Int(UInt16(bigEndian: pointer.pointee.sin_port))
+        }
+    }
+}

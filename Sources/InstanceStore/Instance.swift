@@ -1,0 +1,43 @@
+import HostModel
+import HostOS
+
+/// An instance whose files were read: what it is, not whether it runs.
+package struct Instance: Sendable {
+    package let directory: InstanceDirectory
+    package let configuration: Configuration
+    package let settings: Settings
+    /// Sentences about keys that were ignored.
+    package let warnings: [String]
+
+    package var name: InstanceName { directory.name }
+
+    /// Reads and validates the instance's files.
+    /// - Throws: `HostError`: `.badConfiguration` for what is wrong in them, `.notPermitted` where they cannot be read.
+    package init(_ directory: InstanceDirectory) throws(HostError) {
+        let host = LimaYAML.Host.current
+        guard let text = try Self.text(directory.limaYAML) else {
+            throw HostError(
+                .badConfiguration, "\(directory.path) has no lima.yaml",
+                hint: "hostagent delete --force \(directory.name) removes what is there")
+        }
+        let loaded = try LimaYAML.load(text, file: directory.limaYAML, host: host)
+        self.directory = directory
+        configuration = loaded.value
+        warnings = loaded.warnings
+        settings =
+            if let text = try Self.text(directory.settings) {
+                try Settings.load(text, file: directory.settings)
+            } else {
+                Settings()
+            }
+    }
+
+    private static func text(_ path: String) throws(HostError) -> String? {
+        do {
+            return try TextFile.read(path)
+        } catch {
+            if error.isMissing { return nil }
+            throw HostError(.notPermitted, "cannot read \(path): \(error.reason)")
+        }
+    }
+}

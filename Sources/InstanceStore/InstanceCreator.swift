@@ -1,0 +1,94 @@
+import HostModel
+import HostOS
+import Templates
+
+/// Makes instances: everything in a hidden directory beside the others, then renamed into place, so that an instance
+/// is there as a whole or not at all.
+package struct InstanceCreator: Sendable {
+    private let home: LimaHome
+
+    package init(home: LimaHome) { self.home = home }
+
+    /// - Parameters:
+    ///   - source: the text of a `lima.yaml`.
+    ///   - file: what it is called in messages.
+    /// - Returns: sentences about keys that were ignored.
+    /// - Throws: `HostError`; nothing is left behind then.
+    package func create(name: InstanceName, source: String, file: String) async throws -> [String] {
+        let final = home.directory(of: name)
+        try final.checkSocketPaths()
+        let loaded = try LimaYAML.load(source, file: file, host: .current)
+        try refuseExisting(final)
+        let preparation = Preparation(loaded.value)
+        try await preparation.check()
+
+        guard let me = ProcessIdentity.of(pid: HostProcess.pid) else {
+            throw HostError(.failed, "cannot read this process's own start time")
+        }
+        let temporary = InstanceDirectory(name: name, path: "\(home.path)/\(Self.prefix)\(name)-\(me.pid)-\(me.startTime)")
+        try attempt(home.path) { () throws(SystemCallError) in
+            try Files.makeDirectory(home.path)
+            sweep()
+            try Files.makeDirectory(temporary.path)
+        }
+        do {
+            try attempt(temporary.limaYAML) { () throws(SystemCallError) in
+                try TextFile.replace(temporary.limaYAML, with: source)
+            }
+            try await preparation.make(in: temporary, final: final)
+            do {
+                try Files.moveIfAbsent(temporary.path, to: final.path)
+            } catch {
+                try refuseExisting(final)
+                throw HostError(.cannotCreate, "cannot make \(final.path): \(error.reason)")
+            }
+        } catch {
+            try? Files.remove(temporary.path)
+            throw error
+        }
+        return loaded.warnings
+    }
+
+    private static let prefix = ".creating-"
+
+    private func refuseExisting(_ directory: InstanceDirectory) throws(HostError) {
+        guard Files.kind(directory.path) != nil else { return }
+        throw HostError(
+            .cannotCreate, "the instance \"\(directory.name)\" exists already",
+            hint: "hostagent start \(directory.name) starts it; hostagent delete \(directory.name) removes it")
+    }
+
+    /// Removes what a killed `create` left: directories that name a process which is gone.
+    private func sweep() {
+        for entry in (try? Files.names(in: home.path)) ?? [] where entry.hasPrefix(Self.prefix) {
+            let parts = entry.split(separator: "-")
+            guard parts.count >= 3, let pid = Int32(parts[parts.count - 2]), let start = UInt64(parts[parts.count - 1])
+            else { continue }
+            if ProcessIdentity.of(pid: pid)?.startTime != start { try? Files.remove(home.path + "/" + entry) }
+        }
+    }
+
+    private func attempt(_ path: String, _ body: () throws(SystemCallError) -> Void) throws(HostError) {
+        do {
+            try body()
+        } catch {
+            throw HostError(
+                .cannotCreate, "cannot make \(path): \(error.reason)",
+                hint: error.isFull ? "make room on that disk" : "set LIMA_HOME to a directory you may write")
+        }
+    }
+}
+
+/// The embedded `lima.yaml`s.
+package enum InstanceTemplate {
+    package static var names: [String] { Templates.instances.keys.sorted() }
+
+    /// The text of a template with the host's paths filled in; nil when there is none of that name.
+    package static func text(_ name: String, environment: [String: String]) -> String? {
+        let home = environment["HOME"] ?? HostProcess.account?.home ?? "/"
+        let data = (environment["XDG_DATA_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? home + "/.local/share")
+        return Templates.instances[name]?
+            .replacing("@ARCHITECTURE@", with: Architecture.host.rawValue)
+            .replacing("@DATA@", with: data + "/hostagent")
+    }
+}

@@ -1,0 +1,67 @@
+import HostModel
+import HostOS
+
+/// The files of one instance. The names are Lima's where Lima has such a file.
+package struct InstanceDirectory: Sendable, Hashable {
+    package let name: InstanceName
+    package let path: String
+
+    package init(name: InstanceName, path: String) {
+        self.name = name
+        self.path = path
+    }
+
+    package var limaYAML: String { path + "/lima.yaml" }
+    /// Settings that `lima.yaml` has no key for.
+    package var settings: String { path + "/hostagent.yaml" }
+    package var disk: String { path + "/disk" }
+    /// The image the disk was made from: a second name of it, or a copy.
+    package var baseDisk: String { path + "/basedisk" }
+    package var kernel: String { path + "/kernel" }
+    package var kernelCommandLine: String { path + "/kernel.cmdline" }
+    package var initrd: String { path + "/initrd" }
+    package var cidata: String { path + "/cidata.iso" }
+    package var agentPID: String { path + "/ha.pid" }
+    package var agentSocket: String { path + "/ha.sock" }
+    package var eventLog: String { path + "/ha.stdout.log" }
+    package var agentLog: String { path + "/ha.stderr.log" }
+    package var serialLog: String { path + "/serial.log" }
+    package var qemuLog: String { path + "/qemu.log" }
+    package var qmpSocket: String { path + "/qmp.sock" }
+    package var channelSocket: String { path + "/chan.sock" }
+    package var qemuPID: String { path + "/qemu.pid" }
+    package var sshConfiguration: String { path + "/ssh.config" }
+    /// Held by the agent while it lives: the truth about who owns the instance.
+    package var agentLock: String { path + "/agent.lock" }
+    package var guestRecord: String { path + "/guest.json" }
+    package var protected: String { path + "/protected" }
+
+    /// The sockets whose paths must fit `sun_path`.
+    private var sockets: [String] { [agentSocket, qmpSocket, channelSocket] }
+
+    /// Refuses a directory whose sockets could not be bound, before anything is made in it.
+    /// - Throws: `HostError` with `.usage`.
+    package func checkSocketPaths() throws(HostError) {
+        let limit = UnixSocket.maximumPathLength
+        for socket in sockets where socket.utf8.count > limit {
+            throw HostError(
+                .usage, "the path \(socket) has \(socket.utf8.count) bytes, a socket's may have \(limit)",
+                hint: "set LIMA_HOME to a shorter path, or give the instance a shorter name")
+        }
+    }
+
+    /// An agent holds this instance.
+    /// - Throws: `HostError` when the lock cannot be asked.
+    package func isHeld() throws(HostError) -> Bool {
+        do {
+            return try FileLock.isHeld(path: agentLock)
+        } catch {
+            throw HostError(.notPermitted, "cannot ask for the lock of \"\(name)\": \(error)")
+        }
+    }
+
+    /// What `ha.pid` says; information only, the lock is the truth.
+    package var recordedAgentPID: Int32? {
+        (try? TextFile.read(agentPID, limit: 64)).flatMap { Int32($0.trimmed) }
+    }
+}

@@ -1,0 +1,61 @@
+import HostModel
+import HostOS
+
+/// The directory that holds all instances: `$LIMA_HOME`, else `~/.lima`.
+package struct LimaHome: Sendable, Hashable {
+    package let path: String
+
+    /// - Parameter environment: the variables of this process.
+    /// - Throws: `HostError` when there is neither `LIMA_HOME` nor a home directory, or the path is not absolute.
+    package init(environment: [String: String]) throws(HostError) {
+        if let set = environment["LIMA_HOME"], !set.isEmpty {
+            path = set
+        } else if let home = environment["HOME"] ?? HostProcess.account?.home {
+            path = home + "/.lima"
+        } else {
+            throw HostError(.usage, "there is no home directory to find instances in", hint: "set LIMA_HOME or HOME")
+        }
+        if !path.hasPrefix("/") {
+            throw HostError(.usage, "LIMA_HOME is \"\(path)\", which is not absolute", hint: "set it to a full path")
+        }
+    }
+
+    package init(path: String) { self.path = path }
+
+    /// Keys and other files that belong to no instance, as Lima has it.
+    package var configurationDirectory: String { path + "/_config" }
+
+    package func directory(of name: InstanceName) -> InstanceDirectory {
+        InstanceDirectory(name: name, path: "\(path)/\(name)")
+    }
+
+    /// All directories with a `lima.yaml`, by name. Directories whose name no instance may have are left out: they
+    /// are not instances (`_config`, `.creating-…`).
+    /// - Throws: `HostError` when the home exists and cannot be read.
+    package func instances() throws(HostError) -> [InstanceDirectory] {
+        guard Files.kind(path) != nil else { return [] }
+        let names: [String]
+        do {
+            names = try Files.names(in: path)
+        } catch {
+            throw HostError(.notPermitted, "cannot list the instances in \(path): \(error.reason)")
+        }
+        return names.compactMap { text in
+            guard let name = try? InstanceName(text) else { return nil }
+            let directory = directory(of: name)
+            return Files.kind(directory.path) == .directory ? directory : nil
+        }
+    }
+
+    /// The directory of an instance that exists.
+    /// - Throws: `HostError` with `.noSuchInstance`.
+    package func existing(_ name: InstanceName) throws(HostError) -> InstanceDirectory {
+        let directory = directory(of: name)
+        guard Files.kind(directory.path) == .directory else {
+            throw HostError(
+                .noSuchInstance, "there is no instance \"\(name)\" in \(path)",
+                hint: "hostagent list shows those there are; hostagent create --name \(name) mini makes one")
+        }
+        return directory
+    }
+}

@@ -1,0 +1,147 @@
+import HostModel
+import HostOS
+
+/// Makes what a guest needs in its directory from the files its configuration names: disk, kernel, initrd. What is
+/// there is left alone, so the same code serves `create` and the first start of a directory that Lima made.
+package struct Preparation: Sendable {
+    private let configuration: Configuration
+
+    package init(_ configuration: Configuration) { self.configuration = configuration }
+
+    /// Checks what the configuration names, and makes nothing.
+    /// - Throws: `HostError` as `SourceImage.verify`, and `.badConfiguration` for a damaged image.
+    package func check() async throws {
+        let image = configuration.image
+        try SourceImage.verify(image.disk, what: "image")
+        if let direct = image.directBoot {
+            try SourceImage.verify(direct.kernel, what: "kernel")
+            if let initrd = direct.initrd { try SourceImage.verify(initrd, what: "initrd") }
+        }
+        guard try SourceImage.format(of: image.disk.path) == .qcow2 else { return }
+        // qemu-img(1), check: 0 consistent, 3 leaked clusters only, anything else is damage.
+        let result = try await Tool("qemu-img", ["check", "-q", "-U", "-f", "qcow2", image.disk.path]).run()
+        guard result.succeeded || result.status == 3 else {
+            throw HostError(
+                .badConfiguration, "the image \(image.disk.path) is damaged: \(result.complaint)",
+                hint: "get the file again; qemu-img check shows all that is wrong")
+        }
+        try await checkLength(image.disk.path)
+    }
+
+    /// A truncated image passes `check` when only the tail of its data is gone: the tables still name clusters
+    /// beyond the end of the file.
+    private func checkLength(_ path: String) async throws {
+        let map = try await Tool("qemu-img", ["map", "-U", "-f", "qcow2", "--output=json", path]).run()
+        guard map.succeeded else {
+            throw HostError(.badConfiguration, "the image \(path) is damaged: \(map.complaint)")
+        }
+        let size = Files.size(path) ?? 0
+        for line in map.output.split(separator: "\n") {
+            guard let offset = number("\"offset\": ", in: line), let length = number("\"length\": ", in: line),
+                line.contains("\"compressed\": false") || !line.contains("compressed")
+            else { continue }
+            if offset + length > size {
+                throw HostError(
+                    .badConfiguration,
+                    "the image \(path) is cut short: it has \(size) bytes and needs \(offset + length)",
+                    hint: "get the file again")
+            }
+        }
+    }
+
+    private func number(_ key: String, in line: Substring) -> Int? {
+        guard let range = line.firstRange(of: key) else { return nil }
+        return Int(line[range.upperBound...].prefix { $0.isNumber })
+    }
+
+    /// Makes what is missing.
+    /// - Parameter final: the directory the files will be in, when `directory` is a temporary one.
+    /// - Throws: `HostError`; `.cannotCreate` for a full disk and the like.
+    package func make(in directory: InstanceDirectory, final: InstanceDirectory) async throws {
+        let image = configuration.image
+        if let direct = image.directBoot {
+            if Files.kind(directory.kernel) == nil { try await expand(direct.kernel.path, to: directory.kernel) }
+            if let initrd = direct.initrd, Files.kind(directory.initrd) == nil {
+                try attempt(directory.initrd) { () throws(SystemCallError) in
+                    try Files.copy(initrd.path, to: directory.initrd)
+                }
+            }
+            try attempt(directory.kernelCommandLine) { () throws(SystemCallError) in
+                try TextFile.replace(directory.kernelCommandLine, with: direct.commandLine + "\n")
+            }
+        }
+        if Files.kind(directory.disk) == nil { try await makeDisk(in: directory, final: final) }
+    }
+
+    /// A copy-on-write disk over the image. The image gets a second name in the instance's directory: a build that
+    /// replaces it under its first one cannot pull it away from under the disk.
+    private func makeDisk(in directory: InstanceDirectory, final: InstanceDirectory) async throws {
+        let image = configuration.image.disk.path
+        let format = try SourceImage.format(of: image)
+        if Files.kind(directory.baseDisk) == nil {
+            try attempt(directory.baseDisk) { () throws(SystemCallError) in
+                try Files.linkOrCopy(image, to: directory.baseDisk)
+            }
+        }
+        let temporary = directory.disk + ".new"
+        let create = Tool(
+            "qemu-img",
+            ["create", "-q", "-f", "qcow2", "-b", directory.baseDisk, "-F", format.rawValue, temporary])
+        try await run(create, makes: directory.disk)
+        let size = try await virtualSize(of: temporary)
+        if configuration.disk > size {
+            try await run(
+                Tool("qemu-img", ["resize", "-q", "-f", "qcow2", temporary, String(configuration.disk)]),
+                makes: directory.disk)
+        }
+        // The base is named relative to the disk, so that the directory may be moved as a whole.
+        try await run(
+            Tool("qemu-img", ["rebase", "-q", "-u", "-f", "qcow2", "-b", "basedisk", "-F", format.rawValue, temporary]),
+            makes: directory.disk)
+        try attempt(directory.disk) { () throws(SystemCallError) in try Files.move(temporary, to: directory.disk) }
+    }
+
+    private func virtualSize(of path: String) async throws -> Int {
+        let info = try await Tool("qemu-img", ["info", "-U", "--output=json", path]).run()
+        for line in info.output.split(separator: "\n") {
+            if let size = number("\"virtual-size\": ", in: line) { return size }
+        }
+        throw HostError(.badConfiguration, "qemu-img does not say how large \(path) is: \(info.complaint)")
+    }
+
+    /// Copies a kernel; a compressed one is expanded, for emulation is slow at that.
+    private func expand(_ source: String, to destination: String) async throws {
+        let magics: [(bytes: [UInt8], tool: String)] = [
+            ([0x28, 0xb5, 0x2f, 0xfd], "zstd"), ([0x1f, 0x8b], "gzip"), ([0xfd, 0x37, 0x7a, 0x58], "xz"),
+        ]
+        let temporary = destination + ".new"
+        let start = (try? Descriptor(path: source, flags: 0).read(upTo: 4, subject: source)) ?? []
+        if let compressed = magics.first(where: { start.starts(with: $0.bytes) }) {
+            // The shell makes the file; names go in as arguments, never as text of the script.
+            let script = #"exec "$1" -dc < "$2" > "$3""#
+            try await run(Tool("sh", ["-c", script, "sh", compressed.tool, source, temporary]), makes: destination)
+        } else {
+            try attempt(destination) { () throws(SystemCallError) in try Files.copy(source, to: temporary) }
+        }
+        try attempt(destination) { () throws(SystemCallError) in try Files.move(temporary, to: destination) }
+    }
+
+    private func run(_ tool: Tool, makes path: String) async throws {
+        let result = try await tool.run()
+        guard result.succeeded else {
+            throw HostError(
+                .cannotCreate, "cannot make \(path): \(tool.executable) said: \(result.complaint)",
+                hint: "is there room on the disk, and may you write there?")
+        }
+    }
+
+    private func attempt(_ path: String, _ body: () throws(SystemCallError) -> Void) throws(HostError) {
+        do {
+            try body()
+        } catch {
+            throw HostError(
+                .cannotCreate, "cannot make \(path): \(error.reason)",
+                hint: error.isFull ? "make room on that disk" : nil)
+        }
+    }
+}

@@ -1,0 +1,105 @@
+import Foundation
+import HostModel
+import HostOS
+
+/// Finds out whether the host's hardware acceleration works, not only whether it is there: `/dev/kvm` can open,
+/// create a machine and run it forty times too slowly. Asked once per boot of the host; the verdict is kept.
+package struct AcceleratorProbe: Sendable {
+    private let binary: String
+    private let architecture: Architecture
+    private let processor: String?
+    private let cacheDirectory: String
+
+    /// - Parameters:
+    ///   - binary: the path of QEMU.
+    ///   - processor: the guest's own `-cpu`, nil for the accelerator's default.
+    ///   - cacheDirectory: where verdicts are kept.
+    package init(binary: String, architecture: Architecture, processor: String?, cacheDirectory: String) {
+        self.binary = binary
+        self.architecture = architecture
+        self.processor = processor
+        self.cacheDirectory = cacheDirectory
+    }
+
+    private struct Verdict: Codable, Equatable {
+        var bootID: String
+        var binary: String
+        var processor: String
+        var accelerator: Accelerator
+    }
+
+    private var cacheFile: String { "\(cacheDirectory)/accelerator-\(architecture.rawValue).json" }
+
+    private func verdict(_ accelerator: Accelerator) -> Verdict {
+        Verdict(
+            bootID: ProcessIdentity.currentBootID, binary: "\(binary) \(Files.fingerprint(binary) ?? "")",
+            processor: processor ?? "", accelerator: accelerator)
+    }
+
+    /// The accelerator to use, from the cache or by trying.
+    package func accelerator() async -> Accelerator {
+        guard architecture == .host, let candidate = Self.candidate else { return .tcg }
+        if let bytes = try? TextFile.bytes(cacheFile), let kept = try? JSONDecoder().decode(Verdict.self, from: Data(bytes)),
+            kept == verdict(kept.accelerator)
+        {
+            return kept.accelerator
+        }
+        let works = await works(candidate)
+        keep(works ? candidate : .tcg)
+        return works ? candidate : .tcg
+    }
+
+    /// Takes back a verdict: the accelerator stopped a guest by an internal error.
+    package func revoke() { keep(.tcg) }
+
+    private func keep(_ accelerator: Accelerator) {
+        guard let data = try? JSONEncoder().encode(verdict(accelerator)) else { return }
+        // A cache that cannot be written costs time at the next start, nothing else.
+        try? Files.makeDirectory(cacheDirectory)
+        try? TextFile.replace(cacheFile, with: Array(data))
+    }
+
+    private static var candidate: Accelerator? {
+        #if os(macOS)
+        .hvf
+        #else
+        (try? Descriptor(path: "/dev/kvm", flags: 2)) == nil ? nil : .kvm
+        #endif
+    }
+
+    /// A boot sector that ends QEMU through isa-debug-exit: `mov al,0x10; out 0xf4,al; hlt`, and the BIOS's signature.
+    static let bootSector: [UInt8] =
+        [0xb0, 0x10, 0xe6, 0xf4, 0xf4] + [UInt8](repeating: 0, count: 505) + [0x55, 0xaa]
+    /// isa-debug-exit ends QEMU with the value written, doubled and one.
+    static let bootSectorStatus: Int32 = 0x10 << 1 | 1
+    /// A working accelerator takes 0.1 s for it, emulation too; a useless one several seconds.
+    static let limit = Duration.seconds(1)
+
+    func works(_ accelerator: Accelerator) async -> Bool {
+        // Only x86 has the debug port; elsewhere what opens is believed.
+        guard architecture == .x86_64 else { return true }
+        let image = "\(cacheDirectory)/probe-\(HostProcess.pid).img"
+        try? Files.makeDirectory(cacheDirectory)
+        guard (try? TextFile.replace(image, with: Self.bootSector)) != nil else { return false }
+        defer { try? Files.remove(image) }
+        let tool = Tool(
+            binary,
+            [
+                "-machine", "pc,accel=\(accelerator.rawValue)", "-cpu",
+                processor ?? QEMUMachine.defaultProcessor(accelerator), "-m", "32M", "-nodefaults", "-no-user-config",
+                "-display", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-drive",
+                "format=raw,if=ide,file=\(QEMUMachine.escape(image))",
+            ])
+        return await withTaskGroup(of: Bool?.self) { group in
+            group.addTask { (try? await tool.run())?.status == Self.bootSectorStatus }
+            group.addTask {
+                try? await Task.sleep(for: Self.limit)
+                return nil
+            }
+            let first = await group.next() ?? nil
+            // Cancelling kills the probe.
+            group.cancelAll()
+            return first ?? false
+        }
+    }
+}

@@ -1,0 +1,183 @@
+import Foundation
+import GuestDriver
+import HostModel
+import HostOS
+import NIOCore
+
+/// Runs a guest as a QEMU process.
+package struct QEMUDriver: GuestDriver {
+    /// Where the driver keeps what it needs to find its guest again.
+    package struct Places: Sendable {
+        package var pidFile: String
+        package var guestRecord: String
+        package var errorLog: String
+        package var cacheDirectory: String
+
+        package init(pidFile: String, guestRecord: String, errorLog: String, cacheDirectory: String) {
+            self.pidFile = pidFile
+            self.guestRecord = guestRecord
+            self.errorLog = errorLog
+            self.cacheDirectory = cacheDirectory
+        }
+    }
+
+    /// The machine but for what is decided at each start: accelerator and SSH port.
+    private let machine: QEMUMachine
+    private let places: Places
+    private let accelerator: Accelerator?
+    private let environment: [String: String]
+    private let makeReady: @Sendable () async throws -> Void
+
+    /// - Parameters:
+    ///   - accelerator: what the person wants; nil probes.
+    ///   - environment: the variables of this process.
+    ///   - makeReady: makes the files the machine names, where they are missing.
+    package init(
+        machine: QEMUMachine, places: Places, accelerator: Accelerator?, environment: [String: String],
+        makeReady: @escaping @Sendable () async throws -> Void
+    ) {
+        self.machine = machine
+        self.places = places
+        self.accelerator = accelerator
+        self.environment = environment
+        self.makeReady = makeReady
+    }
+
+    package func prepare() async throws {
+        _ = try binary()
+        try await makeReady()
+    }
+
+    private func binary() throws(HostError) -> String {
+        let name = QEMUMachine.binary(machine.architecture)
+        guard let path = Tool.path(of: name, in: environment["PATH"]) else {
+            throw HostError(
+                .unavailable, "\(name) is not in PATH",
+                hint: "install it: apt-get install qemu-system-\(machine.architecture == .x86_64 ? "x86" : "arm")")
+        }
+        return path
+    }
+
+    package func launch(sshLocalPort: Int) async throws -> any Guest {
+        let binary = try binary()
+        let probe = AcceleratorProbe(
+            binary: binary, architecture: machine.architecture, processor: machine.processor,
+            cacheDirectory: places.cacheDirectory)
+        var machine = machine
+        machine.sshLocalPort = sshLocalPort
+        if let accelerator { machine.accelerator = accelerator } else { machine.accelerator = await probe.accelerator() }
+        for stale in [machine.qmpSocket, machine.channelSocket, places.errorLog] { try? Files.remove(stale) }
+
+        // Handed to QEMU in its own session with the signals of a session's end, a shutdown or a careless kill
+        // blocked: only QMP and SIGKILL end it.
+        let process = DetachedProcess(
+            executable: binary, arguments: machine.arguments, environment: guestEnvironment, output: .null,
+            error: .append(path: places.errorLog), blockedSignals: [15, 2, 1])
+        let pid: Int32
+        do {
+            pid = try process.spawn()
+        } catch {
+            throw HostError(.unavailable, "cannot start \(binary): \(error.reason)")
+        }
+        guard let identity = ProcessIdentity.of(pid: pid) else { throw failure(of: "ended at once") }
+        do {
+            try record(identity)
+            let monitor = try await connect(to: identity, socket: machine.qmpSocket)
+            return QEMUGuest(
+                identity: identity, accelerator: machine.accelerator, monitor: monitor,
+                complaint: { [places] in Self.lastLine(of: places.errorLog) }, revoke: probe.revoke)
+        } catch {
+            identity.signal(9)
+            _ = await identity.waitUntilEnded()
+            forget()
+            throw error
+        }
+    }
+
+    /// QEMU inherits the person's variables, but none that speak to a service manager in the agent's name.
+    private var guestEnvironment: [String: String] {
+        environment.filter { !["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"].contains($0.key) }
+    }
+
+    package func survivor() throws -> SurvivingGuest? {
+        if let bytes = try? TextFile.bytes(places.guestRecord),
+            let record = try? JSONDecoder().decode(GuestRecord.self, from: Data(bytes)), record.process.isAlive
+        {
+            return SurvivingGuest(process: record.process)
+        }
+        // An agent can die between spawning QEMU and writing its record: then the socket names the listener.
+        guard let pid = UnixSocket.listener(path: machine.qmpSocket), let process = ProcessIdentity.of(pid: pid)
+        else { return nil }
+        return SurvivingGuest(process: process)
+    }
+
+    package func end(_ survivor: SurvivingGuest) async throws {
+        if let monitor = try? await QMPConnection.open(socket: machine.qmpSocket, timeout: .seconds(5)) {
+            _ = try? await monitor.execute("quit", timeout: .seconds(5))
+        } else {
+            survivor.process.signal(9)
+        }
+        _ = await survivor.process.waitUntilEnded()
+        forget()
+    }
+
+    package func forget() {
+        for path in [places.guestRecord, places.pidFile, machine.qmpSocket, machine.channelSocket] {
+            try? Files.remove(path)
+        }
+    }
+
+    private struct GuestRecord: Codable {
+        var driver: String
+        var process: ProcessIdentity
+    }
+
+    private func record(_ identity: ProcessIdentity) throws(HostError) {
+        do {
+            let data = try JSONEncoder().encode(GuestRecord(driver: "qemu", process: identity))
+            try TextFile.replace(places.guestRecord, with: Array(data))
+            try TextFile.replace(places.pidFile, with: "\(identity.pid)\n")
+        } catch {
+            throw HostError(.cannotCreate, "cannot write \(places.guestRecord): \(error)")
+        }
+    }
+
+    /// QEMU makes its socket some 30 ms after it was started, and nothing tells when: asked in short, growing steps,
+    /// for as long as the process lives.
+    private func connect(to process: ProcessIdentity, socket: String) async throws -> QMPConnection {
+        var wait = Duration.milliseconds(2)
+        let deadline = ContinuousClock.now + .seconds(30)
+        while ContinuousClock.now < deadline {
+            if UnixSocket.listener(path: socket) == process.pid {
+                return try await QMPConnection.open(socket: socket, timeout: .seconds(30))
+            }
+            guard process.isAlive else {
+                let end = await process.waitUntilEnded()
+                throw failure(of: end?.description ?? "is gone")
+            }
+            try await Task.sleep(for: wait)
+            wait = min(wait * 5 / 4, .milliseconds(50))
+        }
+        throw HostError(.failed, "QEMU did not open \(socket) within 30 s")
+    }
+
+    private func failure(of end: String) -> HostError {
+        let complaint = Self.lastLine(of: places.errorLog)
+        let because = complaint.isEmpty ? "" : ": \(complaint)"
+        if complaint.contains("Could not set up host forwarding rule") {
+            return HostError(
+                .unavailable, "the SSH port was taken while QEMU started\(because)",
+                hint: "start again, or set ssh.localPort in lima.yaml to another port")
+        }
+        if complaint.contains("write\" lock") {
+            return HostError(.held, "the disk is in use by another process\(because)")
+        }
+        return HostError(
+            complaint.contains("No space left") ? .cannotCreate : .failed, "QEMU \(end)\(because)",
+            hint: "all that it said is in \(places.errorLog)")
+    }
+
+    private static func lastLine(of path: String) -> String {
+        TextFile.tail(path, count: 4096).split(separator: "\n").last.map(String.init)?.trimmed ?? ""
+    }
+}

@@ -1,0 +1,176 @@
+import HostModel
+import HostOS
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// The monitor of one QEMU: commands that are answered in their time or fail, and events.
+///
+/// QEMU serves one client at a time; a second one is connected and hears nothing, so a greeting that does not come
+/// means that the monitor is busy or hung, not that QEMU is dead.
+package final class QMPConnection: Sendable {
+    /// Why a command has no answer.
+    package enum Failure: Error, Sendable, Equatable, CustomStringConvertible {
+        case refused(String)
+        case noAnswer(seconds: Double)
+        case closed
+
+        package var description: String {
+            switch self {
+            case .refused(let reason): reason
+            case .noAnswer(let seconds): "QEMU did not answer within \(seconds) s"
+            case .closed: "QEMU closed its monitor"
+            }
+        }
+    }
+
+    /// Events of the machine; finishes when the monitor is closed.
+    package let events: AsyncStream<QMPMessage>
+
+    private let channel: any Channel
+    private let dispatcher: Dispatcher
+
+    /// Connects, waits for the greeting and leaves the monitor's negotiation mode.
+    /// - Throws: `Failure`, or what connect(2) says.
+    package static func open(socket: String, timeout: TimeAmount) async throws -> QMPConnection {
+        let dispatcher = Dispatcher()
+        let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(
+                        ByteToMessageHandler(LineDecoder(limit: QMPConnection.maximumLine)))
+                    try channel.pipeline.syncOperations.addHandler(QMPHandler(dispatcher: dispatcher))
+                }
+            }
+            .connect(unixDomainSocketPath: socket).get()
+        let connection = QMPConnection(channel: channel, dispatcher: dispatcher)
+        do {
+            try await connection.wait(for: Dispatcher.greeting, timeout: timeout) {}
+            _ = try await connection.execute("qmp_capabilities", timeout: timeout)
+        } catch {
+            connection.close()
+            throw error
+        }
+        return connection
+    }
+
+    /// QMP's longest line here; a longer one closes the connection.
+    private static let maximumLine = 1 << 20
+
+    private init(channel: any Channel, dispatcher: Dispatcher) {
+        self.channel = channel
+        self.dispatcher = dispatcher
+        events = dispatcher.events
+    }
+
+    deinit { channel.close(promise: nil) }
+
+    /// Sends a command without arguments.
+    /// - Returns: the `status` of the answer where it has one (`query-status`).
+    /// - Throws: `Failure`.
+    @discardableResult
+    package func execute(_ command: String, timeout: TimeAmount = .seconds(10)) async throws -> String? {
+        let id = dispatcher.nextID()
+        return try await wait(for: id, timeout: timeout) { [channel] in
+            // The commands are our own words: nothing in them needs escaping.
+            let line = ByteBuffer(string: #"{"execute":"\#(command)","id":\#(id)}"# + "\n")
+            channel.writeAndFlush(line, promise: nil)
+        }
+    }
+
+    package func close() { channel.close(promise: nil) }
+
+    @discardableResult
+    private func wait(for id: Int, timeout: TimeAmount, send: () -> Void) async throws -> String? {
+        let deadline = channel.eventLoop.scheduleTask(in: timeout) { [dispatcher] in
+            dispatcher.settle(id, .failure(.noAnswer(seconds: Double(timeout.nanoseconds) / 1e9)))
+        }
+        defer { deadline.cancel() }
+        return try await withCheckedThrowingContinuation { continuation in
+            dispatcher.expect(id, continuation)
+            send()
+        }
+    }
+
+    /// Who waits for which answer.
+    fileprivate final class Dispatcher: Sendable {
+        static let greeting = 0
+
+        private struct State {
+            var last = Dispatcher.greeting
+            var waiting: [Int: CheckedContinuation<String?, any Error>] = [:]
+            /// What came before anybody waited for it: the greeting can be that fast.
+            var early: [Int: Result<String?, Failure>] = [:]
+            var closed = false
+        }
+
+        let events: AsyncStream<QMPMessage>
+        private let continuation: AsyncStream<QMPMessage>.Continuation
+        private let state = Mutex(State())
+
+        init() { (events, continuation) = AsyncStream.makeStream() }
+
+        func nextID() -> Int {
+            state.withLock {
+                $0.last += 1
+                return $0.last
+            }
+        }
+
+        func expect(_ id: Int, _ continuation: CheckedContinuation<String?, any Error>) {
+            let result: Result<String?, Failure>? = state.withLock {
+                if let early = $0.early.removeValue(forKey: id) { return early }
+                if $0.closed { return .failure(.closed) }
+                $0.waiting[id] = continuation
+                return nil
+            }
+            if let result { continuation.resume(with: result.mapError { $0 as any Error }) }
+        }
+
+        func settle(_ id: Int, _ result: Result<String?, Failure>) {
+            let continuation = state.withLock {
+                if let waiting = $0.waiting.removeValue(forKey: id) { return waiting as CheckedContinuation? }
+                if id == Self.greeting { $0.early[id] = result }
+                return nil
+            }
+            continuation?.resume(with: result.mapError { $0 as any Error })
+        }
+
+        func receive(_ message: QMPMessage) {
+            switch message {
+            case .greeting: settle(Self.greeting, .success(nil))
+            case .answer(let id, let status): settle(id, .success(status))
+            case .failure(let id, let description): settle(id, .failure(.refused(description)))
+            case .event: continuation.yield(message)
+            }
+        }
+
+        func end() {
+            let waiting = state.withLock {
+                $0.closed = true
+                let waiting = $0.waiting
+                $0.waiting = [:]
+                return waiting
+            }
+            for continuation in waiting.values { continuation.resume(throwing: Failure.closed) }
+            continuation.finish()
+        }
+    }
+
+    private final class QMPHandler: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+
+        private let dispatcher: Dispatcher
+
+        init(dispatcher: Dispatcher) { self.dispatcher = dispatcher }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            let line = unwrapInboundIn(data)
+            if let message = QMPMessage(line: line.readableBytesView) { dispatcher.receive(message) }
+        }
+
+        func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+
+        func channelInactive(context: ChannelHandlerContext) { dispatcher.end() }
+    }
+}

@@ -1,0 +1,61 @@
+import Foundation
+
+/// One line from QEMU's monitor (QEMU Machine Protocol specification), as far as we use it.
+package enum QMPMessage: Sendable, Equatable {
+    case greeting
+    case answer(id: Int, status: String?)
+    case failure(id: Int, description: String)
+    /// `guest` and `reason` are those of SHUTDOWN and RESET.
+    case event(name: String, guest: Bool, reason: String)
+
+    /// - Returns: nil for a line that is no QMP, or a kind of answer nobody asked for.
+    package init?(line: some Collection<UInt8>) {
+        guard let wire = try? JSONDecoder().decode(Wire.self, from: Data(line)) else { return nil }
+        if wire.QMP != nil {
+            self = .greeting
+        } else if let event = wire.event {
+            self = .event(name: event, guest: wire.data?.guest ?? false, reason: wire.data?.reason ?? "")
+        } else if let id = wire.id {
+            self = wire.error.map { .failure(id: id, description: $0.desc) } ?? .answer(id: id, status: wire.status)
+        } else {
+            return nil
+        }
+    }
+
+    private struct Wire: Decodable {
+        struct Empty: Decodable {}
+        struct EventData: Decodable {
+            var guest: Bool?
+            var reason: String?
+        }
+        struct Failure: Decodable {
+            var desc: String
+        }
+        struct Status: Decodable {
+            var status: String?
+        }
+
+        var QMP: Empty?
+        var event: String?
+        var data: EventData?
+        var id: Int?
+        var error: Failure?
+        var status: String?
+
+        enum CodingKeys: String, CodingKey {
+            case QMP, event, data, id, error
+            case result = "return"
+        }
+
+        init(from decoder: any Decoder) throws {
+            let values = try decoder.container(keyedBy: CodingKeys.self)
+            QMP = try values.decodeIfPresent(Empty.self, forKey: .QMP)
+            event = try values.decodeIfPresent(String.self, forKey: .event)
+            // Events we do not read may carry anything under the names we do.
+            data = try? values.decodeIfPresent(EventData.self, forKey: .data)
+            id = try? values.decodeIfPresent(Int.self, forKey: .id)
+            error = try values.decodeIfPresent(Failure.self, forKey: .error)
+            status = (try? values.decodeIfPresent(Status.self, forKey: .result))?.status
+        }
+    }
+}

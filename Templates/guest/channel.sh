@@ -1,0 +1,38 @@
+#!/bin/sh
+# The guest's end of the guest channel: owns the virtio-serial port, sends JSON lines, obeys the host's.
+# Usage: channel.sh RUNDIR [CLOUD_INIT_LOG]
+# POSIX sh only. It is never in the boot path: a write to the port blocks while nobody reads at the host's end,
+# so others write to the FIFO, whose few short lines always fit its buffer, and this process alone may wait.
+run=$1
+log=${2:-}
+port=
+for entry in /sys/class/virtio-ports/*; do
+    [ -r "$entry/name" ] || continue
+    read -r name < "$entry/name"
+    [ "$name" = io.hostagent.channel.0 ] && port=/dev/${entry##*/}
+done
+if [ -z "$port" ]; then
+    echo "hostagent: no port named io.hostagent.channel.0: this guest cannot speak to its host" >&2
+    exit 0
+fi
+
+exec 3<>"$port" 4<>"$run/outbox" || exit 1
+
+# Stages, in the order they were said.
+while read -r line; do printf '%s\n' "$line"; done <&4 >&3 &
+
+# The log of cloud-init, a line a message, reduced to what JSON strings may hold.
+if [ -n "$log" ]; then
+    tail -n +1 -F "$log" 2>/dev/null | while read -r line; do
+        printf '%s' "$line" | LC_ALL=C tr -cd '\040-\176' | cut -c 1-400 | LC_ALL=C sed \
+            -e 's/[\\"]/\\&/g' -e 's/^/{"type":"log","line":"/' -e 's/$/"}/'
+        echo
+    done | grep --line-buffered . >&3 &
+fi
+
+while read -r line; do
+    case $line in
+    *'"type":"poweroff"'*) poweroff & ;;
+    *'"type":"reboot"'*) reboot & ;;
+    esac
+done <&3
