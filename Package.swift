@@ -90,18 +90,18 @@ let package = Package(
             name: "HostAgent",
             dependencies: [
                 "HostModel", "HostOS", "GuestDriver", "InstanceStore", "ServiceManagement", "GuestAccess", "AgentAPI",
-                hummingbird, logging, nioCore, nioPosix, serviceLifecycle, unixSignals,
+                hummingbird, logging, nioCore, nioHTTP1, nioPosix, serviceLifecycle, unixSignals,
             ], swiftSettings: strict),
         .target(
             name: "HostCommands",
-            dependencies: ["HostModel", "HostOS", "InstanceStore", "GuestAccess", "AgentAPI", argumentParser, yams],
+            dependencies: ["HostModel", "HostOS", "InstanceStore", "AgentAPI", argumentParser, nioCore, yams],
             swiftSettings: strict),
         // Floor 4
         .executableTarget(
             name: "HostAgentMain",
             dependencies: [
                 "HostModel", "HostOS", "HostAgent", "HostCommands", "InstanceStore", "QEMUDriver", "GuestAccess",
-                argumentParser,
+                "GuestDriver", nioCore,
             ], swiftSettings: strict, linkerSettings: selfContained),
     ],
     swiftLanguageModes: [.v6]

@@ -3,13 +3,16 @@ import HostModel
 /// The life of an instance under one agent: inputs in, actions out, no clock and no I/O.
 ///
 /// One owner holds it, feeds it from one queue and performs what it returns, in order. Time comes in as inputs: the
-/// owner starts the timer an action names and feeds `.timer` when it fires. Each transition has a test
+/// owner starts the timer an action names and feeds its input when it fires. Each transition has a test
 /// (LifecycleTests).
 package struct Lifecycle: Sendable {
     /// Where the guest is. Cases carry what exists only then.
     package enum State: Sendable, Equatable {
         case new
         case preparing
+        /// QEMU is being started. Once it is under way this must come to an end before anything else can, or a
+        /// process would be left: `abort` is what was decided meanwhile.
+        case launching(abort: Outcome?)
         case booting
         case provisioning
         /// The guest says that it is ready; the agent tries to log in.
@@ -52,7 +55,12 @@ package struct Lifecycle: Sendable {
         case accessConfirmed
         case guest(GuestEvent)
         case stopRequested(force: Bool)
-        case timer(Timer)
+        /// What a start was doing has stopped because it was told to.
+        case startCancelled
+        /// The current phase took too long; `evidence` is what the guest's console said last.
+        case deadlinePassed(evidence: String)
+        /// The last rung of the stop ladder had its time.
+        case ladderTimePassed
         case heartbeat(Heartbeat)
     }
 
@@ -85,7 +93,8 @@ package struct Lifecycle: Sendable {
         case perform(StopStep)
         /// Cancels what prepares or starts, and ends without a guest.
         case cancelStart
-        case finish(Outcome)
+        /// Nothing is left to do; `endedBy` is the rung that ended the guest, nil when it ended by itself.
+        case finish(Outcome, endedBy: StopStep?)
     }
 
     /// How long a timer runs; the owner knows the durations.
@@ -108,7 +117,7 @@ package struct Lifecycle: Sendable {
     /// The phase the state stands for.
     package var phase: Phase {
         switch state {
-        case .new, .preparing: .preparing
+        case .new, .preparing, .launching: .preparing
         case .booting: .booting
         case .provisioning, .confirming: .provisioning
         case .running: .running
@@ -132,8 +141,9 @@ package struct Lifecycle: Sendable {
         case .accessConfirmed: return accessConfirmed()
         case .guest(let event): return guestEvent(event)
         case .stopRequested(let force): return stopRequested(force: force)
-        case .timer(.phaseDeadline): return phaseDeadline()
-        case .timer(.stopLadder): return climb()
+        case .startCancelled: return startCancelled()
+        case .deadlinePassed(let evidence): return deadlinePassed(evidence)
+        case .ladderTimePassed: return climb()
         case .heartbeat(let beat): return heartbeat(beat)
         }
     }
@@ -148,13 +158,20 @@ package struct Lifecycle: Sendable {
 
     private mutating func prepared() -> [Action] {
         guard state == .preparing else { return [] }
+        state = .launching(abort: nil)
         return [.launch]
     }
 
     private mutating func launched() -> [Action] {
-        guard state == .preparing else { return [] }
+        guard case .launching(let abort) = state else { return [] }
+        if let abort { return endMachine(outcome: abort) }
         state = .booting
         return [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting))]
+    }
+
+    private mutating func startCancelled() -> [Action] {
+        guard case .launching(let abort) = state else { return [] }
+        return end(abort ?? .stopped)
     }
 
     private mutating func guestIsProvisioning() -> [Action] {
@@ -199,29 +216,41 @@ package struct Lifecycle: Sendable {
         return [.stopTimer(.phaseDeadline), .enter(.running), .announceReady, .beginHeartbeat]
     }
 
-    private mutating func phaseDeadline() -> [Action] {
-        let waited: String
+    private mutating func deadlinePassed(_ evidence: String) -> [Action] {
+        let late: String
         switch state {
-        case .preparing: waited = "preparing the guest"
-        case .booting: waited = "the guest to boot"
-        case .provisioning: waited = "the guest's boot scripts"
-        case .confirming: waited = "a login to the guest"
+        case .preparing, .launching: late = "preparing the guest"
+        case .booting: late = "booting the guest"
+        case .provisioning: late = "the guest's boot scripts"
+        case .confirming: late = "logging in to the guest"
         default: return []
         }
-        return startFailed(.failed, "gave up waiting for \(waited): its deadline is over")
+        let reason = "gave up: \(late) took too long\(evidence)"
+        if case .launching(nil) = state {
+            state = .launching(abort: .startFailed(code: .failed, reason: reason))
+            return [.emit(.failure(reason)), .cancelStart]
+        }
+        return startFailed(.failed, reason)
     }
 
     private mutating func startFailed(_ code: HostError.Code, _ reason: String) -> [Action] {
         let outcome = Outcome.startFailed(code: code, reason: reason)
         switch state {
-        case .new, .preparing:
-            state = .ended(outcome)
-            return [.emit(.failure(reason)), .cancelStart, .finish(outcome)]
+        case .new, .preparing, .launching(nil):
+            return [.emit(.failure(reason)), .cancelStart] + end(outcome)
+        case .launching(let abort?):
+            return end(abort)
         case .booting, .provisioning, .confirming:
             return [.emit(.failure(reason))] + beginStop(outcome: outcome)
         default:
             return []
         }
+    }
+
+    /// The last transition, where there is no guest.
+    private mutating func end(_ outcome: Outcome) -> [Action] {
+        state = .ended(outcome)
+        return [.stopTimer(.phaseDeadline), .finish(outcome, endedBy: nil)]
     }
 
     // MARK: What the guest does
@@ -248,7 +277,8 @@ package struct Lifecycle: Sendable {
             return lose(reason)
         case (.ended, .stopping(let stop)):
             state = .ended(stop.outcome)
-            return [.stopTimer(.stopLadder), .finish(stop.outcome)]
+            let endedBy = stop.outcome == .poweredOff ? nil : stop.endedBy
+            return [.stopTimer(.stopLadder), .finish(stop.outcome, endedBy: endedBy)]
         case (.ended(let reason), .running), (.ended(let reason), .degraded):
             return gone(.guestLost(reason: "QEMU \(reason) while the guest was running"))
         case (.ended(let reason), _):
@@ -274,7 +304,7 @@ package struct Lifecycle: Sendable {
     private mutating func gone(_ outcome: Outcome) -> [Action] {
         state = .ended(outcome)
         let failure = outcome.failure.map { [Action.emit(.failure($0))] } ?? []
-        return failure + [.stopTimer(.phaseDeadline), .cancelStart, .announceStopping, .finish(outcome)]
+        return failure + [.stopTimer(.phaseDeadline), .cancelStart, .announceStopping, .finish(outcome, endedBy: nil)]
     }
 
     private mutating func heartbeat(_ beat: Heartbeat) -> [Action] {
@@ -302,9 +332,11 @@ package struct Lifecycle: Sendable {
     private mutating func stopRequested(force: Bool) -> [Action] {
         switch state {
         case .new, .preparing:
-            state = .ended(.stopped)
-            return [.stopTimer(.phaseDeadline), .announceStopping, .cancelStart, .finish(.stopped)]
-        case .ended:
+            return [.announceStopping, .cancelStart] + end(.stopped)
+        case .launching(nil):
+            state = .launching(abort: .stopped)
+            return [.announceStopping, .cancelStart]
+        case .launching, .ended:
             return []
         case .stopping(let stop):
             guard force, stop.step < .quit else { return [] }

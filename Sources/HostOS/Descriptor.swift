@@ -40,3 +40,8 @@ package struct Descriptor: ~Copyable, Sendable {
         try systemCall("fsync", subject) { fsync(number) }
     }
 }
+
+extension Descriptor {
+    /// Flags to open a log: write at its end, make it where it is missing.
+    package static var appending: Int32 { O_WRONLY | O_CREAT | O_APPEND }
+}

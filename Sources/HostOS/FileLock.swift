@@ -31,6 +31,9 @@ package struct FileLock: ~Copyable, Sendable {
 
     private init(descriptor: consuming Descriptor) { self.descriptor = descriptor }
 
+    /// Gives the lock up. Letting the value go does the same; saying it keeps the lock until here.
+    package consuming func release() {}
+
     /// Somebody holds the lock. Asking does not take it, so it cannot make another's attempt fail (on Linux).
     /// - Throws: `SystemCallError` when the file exists but cannot be opened.
     package static func isHeld(path: String) throws(SystemCallError) -> Bool {

@@ -63,3 +63,8 @@ extension ProcessIdentity {
         return status & 0x7f == 0 ? .exited(status: (status >> 8) & 0xff) : .signalled(status & 0x7f)
     }
 }
+
+extension ProcessIdentity {
+    /// How a child ended that is gone already.
+    package static func reapedEnd(of pid: Int32) -> ProcessEnd { reap(pid) ?? .gone }
+}

@@ -38,3 +38,8 @@ package func systemCall<Number: FixedWidthInteger & SignedInteger>(
         if errno != EINTR { throw SystemCallError(call, subject) }
     }
 }
+
+extension SystemCallError {
+    /// A file beyond a limit of ours.
+    package static var tooBig: Int32 { EFBIG }
+}

@@ -99,3 +99,14 @@ package enum LoopbackPort {
         }
     }
 }
+
+extension UnixSocket {
+    /// The number of SO_PEERCRED at level SOL_SOCKET; nil where the system has no such option.
+    package static var peerCredentialOption: Int32? {
+        #if canImport(Glibc)
+        17
+        #else
+        nil
+        #endif
+    }
+}

@@ -9,6 +9,10 @@ package struct Configuration: Sendable, Equatable {
     /// Bytes.
     package var disk: Int
     package var image: Image
+    /// QEMU's `-cpu`; nil takes the accelerator's default.
+    package var processor: String?
+    /// An x86 guest boots from its disk by BIOS, not UEFI.
+    package var legacyBIOS: Bool
     /// The port of 127.0.0.1 that leads to the guest's SSH server; nil lets every start choose a free one.
     package var sshLocalPort: Int?
     package var user: GuestUser

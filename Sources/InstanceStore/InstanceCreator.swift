@@ -35,7 +35,7 @@ package struct InstanceCreator: Sendable {
             try attempt(temporary.limaYAML) { () throws(SystemCallError) in
                 try TextFile.replace(temporary.limaYAML, with: source)
             }
-            try await preparation.make(in: temporary, final: final)
+            try await preparation.make(in: temporary)
             do {
                 try Files.moveIfAbsent(temporary.path, to: final.path)
             } catch {

@@ -20,6 +20,7 @@ package struct InstanceDirectory: Sendable, Hashable {
     package var kernel: String { path + "/kernel" }
     package var kernelCommandLine: String { path + "/kernel.cmdline" }
     package var initrd: String { path + "/initrd" }
+    package var firmwareVariables: String { path + "/uefi-vars.fd" }
     package var cidata: String { path + "/cidata.iso" }
     package var agentPID: String { path + "/ha.pid" }
     package var agentSocket: String { path + "/ha.sock" }

@@ -28,14 +28,14 @@ package struct LimaYAML {
 
     /// Keys that Lima knows and this program does not have yet.
     static let limaOnly: Set<String> = [
-        "additionalDisks", "audio", "base", "caCerts", "containerd", "copyToHost", "cpuType", "dns", "firmware",
+        "additionalDisks", "audio", "base", "caCerts", "containerd", "copyToHost", "dns",
         "guestInstallPrefix", "hostResolver", "minimumLimaVersion", "mountInotify", "mountType",
         "mountTypesUnsupported", "mounts", "nestedVirtualization", "networks", "os", "param", "portForwards",
-        "propagateProxyEnv", "rosetta", "timezone", "upgradePackages", "video", "vmOpts",
+        "propagateProxyEnv", "rosetta", "timezone", "upgradePackages", "video",
     ]
     static let known: Set<String> = [
-        "arch", "cpus", "disk", "env", "images", "memory", "message", "plain", "probes", "provision", "ssh", "user",
-        "vmType",
+        "arch", "cpuType", "cpus", "disk", "env", "firmware", "images", "memory", "message", "plain", "probes",
+        "provision", "ssh", "user", "vmOpts", "vmType",
     ]
 
     private let host: Host
@@ -66,6 +66,9 @@ package struct LimaYAML {
             memory: fields["memory"]?.size(in: 32 << 20...16 << 40) ?? 4 << 30,
             disk: fields["disk"]?.size(in: 1 << 20...64 << 40) ?? 100 << 30,
             image: image ?? Configuration.Image(disk: .init(path: "")),
+            processor: processor(fields, architecture: architecture),
+            legacyBIOS: fields["firmware"]?.fields(known: ["legacyBIOS"], ignored: ["images"])["legacyBIOS"]?.boolean()
+                ?? false,
             sshLocalPort: sshPort(fields["ssh"]),
             user: user(fields["user"]),
             environment: environment(fields["env"]),
@@ -76,6 +79,15 @@ package struct LimaYAML {
         try findings.throwIfFaulty(file: file)
         let warnings = findings.warnings.sorted().map { "\(file):\($0.line):\($0.column): \($0.message)" }
         return Loaded(value: configuration, warnings: warnings)
+    }
+
+    /// `vmOpts.qemu.cpuType`, or `cpuType`, its deprecated place: a mapping of architectures.
+    private func processor(_ fields: [String: YAMLValue], architecture: Architecture) -> String? {
+        let options = fields["vmOpts"]?.fields(known: ["qemu"], ignored: ["vz", "wsl2"])
+        let qemu = options?["qemu"]?.fields(known: ["cpuType"], ignored: ["minimumVersion"])
+        guard let types = qemu?["cpuType"] ?? fields["cpuType"] else { return nil }
+        let chosen = types.entries().first { $0.key == architecture.rawValue }
+        return chosen?.value.line()
     }
 
     // MARK: Images

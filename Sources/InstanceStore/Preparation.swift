@@ -55,9 +55,8 @@ package struct Preparation: Sendable {
     }
 
     /// Makes what is missing.
-    /// - Parameter final: the directory the files will be in, when `directory` is a temporary one.
     /// - Throws: `HostError`; `.cannotCreate` for a full disk and the like.
-    package func make(in directory: InstanceDirectory, final: InstanceDirectory) async throws {
+    package func make(in directory: InstanceDirectory) async throws {
         let image = configuration.image
         if let direct = image.directBoot {
             if Files.kind(directory.kernel) == nil { try await expand(direct.kernel.path, to: directory.kernel) }
@@ -70,12 +69,12 @@ package struct Preparation: Sendable {
                 try TextFile.replace(directory.kernelCommandLine, with: direct.commandLine + "\n")
             }
         }
-        if Files.kind(directory.disk) == nil { try await makeDisk(in: directory, final: final) }
+        if Files.kind(directory.disk) == nil { try await makeDisk(in: directory) }
     }
 
     /// A copy-on-write disk over the image. The image gets a second name in the instance's directory: a build that
     /// replaces it under its first one cannot pull it away from under the disk.
-    private func makeDisk(in directory: InstanceDirectory, final: InstanceDirectory) async throws {
+    private func makeDisk(in directory: InstanceDirectory) async throws {
         let image = configuration.image.disk.path
         let format = try SourceImage.format(of: image)
         if Files.kind(directory.baseDisk) == nil {

@@ -20,6 +20,26 @@ package struct QEMUMachine: Sendable, Equatable {
     package var qmpSocket: String
     package var channelSocket: String
 
+    package init(
+        name: String, architecture: Architecture, accelerator: Accelerator = .tcg, processor: String?, cpus: Int,
+        memory: Int, boot: Boot, disk: Disk, cidata: String, sshLocalPort: Int = 0, serialLog: String,
+        qmpSocket: String, channelSocket: String
+    ) {
+        self.name = name
+        self.architecture = architecture
+        self.accelerator = accelerator
+        self.processor = processor
+        self.cpus = cpus
+        self.memory = memory
+        self.boot = boot
+        self.disk = disk
+        self.cidata = cidata
+        self.sshLocalPort = sshLocalPort
+        self.serialLog = serialLog
+        self.qmpSocket = qmpSocket
+        self.channelSocket = channelSocket
+    }
+
     package enum Boot: Sendable, Equatable {
         case kernel(path: String, initrd: String?, commandLine: String)
         /// The machine's own BIOS.

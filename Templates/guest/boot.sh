@@ -1,22 +1,32 @@
 #!/bin/sh
 # Run by the guest as root at every boot, from the mounted cidata volume: starts the guest channel, sets the
 # environment, runs the provisioning scripts and says how far it is. POSIX sh, nothing to install.
-# Usage: boot.sh CIDATA_DIRECTORY [CLOUD_INIT_LOG]
-cidata=$1
+# Usage: boot.sh all|channel [CLOUD_INIT_LOG]
+# "channel" only starts the guest channel, as early as there is something to report.
+cidata=${0%/*}
 run=/run/hostagent
 log=/var/log/hostagent-provision.log
 umask 022
 . "$cidata/hostagent.env"
 
 mkdir -p "$run" /var/log
-[ -p "$run/outbox" ] || mkfifo -m 0600 "$run/outbox"
-# A session of its own: what ends this script must not end the channel.
-setsid sh "$cidata/channel.sh" "$run" "${2:-}" </dev/null >/dev/null 2>&1 &
-
 # Opening a FIFO for reading and writing never waits, and a stage fits its buffer: saying cannot hold up the boot.
-say() { printf '%s\n' "$1" 1<>"$run/outbox"; }
+# It stays open here and in the channel: what is in a FIFO that nobody has open is gone.
+new=
+[ -p "$run/outbox" ] || { mkfifo -m 0600 "$run/outbox" && new=1; }
+exec 5<>"$run/outbox"
+if [ -n "$new" ]; then
+    # A session of its own: what ends this script must not end the channel.
+    setsid sh "$cidata/channel.sh" "${2:-}" </dev/null >/dev/null 2>&1 &
+fi
 
-say '{"type":"stage","stage":"provisioning"}'
+say() { printf '%s\n' "$1" >&5; }
+
+if [ "$1" = channel ]; then
+    say '{"type":"stage","stage":"provisioning"}'
+    exit 0
+fi
+[ -n "${2:-}" ] || say '{"type":"stage","stage":"provisioning"}'
 
 # The environment of lima.yaml goes between two marks into the file that pam_env reads.
 if [ -s "$cidata/environment" ] || [ -f /etc/environment ]; then
@@ -35,9 +45,9 @@ run_script() {
     cp "$2" "$copy" && chmod 0755 "$copy" && cp "$cidata/environment.sh" "$run/environment.sh"
     echo "== $1 $script" >> "$log"
     if [ "$1" = user ]; then
-        su -s /bin/sh -c ". '$run/environment.sh'; exec '$copy'" - "$HOSTAGENT_USER" </dev/null >> "$log" 2>&1
+        su -s /bin/sh -c ". '$run/environment.sh'; exec '$copy'" - "$HOSTAGENT_USER" </dev/null >> "$log" 2>&1 5>&-
     else
-        ( . "$run/environment.sh"; exec "$copy" ) </dev/null >> "$log" 2>&1
+        ( . "$run/environment.sh"; exec "$copy" ) </dev/null >> "$log" 2>&1 5>&-
     fi
     status=$?
     rm -f "$copy"

@@ -1,10 +1,9 @@
 #!/bin/sh
 # The guest's end of the guest channel: owns the virtio-serial port, sends JSON lines, obeys the host's.
-# Usage: channel.sh RUNDIR [CLOUD_INIT_LOG]
+# Usage: channel.sh [CLOUD_INIT_LOG], with the FIFO of stages open as descriptor 5.
 # POSIX sh only. It is never in the boot path: a write to the port blocks while nobody reads at the host's end,
-# so others write to the FIFO, whose few short lines always fit its buffer, and this process alone may wait.
-run=$1
-log=${2:-}
+# so others write to a FIFO, whose few short lines always fit its buffer, and this process alone may wait.
+log=${1:-}
 port=
 for entry in /sys/class/virtio-ports/*; do
     [ -r "$entry/name" ] || continue
@@ -16,10 +15,10 @@ if [ -z "$port" ]; then
     exit 0
 fi
 
-exec 3<>"$port" 4<>"$run/outbox" || exit 1
+exec 3<>"$port" || exit 1
 
 # Stages, in the order they were said.
-while read -r line; do printf '%s\n' "$line"; done <&4 >&3 &
+while read -r line; do printf '%s\n' "$line"; done <&5 >&3 &
 
 # The log of cloud-init, a line a message, reduced to what JSON strings may hold.
 if [ -n "$log" ]; then

@@ -1,0 +1,76 @@
+import Foundation
+import HostModel
+import HostOS
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+
+/// Talks to one agent over its socket.
+package struct AgentClient: Sendable {
+    private let socket: String
+
+    package init(socket: String) { self.socket = socket }
+
+    /// - Parameter patience: how long the whole answer may take.
+    /// - Throws: `HostError` with `.unavailable` when nobody answers there.
+    package func info(patience: TimeAmount = .seconds(3)) async throws -> AgentInfo {
+        let answer = try await exchange(.GET, Route.info, patience: patience)
+        guard let info = try? JSONDecoder().decode(AgentInfo.self, from: Data(answer)) else {
+            throw HostError(
+                .unavailable, "what listens on \(socket) is not a hostagent",
+                hint: "is Lima itself running this instance? limactl list shows it")
+        }
+        return info
+    }
+
+    /// Asks the agent to stop its guest.
+    package func stop(force: Bool) async throws -> StopBody {
+        let answer = try await exchange(.POST, Route.stop + (force ? "?force=true" : ""), patience: .seconds(10))
+        return (try? JSONDecoder().decode(StopBody.self, from: Data(answer))) ?? StopBody(delegatedTo: nil)
+    }
+
+    /// The agent's events after `since`, then live ones, until the agent ends the stream. Without `follow` only
+    /// those there are.
+    package func events(
+        since: Int = 0, run: String? = nil, _ body: (EventRecord) async throws -> Bool
+    ) async throws {
+        let query = "?since=\(since)" + (run.map { "&run=\($0)" } ?? "")
+        let connection = try await HTTPConnection.open(socket: socket)
+        defer { connection.close() }
+        connection.send(.GET, Route.events + query)
+        var rest: [UInt8] = []
+        for try await part in connection.parts {
+            guard case .body(let bytes) = part else { continue }
+            rest.append(contentsOf: bytes.readableBytesView)
+            while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
+                let line = rest[..<end]
+                rest.removeSubrange(...end)
+                if let record = EventRecord(line: line), !(try await body(record)) { return }
+            }
+        }
+    }
+
+    private func exchange(_ method: HTTPMethod, _ path: String, patience: TimeAmount) async throws -> [UInt8] {
+        let connection = try await HTTPConnection.open(socket: socket)
+        defer { connection.close() }
+        connection.expire(after: patience)
+        connection.send(method, path)
+        var status = HTTPResponseStatus.ok
+        var body: [UInt8] = []
+        var complete = false
+        for try await part in connection.parts {
+            switch part {
+            case .head(let head): status = head.status
+            case .body(let bytes): body.append(contentsOf: bytes.readableBytesView)
+            case .end: complete = true
+            }
+            if complete { break }
+        }
+        guard complete else { throw HostError(.unavailable, "the agent behind \(socket) does not answer") }
+        guard status.code < 300 else {
+            let message = (try? JSONDecoder().decode(APIErrorBody.self, from: Data(body)))?.message
+            throw HostError(.failed, message ?? "the agent answered \(status)")
+        }
+        return body
+    }
+}

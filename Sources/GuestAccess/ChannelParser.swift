@@ -1,0 +1,96 @@
+import Foundation
+
+/// What a guest says over its channel.
+package enum ChannelMessage: Sendable, Equatable {
+    case provisioning
+    case ready
+    case log(line: String)
+    case provisioningFailed(mode: String, script: String, status: Int)
+    /// Something was dropped; said once.
+    case dropped(reason: String)
+}
+
+/// Turns the bytes of the guest channel into messages. The guest is not trusted: lines have a bounded length and
+/// rate, and what is not understood is dropped with one warning.
+package struct ChannelParser: Sendable {
+    /// The longest line in bytes.
+    package static let maximumLine = 4096
+    /// Lines a second that are looked at; a boot's cloud-init log comes in bursts of some hundred.
+    package static let maximumRate = 1000
+
+    private var line: [UInt8] = []
+    private var discarding = false
+    private var warned = false
+    private var windowStart = 0.0
+    private var linesInWindow = 0
+
+    package init() {}
+
+    /// - Parameter now: seconds of a clock that never goes back.
+    package mutating func feed(_ bytes: some Sequence<UInt8>, now: Double) -> [ChannelMessage] {
+        var messages: [ChannelMessage] = []
+        for byte in bytes {
+            if byte != UInt8(ascii: "\n") {
+                if line.count < Self.maximumLine {
+                    line.append(byte)
+                } else {
+                    discarding = true
+                }
+                continue
+            }
+            if let message = endLine(now: now) { messages.append(message) }
+        }
+        return messages
+    }
+
+    private mutating func endLine(now: Double) -> ChannelMessage? {
+        defer {
+            line.removeAll(keepingCapacity: line.capacity <= Self.maximumLine)
+            discarding = false
+        }
+        if now - windowStart >= 1 {
+            windowStart = now
+            linesInWindow = 0
+        }
+        linesInWindow += 1
+        if linesInWindow > Self.maximumRate { return drop("more than \(Self.maximumRate) lines a second") }
+        if discarding { return drop("a line of more than \(Self.maximumLine) bytes") }
+        if line.isEmpty { return nil }
+        guard let wire = try? JSONDecoder().decode(Wire.self, from: Data(line)), let message = wire.message else {
+            return drop("a line that is no message")
+        }
+        return message
+    }
+
+    private mutating func drop(_ what: String) -> ChannelMessage? {
+        if warned { return nil }
+        warned = true
+        return .dropped(reason: "the guest sent \(what) over its channel; such lines are dropped")
+    }
+
+    private struct Wire: Decodable {
+        var type: String
+        var stage: String?
+        var line: String?
+        var mode: String?
+        var script: String?
+        var status: Int?
+
+        var message: ChannelMessage? {
+            switch type {
+            case "stage": stage == "provisioning" ? .provisioning : nil
+            case "ready": .ready
+            case "log": line.map { .log(line: Self.printable($0)) }
+            case "provision-failed":
+                .provisioningFailed(
+                    mode: Self.printable(mode ?? ""), script: Self.printable(script ?? ""), status: status ?? -1)
+            default: nil
+            }
+        }
+
+        /// Without control characters: the text is shown on terminals.
+        static func printable(_ text: String) -> String {
+            String(String.UnicodeScalarView(text.unicodeScalars.filter { $0.value >= 32 && $0.value != 127 }))
+        }
+    }
+}

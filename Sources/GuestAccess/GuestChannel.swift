@@ -1,0 +1,67 @@
+import HostModel
+import HostOS
+import NIOCore
+import NIOPosix
+
+/// The host's end of the guest channel.
+package final class GuestChannel: Sendable {
+    /// What the host may say to the guest.
+    package enum Command: String, Sendable {
+        case poweroff, reboot
+    }
+
+    /// What the guest says; finishes when QEMU closes its end.
+    package let messages: AsyncStream<ChannelMessage>
+    private let channel: any Channel
+
+    /// Connects to the socket of QEMU's virtio-serial port.
+    /// - Throws: `HostError`.
+    package static func open(socket: String) async throws -> GuestChannel {
+        // A guest that talks faster than we listen is throttled by the parser, before this buffer.
+        let (messages, continuation) = AsyncStream.makeStream(
+            of: ChannelMessage.self, bufferingPolicy: .bufferingOldest(4096))
+        do {
+            let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        try channel.pipeline.syncOperations.addHandler(Handler(continuation: continuation))
+                    }
+                }
+                .connect(unixDomainSocketPath: socket).get()
+            return GuestChannel(messages: messages, channel: channel)
+        } catch {
+            throw HostError(.failed, "cannot connect to the guest channel \(socket): \(error)")
+        }
+    }
+
+    private init(messages: AsyncStream<ChannelMessage>, channel: any Channel) {
+        self.messages = messages
+        self.channel = channel
+    }
+
+    deinit { channel.close(promise: nil) }
+
+    package func send(_ command: Command) {
+        channel.writeAndFlush(ByteBuffer(string: #"{"type":"\#(command.rawValue)"}"# + "\n"), promise: nil)
+    }
+
+    package func close() { channel.close(promise: nil) }
+
+    private final class Handler: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+
+        private var parser = ChannelParser()
+        private let continuation: AsyncStream<ChannelMessage>.Continuation
+
+        init(continuation: AsyncStream<ChannelMessage>.Continuation) { self.continuation = continuation }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            let bytes = unwrapInboundIn(data).readableBytesView
+            for message in parser.feed(bytes, now: HostProcess.monotonicSeconds) { continuation.yield(message) }
+        }
+
+        func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+
+        func channelInactive(context: ChannelHandlerContext) { continuation.finish() }
+    }
+}

@@ -1,0 +1,63 @@
+import HostModel
+import HostOS
+import NIOCore
+
+/// Proves that a person can use the guest: one SSH login through the very settings `hostagent shell` uses.
+package struct GuestLogin: Sendable {
+    private let configurationFile: String
+    private let host: String
+    private let port: Int
+
+    package init(configurationFile: String, host: String, port: Int) {
+        self.configurationFile = configurationFile
+        self.host = host
+        self.port = port
+    }
+
+    /// Logs in once and runs a script there with sh; an empty one just logs in.
+    /// - Returns: nil when that worked, else what went wrong.
+    package func attempt(script: String = "", timeout: Int = 20) async throws -> String? {
+        var tool = SSHConfiguration.command(
+            file: configurationFile, host: host, run: script.isEmpty ? ["true"] : ["sh"], connectTimeout: timeout)
+        if !script.isEmpty { tool.input = script }
+        let result = try await tool.run()
+        return result.succeeded ? nil : result.complaint
+    }
+
+    /// Tries until a login works. The guest has said that it is ready, or its SSH server has said hello: the first
+    /// try works but for accidents, so the waits are short and grow.
+    /// - Throws: `CancellationError`, `HostError` when there is no ssh.
+    package func confirm() async throws {
+        var wait = Duration.milliseconds(50)
+        while try await attempt() != nil {
+            try await Task.sleep(for: wait)
+            wait = min(wait * 2, .seconds(2))
+        }
+    }
+
+    /// Waits for the SSH server's greeting, for guests without a channel. QEMU accepts the connection before the
+    /// guest listens, so only the greeting says something.
+    /// - Throws: `CancellationError`.
+    package func waitForBanner() async throws {
+        var wait = Duration.milliseconds(20)
+        while !(await SSHBanner.isThere(port: port, patience: .milliseconds(500))) {
+            try Task.checkCancellation()
+            try await Task.sleep(for: wait)
+            wait = min(wait * 3 / 2, .milliseconds(500))
+        }
+    }
+
+    /// Tries a readiness probe until it succeeds; the script brings its own interpreter, so it is written to a file.
+    /// - Throws: `CancellationError`. The last failure is kept by `lastFailure`.
+    package func probe(_ script: String, lastFailure: @Sendable (String) -> Void) async throws {
+        let runner =
+            "f=$(mktemp) && printf %s \(GuestSeed.quote(script)) > \"$f\" && chmod 700 \"$f\" && \"$f\"; s=$?; "
+            + "rm -f \"$f\"; exit $s"
+        var wait = Duration.milliseconds(100)
+        while let failure = try await attempt(script: runner) {
+            lastFailure(failure)
+            try await Task.sleep(for: wait)
+            wait = min(wait * 2, .seconds(5))
+        }
+    }
+}

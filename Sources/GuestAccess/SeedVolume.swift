@@ -1,0 +1,66 @@
+import Crypto
+import Foundation
+import HostModel
+import HostOS
+
+/// Writes a guest's seed as an ISO 9660 volume with the label `cidata`.
+package enum SeedVolume {
+    /// Programs that make such a volume and take mkisofs's options.
+    private static let tools = ["genisoimage", "mkisofs", "xorrisofs"]
+
+    /// Brings a volume up to date. One that already holds these files is left alone: its digest stands in it.
+    /// - Parameter searchPath: `PATH`.
+    /// - Throws: `HostError`.
+    package static func write(_ files: [String: String], to path: String, searchPath: String?) async throws {
+        let digest = digest(of: files)
+        if applicationIdentifier(of: path) == digest { return }
+        guard let tool = tools.lazy.compactMap({ Tool.path(of: $0, in: searchPath) }).first else {
+            throw HostError(
+                .unavailable, "nothing here makes ISO volumes: \(tools.joined(separator: ", ")) are not in PATH",
+                hint: "apt-get install genisoimage")
+        }
+        let staging = path + ".files"
+        let temporary = path + ".new"
+        defer {
+            for leftover in [staging, temporary] { try? Files.remove(leftover) }
+        }
+        do {
+            try Files.remove(staging)
+            for (name, text) in files {
+                let file = "\(staging)/\(name)"
+                if let slash = file.lastIndex(of: "/") { try Files.makeDirectory(String(file[..<slash])) }
+                try TextFile.replace(file, with: text, mode: 0o644)
+            }
+            let result = try await Tool(
+                tool, ["-quiet", "-R", "-V", "cidata", "-A", digest, "-o", temporary, staging]
+            ).run()
+            guard result.succeeded else {
+                throw HostError(.cannotCreate, "cannot make \(path): \(tool) said: \(result.complaint)")
+            }
+            try Files.move(temporary, to: path)
+        } catch let error as SystemCallError {
+            throw HostError(
+                .cannotCreate, "cannot make \(path): \(error.reason)", hint: error.isFull ? "make room on the disk" : nil)
+        }
+    }
+
+    /// SHA-256 over names and contents, as 64 hexadecimal digits.
+    package static func digest(of files: [String: String]) -> String {
+        var function = SHA256()
+        for (name, text) in files.sorted(by: { $0.key < $1.key }) {
+            function.update(data: Data("\(name.utf8.count) \(name) \(text.utf8.count) ".utf8))
+            function.update(data: Data(text.utf8))
+        }
+        return function.finalize().map { $0 < 16 ? "0" + String($0, radix: 16) : String($0, radix: 16) }.joined()
+    }
+
+    /// The application identifier of a volume: 128 bytes at offset 574 of the primary volume descriptor, which is
+    /// sector 16 (ECMA-119, 8.4); nil where there is no volume.
+    static func applicationIdentifier(of path: String) -> String? {
+        guard let descriptor = try? Descriptor(path: path, flags: 0),
+            let bytes = try? descriptor.read(upTo: 16 * 2048 + 574 + 128, subject: path),
+            bytes.count == 16 * 2048 + 574 + 128
+        else { return nil }
+        return String(decoding: bytes.suffix(128), as: UTF8.self).trimmed
+    }
+}

@@ -1,0 +1,143 @@
+import AgentAPI
+import Foundation
+import HostModel
+import HostOS
+import Hummingbird
+import HummingbirdCore
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import ServiceLifecycle
+
+/// Serves the API on `ha.sock`: what is asked goes through `AgentFace`, nothing is decided here.
+struct APIServer: Service {
+    /// What the API shows and may do.
+    struct AgentFace: Sendable {
+        var info: @Sendable () -> AgentInfo
+        var log: EventLog
+        /// Begins a stop and says who carries it out.
+        var stop: @Sendable (_ force: Bool) async -> StopBody
+    }
+
+    private let service: any Service
+
+    /// - Parameter onBound: called once the socket can be connected to.
+    init(socket: String, face: AgentFace, onBound: @escaping @Sendable () -> Void) throws {
+        // The server's own messages are of no use to the person who runs a guest; failures reach us as errors.
+        let logger = Logger(label: "api") { _ in SwiftLogNoOpLogHandler() }
+        let responder = Self.router(face).buildResponder()
+        service = try HTTPServerBuilder.http1(
+            configuration: .init(
+                additionalChannelHandlers: [PeerGuard()],
+                httpDecoderConfiguration: .init(maxHeaderFieldSize: 8192, maxHeaderListSize: 16384, maxHeaderFieldCount: 64))
+        ).buildServer(
+            configuration: .init(address: .unixDomainSocket(path: socket), backlog: 512),
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: logger,
+            responder: { request, writer, channel in
+                let context = APIContext(source: .init(channel: channel, logger: logger))
+                let response: Response
+                do {
+                    response = try await responder.respond(to: request, context: context)
+                } catch let error as any HTTPResponseError {
+                    response = Self.failure(error.status, "\(request.method) \(request.uri.path): \(error.status.reasonPhrase)")
+                } catch let error as HTTPParserError {
+                    throw error
+                } catch {
+                    response = Self.failure(.internalServerError, "\(error)")
+                }
+                try await writer.write(response: response.head, body: response.body)
+            },
+            onServerRunning: { _ in onBound() })
+    }
+
+    func run() async throws { try await service.run() }
+
+    private static func router(_ face: AgentFace) -> Router<APIContext> {
+        let router = Router(context: APIContext.self)
+        router.get("v1/info") { _, _ in json(face.info()) }
+        router.get("v1/health") { _, _ in
+            let phase = face.log.snapshot.phase
+            return json(HealthBody(phase: phase), status: phase == .running ? .ok : .serviceUnavailable)
+        }
+        router.get("v1/events") { request, context in
+            let query = request.uri.queryParameters
+            guard let since = query["since"].map({ Int($0) }) ?? 0, since >= 0 else {
+                return failure(.badRequest, "since must be the number of an event, 0 or more")
+            }
+            return events(face.log, since: since, run: query["run"].map(String.init), channel: context.channel)
+        }
+        router.post("v1/stop") { request, _ in
+            json(await face.stop(request.uri.queryParameters["force"] == "true"), status: .accepted)
+        }
+        return router
+    }
+
+    private static func events(_ log: EventLog, since: Int, run: String?, channel: any Channel) -> Response {
+        let body = ResponseBody { writer in
+            let subscription = log.subscribe()
+            defer { subscription.cancel() }
+            // A client that goes away ends the wait for an event that may never come.
+            channel.closeFuture.whenComplete { _ in subscription.cancel() }
+            // Another run's numbers mean nothing here, nor do numbers that were never given.
+            let known = (run == nil || run == log.run) && since <= subscription.emitted
+            try await log.past(since: known ? since : 0, through: subscription.emitted) { bytes in
+                try await writer.write(ByteBuffer(bytes: bytes))
+            }
+            for await line in subscription.live { try await writer.write(ByteBuffer(string: line)) }
+            try await writer.finish(nil)
+        }
+        return Response(status: .ok, headers: [.contentType: "application/x-ndjson"], body: body)
+    }
+
+    private static func json(_ value: some Encodable, status: HTTPResponse.Status = .ok) -> Response {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        guard let data = try? encoder.encode(value) else {
+            return Response(status: .internalServerError)
+        }
+        return Response(
+            status: status, headers: [.contentType: "application/json"], body: .init(byteBuffer: ByteBuffer(bytes: data)))
+    }
+
+    private static func failure(_ status: HTTPResponse.Status, _ message: String) -> Response {
+        json(APIErrorBody(message: message), status: status)
+    }
+}
+
+/// A request's context: its connection.
+struct APIContext: RequestContext {
+    var coreContext: CoreRequestContextStorage
+    let channel: any Channel
+
+    init(source: ApplicationRequestContextSource) {
+        coreContext = .init(source: source)
+        channel = source.channel
+    }
+}
+
+/// Closes connections of other accounts, and those whose client has gone.
+private final class PeerGuard: ChannelInboundHandler, RemovableChannelHandler, Sendable {
+    typealias InboundIn = NIOAny
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        guard let provider = context.channel as? any SocketOptionProvider else { return }
+        let channel = context.channel
+        // Mode 0600 and the directory's 0700 keep others away; this holds when somebody loosened those.
+        PeerCredentials.uid(of: provider, on: context.eventLoop).whenComplete { result in
+            guard case .success(let uid) = result, uid == HostProcess.uid || uid == 0 else {
+                channel.close(promise: nil)
+                return
+            }
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case ChannelEvent.inputClosed = event {
+            // A client may close its half after a request and still wants the answer; one that left wants nothing.
+            let channel = context.channel
+            context.eventLoop.scheduleTask(in: .seconds(1)) { channel.close(promise: nil) }
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+}

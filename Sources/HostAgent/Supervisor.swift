@@ -1,0 +1,248 @@
+import AgentAPI
+import GuestAccess
+import GuestDriver
+import HostModel
+import HostOS
+import ServiceManagement
+
+/// The one owner of the lifecycle: takes requests, guest events and timers from one queue, asks the state machine, and
+/// performs what it answers, in order.
+actor Supervisor {
+    /// What enters the queue. Live things travel with the message that announces them.
+    private enum Message: Sendable {
+        case input(Lifecycle.Input)
+        case launched(any Guest, GuestChannel?)
+        case timer(Lifecycle.Timer, generation: Int)
+        case provisioningFailed(mode: String, script: String, status: Int)
+    }
+
+    private let driver: any GuestDriver
+    private let access: GuestAccessPlan
+    private let log: EventLog
+    private let notifier: Notifier
+    private let deadlines: Deadlines
+
+    private nonisolated let queue: AsyncStream<Message>
+    private nonisolated let enqueue: AsyncStream<Message>.Continuation
+
+    private var lifecycle = Lifecycle()
+    private var guest: (any Guest)?
+    private var channel: GuestChannel?
+    /// The timers that count; one that fires with another generation was replaced or stopped.
+    private var timers: [Lifecycle.Timer: Int] = [:]
+    private var generation = 0
+    private var stopBegan: Double?
+    private var heartbeatRuns = false
+    private var startWork: [Task<Void, Never>] = []
+    private var outcome: Outcome?
+
+    init(
+        driver: any GuestDriver, access: GuestAccessPlan, log: EventLog, notifier: Notifier, deadlines: Deadlines
+    ) {
+        self.driver = driver
+        self.access = access
+        self.log = log
+        self.notifier = notifier
+        self.deadlines = deadlines
+        (queue, enqueue) = AsyncStream.makeStream()
+    }
+
+    /// Asks for a stop, from any thread.
+    nonisolated func requestStop(by: String, force: Bool) {
+        log.emit(.stopRequested(by: by, force: force))
+        enqueue.yield(.input(.stopRequested(force: force)))
+    }
+
+    /// Runs the guest to its end.
+    func run() async -> Outcome {
+        await withTaskGroup(of: Void.self) { group in
+            enqueue.yield(.input(.start))
+            group.addTask { [notifier, log, deadlines] in
+                await StartReporter(notifier: notifier, log: log, deadlines: deadlines).run()
+            }
+            for await message in queue {
+                for action in take(message, in: &group) { perform(action, in: &group) }
+                if outcome != nil { break }
+            }
+            enqueue.finish()
+            group.cancelAll()
+        }
+        return outcome ?? .guestLost(reason: "the supervisor's queue ended")
+    }
+
+    private func take(_ message: Message, in group: inout TaskGroup<Void>) -> [Lifecycle.Action] {
+        switch message {
+        case .input(let input):
+            return lifecycle.handle(input)
+        case .launched(let guest, let channel):
+            follow(guest, channel, in: &group)
+            return lifecycle.handle(.launched)
+        case .timer(let timer, let generation):
+            guard timers[timer] == generation else { return [] }
+            timers[timer] = nil
+            switch timer {
+            case .phaseDeadline: return lifecycle.handle(.deadlinePassed(evidence: access.consoleEvidence))
+            case .stopLadder: return lifecycle.handle(.ladderTimePassed)
+            }
+        case .provisioningFailed(let mode, let script, let status):
+            log.emit(.provisioningFailed(mode: mode, script: script, status: status))
+            let reason = AgentEvent.provisioningFault(mode: mode, script: script, status: status)
+            return lifecycle.handle(.provisioningFailed(reason: reason))
+        }
+    }
+
+    private func perform(_ action: Lifecycle.Action, in group: inout TaskGroup<Void>) {
+        switch action {
+        case .enter(let phase): log.emit(.phaseChanged(phase))
+        case .emit(let event): log.emit(event)
+        case .prepare: start(in: &group) { try await self.prepare() }
+        case .launch: start(in: &group) { try await self.launch() }
+        case .confirmAccess: start(in: &group) { try await self.confirmAccess() }
+        case .announceReady: notifier.ready(status: "running")
+        case .announceStopping: announceStopping()
+        case .beginHeartbeat: beginHeartbeat(in: &group)
+        case .startTimer(let timer, let wait): startTimer(timer, wait, in: &group)
+        case .stopTimer(let timer): timers[timer] = nil
+        case .cancelStart:
+            for task in startWork { task.cancel() }
+            startWork = []
+        case .perform(let step): take(step, in: &group)
+        case .finish(let outcome, let endedBy): finish(outcome, endedBy: endedBy)
+        }
+    }
+
+    private func startTimer(_ timer: Lifecycle.Timer, _ wait: Lifecycle.Wait, in group: inout TaskGroup<Void>) {
+        generation += 1
+        let mine = generation
+        timers[timer] = mine
+        let duration = deadlines.duration(of: wait, elapsed: log.elapsed)
+        group.addTask { [enqueue] in
+            guard (try? await Task.sleep(for: duration)) != nil else { return }
+            enqueue.yield(.timer(timer, generation: mine))
+        }
+    }
+
+    // MARK: Starting
+
+    /// Work of a start: cancelled by a stop, and its failure fails the start.
+    private func start(in group: inout TaskGroup<Void>, _ work: @escaping @Sendable () async throws -> Void) {
+        let task = Task { [enqueue] in
+            do {
+                try await work()
+            } catch is CancellationError {
+                enqueue.yield(.input(.startCancelled))
+            } catch let error as HostError {
+                let hint = error.hint.map { "; \($0)" } ?? ""
+                enqueue.yield(.input(.startFailed(error.code, reason: error.message + hint)))
+            } catch {
+                enqueue.yield(.input(.startFailed(.failed, reason: "\(error)")))
+            }
+        }
+        startWork.append(task)
+        // The group waits for it: nothing outlives the run.
+        group.addTask { await withTaskCancellationHandler { await task.value } onCancel: { task.cancel() } }
+    }
+
+    private func prepare() async throws {
+        try await access.prepare()
+        try await driver.prepare()
+        enqueue.yield(.input(.prepared))
+    }
+
+    private func launch() async throws {
+        let port = try access.choosePort()
+        log.setSSHLocalPort(port)
+        try access.writeSSHConfiguration(port: port)
+        let guest = try await driver.launch(sshLocalPort: port)
+        // From here on the guest has to reach its owner, cancelled or not.
+        let channel = await access.openChannel(log)
+        log.setGuest(pid: guest.pid, accelerator: guest.accelerator)
+        enqueue.yield(.launched(guest, channel))
+    }
+
+    private func follow(_ guest: any Guest, _ channel: GuestChannel?, in group: inout TaskGroup<Void>) {
+        self.guest = guest
+        self.channel = channel
+        log.emit(.guestSpawned(pid: guest.pid, accelerator: guest.accelerator))
+        group.addTask { [enqueue] in
+            for await event in guest.events { enqueue.yield(.input(.guest(event))) }
+        }
+        group.addTask { [enqueue, log, access] in
+            guard let channel else {
+                // Nothing tells when such a guest is ready but its SSH server's greeting.
+                if (try? await access.waitForBanner()) != nil { enqueue.yield(.input(.guestIsReady)) }
+                return
+            }
+            for await message in channel.messages {
+                switch message {
+                case .provisioning: enqueue.yield(.input(.guestIsProvisioning))
+                case .ready: enqueue.yield(.input(.guestIsReady))
+                case .log(let line): log.emit(.guestLog(line: line))
+                case .provisioningFailed(let mode, let script, let status):
+                    enqueue.yield(.provisioningFailed(mode: mode, script: script, status: status))
+                case .dropped(let reason): log.emit(.warning(reason))
+                }
+            }
+        }
+    }
+
+    private func confirmAccess() async throws {
+        let began = HostProcess.monotonicSeconds
+        try await access.confirm()
+        log.emit(.accessConfirmed(milliseconds: Int((HostProcess.monotonicSeconds - began) * 1000)))
+        try await access.runProbes()
+        enqueue.yield(.input(.accessConfirmed))
+    }
+
+    // MARK: Running
+
+    private func beginHeartbeat(in group: inout TaskGroup<Void>) {
+        guard let guest, !heartbeatRuns else { return }
+        heartbeatRuns = true
+        group.addTask { [enqueue, log, notifier] in
+            await Heartbeat(notifier: notifier).run(guest) { beat, silence in
+                if beat == .late { log.emit(.guestUnresponsive(seconds: silence)) }
+                if beat != .answered || silence > 0 { enqueue.yield(.input(.heartbeat(beat))) }
+            }
+        }
+    }
+
+    // MARK: Stopping
+
+    private func announceStopping() {
+        stopBegan = stopBegan ?? log.elapsed
+        notifier.stopping(status: "stopping")
+        notifier.extendTimeout(seconds: deadlines.stopSeconds)
+    }
+
+    private func take(_ step: StopStep, in group: inout TaskGroup<Void>) {
+        log.emit(.stopStep(step))
+        if step == .kill {
+            guest?.kill()
+            return
+        }
+        group.addTask { [guest, channel, log] in
+            do {
+                if step == .quit {
+                    try await guest?.quit()
+                } else {
+                    channel?.send(.poweroff)
+                    try await guest?.pressPowerButton()
+                }
+            } catch {
+                log.emit(.warning("\(step.rawValue): \(error)"))
+            }
+        }
+    }
+
+    private func finish(_ outcome: Outcome, endedBy: StopStep?) {
+        if guest != nil {
+            log.emit(.guestEnded(step: endedBy, seconds: stopBegan.map { log.elapsed - $0 } ?? 0))
+        }
+        driver.forget()
+        channel?.close()
+        log.setGuest(pid: nil, accelerator: nil)
+        log.emit(.phaseChanged(outcome.failure == nil ? .stopped : .failed))
+        self.outcome = outcome
+    }
+}

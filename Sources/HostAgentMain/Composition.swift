@@ -1,0 +1,92 @@
+import GuestAccess
+import GuestDriver
+import HostAgent
+import HostCommands
+import HostModel
+import HostOS
+import InstanceStore
+import NIOCore
+import QEMUDriver
+
+/// Puts the parts together.
+enum Composition {
+    static func context(_ environment: [String: String]) -> CommandContext {
+        CommandContext(
+            environment: environment,
+            runAgent: { request in
+                let driver = try driver(for: request.instance, environment: request.environment)
+                return try await Agent(
+                    options: .init(
+                        instance: request.instance, home: request.home, environment: request.environment,
+                        version: HostAgentCommand.version, startLimit: request.startLimit, sink: request.sink,
+                        network: .init(
+                            address: QEMUMachine.Network.guest, gateway: QEMUMachine.Network.host,
+                            resolver: QEMUMachine.Network.resolver),
+                        driverName: "qemu"),
+                    driver: driver
+                ).run()
+            },
+            endOrphan: { directory in
+                let finder = finder(directory, environment: environment)
+                guard let survivor = try finder.survivor() else { return false }
+                try await finder.end(survivor)
+                return true
+            },
+            orphan: { directory in (try? finder(directory, environment: environment).survivor())?.process.pid })
+    }
+
+    private static func places(_ directory: InstanceDirectory, _ environment: [String: String]) -> QEMUDriver.Places {
+        let home = environment["HOME"] ?? HostProcess.account?.home ?? "/tmp"
+        let cache = environment["XDG_CACHE_HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil } ?? home + "/.cache"
+        return .init(
+            pidFile: directory.qemuPID, guestRecord: directory.guestRecord, errorLog: directory.qemuLog,
+            cacheDirectory: cache + "/hostagent")
+    }
+
+    /// Enough of a driver to find and end a guest whose configuration may be unreadable.
+    private static func finder(_ directory: InstanceDirectory, environment: [String: String]) -> QEMUDriver {
+        let machine = QEMUMachine(
+            name: directory.name.text, architecture: .host, processor: nil, cpus: 1, memory: 0,
+            boot: .bios, disk: .init(path: directory.disk, format: "qcow2"), cidata: directory.cidata,
+            serialLog: directory.serialLog, qmpSocket: directory.qmpSocket,
+            channelSocket: directory.channelSocket)
+        return QEMUDriver(
+            machine: machine, places: places(directory, environment), accelerator: nil, environment: environment,
+            makeReady: {})
+    }
+
+    private static func driver(
+        for instance: Instance, environment: [String: String]
+    ) throws(HostError) -> QEMUDriver {
+        let (directory, configuration) = (instance.directory, instance.configuration)
+        let machine = QEMUMachine(
+            name: instance.name.text, architecture: configuration.architecture,
+            processor: configuration.processor, cpus: configuration.cpus, memory: configuration.memory,
+            boot: try boot(instance), disk: .init(path: directory.disk, format: "qcow2"), cidata: directory.cidata,
+            serialLog: directory.serialLog, qmpSocket: directory.qmpSocket,
+            channelSocket: directory.channelSocket)
+        return QEMUDriver(
+            machine: machine, places: places(directory, environment),
+            accelerator: instance.settings.accelerator, environment: environment,
+            makeReady: { try await Preparation(configuration).make(in: directory) })
+    }
+
+    private static func boot(_ instance: Instance) throws(HostError) -> QEMUMachine.Boot {
+        let (directory, configuration) = (instance.directory, instance.configuration)
+        if let direct = configuration.image.directBoot {
+            return .kernel(
+                path: directory.kernel, initrd: direct.initrd == nil ? nil : directory.initrd,
+                commandLine: direct.commandLine)
+        }
+        if configuration.legacyBIOS, configuration.architecture == .x86_64 { return .bios }
+        let firmware = try Firmware.find(configuration.architecture)
+        try firmware.makeVariables(at: directory.firmwareVariables)
+        return .uefi(code: firmware.code, variables: directory.firmwareVariables)
+    }
+}
+
+/// NIO's threads.
+enum EventLoops {
+    /// One loop serves a socket, a monitor and a channel with ease; more only cost memory.
+    static func keepSmall() { NIOSingletons.groupLoopCountSuggestion = 1 }
+}

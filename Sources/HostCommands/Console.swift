@@ -1,0 +1,44 @@
+import AgentAPI
+import HostModel
+import HostOS
+import Synchronization
+
+/// Shows events to a person: on a terminal as text with a line that follows the progress, else as they are on the
+/// wire. Colours and cursor movements only on a terminal.
+final class Console: Sendable {
+    let messageWhenReady: String
+    let isTerminal: Bool
+    private let quiet: Bool
+    private let width: Int
+    /// The progress line that stands on the terminal.
+    private let standing = Mutex("")
+
+    /// - Parameter quiet: where standard output is no terminal, show nothing.
+    init(messageWhenReady: String, quiet: Bool = false) {
+        self.messageWhenReady = messageWhenReady
+        isTerminal = HostProcess.isTerminal(1)
+        self.quiet = quiet && !isTerminal
+        width = isTerminal ? HostProcess.terminalWidth(1) : 80
+    }
+
+    /// - Returns: false when nobody reads any more.
+    func show(_ record: EventRecord) -> Bool {
+        if quiet { return true }
+        guard isTerminal else { return StandardStreams.output(record.line) }
+        return standing.withLock { standing in
+            var text = standing.isEmpty ? "" : "\r\u{1b}[2K"
+            for line in EventText.lines(record) { text += line + "\n" }
+            if record.phase.isUsable, record.kind == "phase" { text += messageWhenReady }
+            standing = EventText.progress(record).map { String($0.prefix(width - 1)) } ?? ""
+            return StandardStreams.output(text + standing)
+        }
+    }
+
+    /// Takes the progress line away.
+    func finish() {
+        standing.withLock { standing in
+            if !standing.isEmpty { StandardStreams.output("\r\u{1b}[2K") }
+            standing = ""
+        }
+    }
+}

@@ -1,0 +1,49 @@
+import ArgumentParser
+import HostModel
+import HostOS
+import InstanceStore
+
+struct Delete: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Removes an instance with its disk.")
+
+    @OptionGroup var instance: InstanceArgument
+
+    @Flag(help: "Stop it first, without asking its guest; remove it even if its files cannot be read.")
+    var force = false
+
+    func run() async throws {
+        let context = CommandContext.current
+        let directory = try context.directory(instance.name)
+        if Files.kind(directory.protected) != nil {
+            throw HostError(
+                .notPermitted, "the instance \"\(directory.name)\" is protected",
+                hint: "remove \(directory.protected) first")
+        }
+        if try directory.isHeld() || context.orphan(directory) != nil {
+            guard force else {
+                throw HostError(
+                    .held, "the instance \"\(directory.name)\" is running",
+                    hint: "hostagent stop \(directory.name) first, or hostagent delete --force \(directory.name)")
+            }
+            _ = try await Stopper(context: context, directory: directory).run(force: true)
+        }
+        do {
+            try remove(directory, home: context.home())
+        } catch let error as SystemCallError {
+            throw HostError(.notPermitted, "cannot remove \(directory.path): \(error)")
+        }
+        StandardStreams.output("deleted \(directory.name)\n")
+    }
+
+    /// The lock keeps a start away; the new name makes it all or nothing.
+    private func remove(_ directory: InstanceDirectory, home: LimaHome) throws {
+        guard let lock = try FileLock.acquire(path: directory.agentLock) else {
+            throw Starter.heldSilently(directory)
+        }
+        let doomed = "\(home.path)/.deleting-\(directory.name)-\(HostProcess.pid)"
+        try Files.move(directory.path, to: doomed)
+        try Files.remove(doomed)
+        lock.release()
+    }
+}

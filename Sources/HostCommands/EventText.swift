@@ -1,0 +1,60 @@
+import AgentAPI
+import HostModel
+
+/// Events as text for people.
+enum EventText {
+    /// The lines that stay; a happening of no lasting interest has none.
+    static func lines(_ record: EventRecord) -> [String] {
+        guard let text = sentence(record) else { return [] }
+        return text.split(separator: "\n", omittingEmptySubsequences: false).enumerated().map { index, line in
+            index == 0 ? "\(stamp(record.elapsed))  \(line)" : "          \(line)"
+        }
+    }
+
+    /// The line that follows the progress of a start or stop; nil when nothing is under way.
+    static func progress(_ record: EventRecord) -> String? {
+        if record.phase.isUsable || record.phase.isFinal { return nil }
+        let detail = record.status.cloudInitProgress?.logLine.map { ": \($0)" } ?? " …"
+        return "\(stamp(record.elapsed))  \(record.phase.rawValue)\(detail)"
+    }
+
+    /// Seconds in seven columns, so that the text behind them is aligned.
+    private static func stamp(_ seconds: Double) -> String {
+        let hundredths = Int((seconds * 100).rounded())
+        let text = "\(hundredths / 100).\(hundredths % 100 < 10 ? "0" : "")\(hundredths % 100)"
+        return String(repeating: " ", count: max(0, 6 - text.count)) + text + " s"
+    }
+
+    private static func sentence(_ record: EventRecord) -> String? {
+        let payload = record.payload ?? EventRecord.Payload()
+        switch record.kind {
+        case "phase": return record.phase.rawValue
+        case "guest-spawned":
+            return "QEMU is process \(payload.pid ?? 0), accelerator \(payload.accelerator?.rawValue ?? "?"), "
+                + "SSH on 127.0.0.1:\(record.status.sshLocalPort ?? 0)"
+        case "guest-rebooted": return "the guest rebooted"
+        case "guest-ready": return "the guest's boot scripts are done"
+        case "access-confirmed": return "logged in over SSH in \(payload.milliseconds ?? 0) ms"
+        case "provisioning-failed": return "error: " + (record.status.errors?.last ?? "a provisioning script failed")
+        case "stop-requested": return (payload.force == true ? "forced stop" : "stop") + ", asked by \(payload.by ?? "?")"
+        case "stop-step":
+            switch payload.step {
+            case .ask: return "asked the guest to shut down"
+            case .askAgain: return "asked the guest again"
+            case .quit: return "told QEMU to quit"
+            case .kill: return "killed QEMU"
+            case nil: return nil
+            }
+        case "guest-ended":
+            let seconds = payload.seconds ?? 0
+            let how = payload.step.map { ", ended by the step \"\($0.rawValue)\"" } ?? " by itself"
+            return "the guest ended\(how) after \(seconds) s"
+        case "guest-unresponsive": return "QEMU does not answer"
+        case "guest-responsive": return "QEMU answers again"
+        case "warning": return "warning: \(payload.message ?? "")"
+        case "failure": return "error: \(payload.message ?? "")"
+        case "exiting": return "exiting with status \(payload.exitStatus ?? 0)"
+        default: return nil
+        }
+    }
+}

@@ -1,0 +1,62 @@
+import ArgumentParser
+import HostModel
+import HostOS
+
+/// `hostagent`.
+package struct HostAgentCommand: AsyncParsableCommand {
+    package static let version = "0.1.0"
+
+    package static let configuration = CommandConfiguration(
+        commandName: "hostagent",
+        abstract: "Runs Linux guests as services of this host.",
+        discussion: """
+            Instances are the directories under $LIMA_HOME (default ~/.lima), as Lima has them. One agent \
+            supervises one guest; it knows whether systemd or launchd started it.
+            """,
+        version: "hostagent \(version)",
+        subcommands: [
+            Create.self, Start.self, Stop.self, Restart.self, List.self, Info.self, Events.self, Shell.self,
+            Delete.self,
+        ])
+
+    package init() {}
+
+    /// Runs the command line.
+    /// - Returns: the exit status.
+    package static func run(_ arguments: [String]) async -> Int32 {
+        do {
+            var command = try parseAsRoot(arguments)
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+            return ExitStatus.success.rawValue
+        } catch let exit as Exit {
+            return exit.status.rawValue
+        } catch let error as HostError {
+            StandardStreams.error("hostagent: \(error)\n")
+            return error.exitStatus.rawValue
+        } catch let error as SystemCallError {
+            StandardStreams.error("hostagent: \(error)\n")
+            return ExitStatus.failure.rawValue
+        } catch {
+            // Usage errors, --help and --version: ArgumentParser knows what to say, where, and the status.
+            let text = fullMessage(for: error)
+            let code = exitCode(for: error)
+            if code.isSuccess { StandardStreams.output(text + "\n") } else { StandardStreams.error(text + "\n") }
+            return code.rawValue
+        }
+    }
+}
+
+/// A command that ends with a status and has said all there is to say.
+struct Exit: Error {
+    let status: ExitStatus
+}
+
+/// The name of one instance on the command line.
+struct InstanceArgument: ParsableArguments {
+    @Argument(help: "The instance's name.")
+    var name = "default"
+}

@@ -1,0 +1,101 @@
+import AgentAPI
+import HostModel
+import HostOS
+import InstanceStore
+import NIOCore
+
+/// What `list` shows of an instance. The keys are Lima's.
+struct InstanceRow: Codable, Sendable, Equatable {
+    var name: String
+    var hostname: String
+    var status: InstanceStatus
+    var dir: String
+    var vmType: String
+    var arch: String
+    var cpus: Int?
+    /// Bytes.
+    var memory: Int?
+    /// Bytes.
+    var disk: Int?
+    var message: String?
+    var sshLocalPort: Int?
+    var sshAddress: String?
+    var sshConfigFile: String?
+    var hostAgentPID: Int32?
+    var driverPID: Int32?
+    var errors: [String]?
+    var protected: Bool
+}
+
+/// Finds out how instances are. Every one gets a row, whatever is wrong with it, and none holds up another.
+struct InstanceSurvey: Sendable {
+    let context: CommandContext
+
+    func rows(_ directories: [InstanceDirectory]) async -> [InstanceRow] {
+        await withTaskGroup(of: (Int, InstanceRow).self) { group in
+            for (index, directory) in directories.enumerated() {
+                group.addTask { (index, await row(directory)) }
+            }
+            var rows: [(Int, InstanceRow)] = []
+            for await row in group { rows.append(row) }
+            return rows.sorted { $0.0 < $1.0 }.map(\.1)
+        }
+    }
+
+    private func row(_ directory: InstanceDirectory) async -> InstanceRow {
+        var row = InstanceRow(
+            name: directory.name.text, hostname: "lima-\(directory.name)", status: .stopped, dir: directory.path,
+            vmType: "qemu", arch: Architecture.host.rawValue, protected: Files.kind(directory.protected) != nil)
+        do {
+            let instance = try Instance(directory)
+            let configuration = instance.configuration
+            row.arch = configuration.architecture.rawValue
+            row.cpus = configuration.cpus
+            row.memory = configuration.memory
+            row.disk = configuration.disk
+            row.message = configuration.message.isEmpty ? nil : configuration.message
+        } catch {
+            row.status = .broken
+            row.errors = [error.message]
+        }
+        await addState(to: &row, directory)
+        return row
+    }
+
+    private func addState(to row: inout InstanceRow, _ directory: InstanceDirectory) async {
+        do {
+            guard try directory.isHeld() else {
+                if let pid = context.orphan(directory) {
+                    row.status = .orphaned
+                    row.driverPID = pid
+                } else if row.status == .stopped, let reason = lastFailure(directory) {
+                    row.status = .failed
+                    row.errors = [reason]
+                }
+                return
+            }
+            let info = try await AgentClient(socket: directory.agentSocket).info(patience: .milliseconds(1500))
+            row.status = info.state
+            row.sshLocalPort = info.sshLocalPort
+            row.sshAddress = info.sshLocalPort == nil ? nil : "127.0.0.1"
+            row.sshConfigFile = info.sshLocalPort == nil ? nil : directory.sshConfiguration
+            row.hostAgentPID = info.agentPID
+            row.driverPID = info.guestPID
+            if !info.errors.isEmpty { row.errors = (row.errors ?? []) + info.errors }
+        } catch let error as HostError {
+            // Held, and its holder does not answer: it may have just begun or ended, or hang.
+            row.status = row.status == .broken ? .broken : .starting
+            row.hostAgentPID = directory.recordedAgentPID
+            row.errors = (row.errors ?? []) + [error.message]
+        } catch {
+            row.errors = (row.errors ?? []) + ["\(error)"]
+        }
+    }
+
+    /// Why the last run gave up, if it did.
+    private func lastFailure(_ directory: InstanceDirectory) -> String? {
+        let line = TextFile.tail(directory.eventLog, count: 8192).split(separator: "\n").last
+        guard let record = line.flatMap({ EventRecord(line: $0.utf8) }), record.phase == .failed else { return nil }
+        return record.status.errors?.last ?? "the last run failed"
+    }
+}

@@ -1,0 +1,45 @@
+import ArgumentParser
+import HostModel
+import HostOS
+import InstanceStore
+
+struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Lists instances.", aliases: ["ls"])
+
+    @Argument(help: "Only these.")
+    var names: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "table, json, yaml, or a template of {{.Field}} and {{json .}}.", valueName: "format"))
+    var format = "table"
+
+    @Flag(help: "The same as --format json.")
+    var json = false
+
+    @Flag(name: .shortAndLong, help: "Only the names.")
+    var quiet = false
+
+    func run() async throws {
+        let format = try ListFormat(json ? "json" : format)
+        let context = CommandContext.current
+        let home = try context.home()
+        var directories = try home.instances()
+        if !names.isEmpty {
+            let wanted = Set(try names.map { name throws(HostError) in try InstanceName(name) })
+            for name in wanted.sorted() { _ = try home.existing(name) }
+            directories = directories.filter { wanted.contains($0.name) }
+        }
+        if quiet {
+            StandardStreams.output(directories.map { "\($0.name)\n" }.joined())
+            return
+        }
+        let rows = await InstanceSurvey(context: context).rows(directories)
+        if rows.isEmpty, format == .table {
+            StandardStreams.error("there are no instances in \(home.path); make one with: hostagent create mini\n")
+            return
+        }
+        StandardStreams.output(try format.render(rows))
+    }
+}

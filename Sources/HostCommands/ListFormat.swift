@@ -1,0 +1,144 @@
+import Foundation
+import HostModel
+import HostOS
+import InstanceStore
+import Yams
+
+/// How `list` shows its rows.
+enum ListFormat: Equatable {
+    case table, json, yaml
+    case template([Piece])
+
+    /// A part of a template.
+    enum Piece: Equatable {
+        case text(String)
+        case field(String)
+        case wholeAsJSON
+    }
+
+    /// Field names as Go's templates have them in Lima: the key with its first letter in upper case, some all upper.
+    private static let fields: [String: String] = [
+        "Name": "name", "Hostname": "hostname", "Status": "status", "Dir": "dir", "VMType": "vmType", "Arch": "arch",
+        "CPUs": "cpus", "Memory": "memory", "Disk": "disk", "Message": "message", "SSHLocalPort": "sshLocalPort",
+        "SSHAddress": "sshAddress", "SSHConfigFile": "sshConfigFile", "HostAgentPID": "hostAgentPID",
+        "DriverPID": "driverPID", "Errors": "errors", "Protected": "protected",
+    ]
+
+    /// - Throws: `HostError` with `.usage` for anything but the three words and templates of known fields.
+    init(_ text: String) throws(HostError) {
+        switch text {
+        case "table": self = .table
+        case "json": self = .json
+        case "yaml": self = .yaml
+        default:
+            guard text.contains("{{") else {
+                throw HostError(
+                    .usage, "--format \(InstanceName.quoted(text)) is not known",
+                    hint: "table, json, yaml, or a template such as '{{.Name}}'")
+            }
+            self = .template(try Self.pieces(text))
+        }
+    }
+
+    private static func pieces(_ text: String) throws(HostError) -> [Piece] {
+        var pieces: [Piece] = []
+        var rest = text[...]
+        while let open = rest.firstRange(of: "{{") {
+            if open.lowerBound > rest.startIndex { pieces.append(.text(unescape(rest[..<open.lowerBound]))) }
+            rest = rest[open.upperBound...]
+            guard let close = rest.firstRange(of: "}}") else {
+                throw HostError(.usage, "--format: {{ without }} in \(InstanceName.quoted(text))")
+            }
+            let inner = String(rest[..<close.lowerBound]).trimmed
+            rest = rest[close.upperBound...]
+            if inner == "json ." {
+                pieces.append(.wholeAsJSON)
+            } else if inner.hasPrefix("."), let key = fields[String(inner.dropFirst())] {
+                pieces.append(.field(key))
+            } else {
+                throw HostError(
+                    .usage, "--format: {{\(inner)}} is not known; templates know {{json .}} and {{.Field}}",
+                    hint: "fields: \(fields.keys.sorted().joined(separator: ", "))")
+            }
+        }
+        if !rest.isEmpty { pieces.append(.text(unescape(rest))) }
+        return pieces
+    }
+
+    /// `\t` and `\n` as a shell's single quotes leave them.
+    private static func unescape(_ text: Substring) -> String {
+        String(text).replacing("\\t", with: "\t").replacing("\\n", with: "\n")
+    }
+
+    func render(_ rows: [InstanceRow]) throws -> String {
+        switch self {
+        case .table: return Self.table(rows)
+        case .json: return try rows.map { try JSONText.line($0) }.joined()
+        case .yaml:
+            let encoder = YAMLEncoder()
+            encoder.options.sortKeys = true
+            return try rows.map { "---\n" + (try encoder.encode($0)) }.joined()
+        case .template(let pieces):
+            return try rows.map { row in try Self.expand(pieces, row) + "\n" }.joined()
+        }
+    }
+
+    private static func expand(_ pieces: [Piece], _ row: InstanceRow) throws -> String {
+        let json = try JSONText.line(row)
+        let values = try JSONDecoder().decode([String: AnyScalar].self, from: Data(json.utf8))
+        return pieces.map { piece in
+            switch piece {
+            case .text(let text): text
+            case .field(let key): values[key]?.text ?? ""
+            case .wholeAsJSON: json.trimmed
+            }
+        }.joined()
+    }
+
+    /// A JSON value as a template shows it.
+    private struct AnyScalar: Decodable {
+        let text: String
+
+        init(from decoder: any Decoder) throws {
+            let value = try decoder.singleValueContainer()
+            if let flag = try? value.decode(Bool.self) {
+                text = String(flag)
+            } else if let number = try? value.decode(Int.self) {
+                text = String(number)
+            } else if let list = try? value.decode([String].self) {
+                text = "[" + list.joined(separator: " ") + "]"
+            } else {
+                text = try value.decode(String.self)
+            }
+        }
+    }
+
+    // MARK: Table
+
+    private static func table(_ rows: [InstanceRow]) -> String {
+        let header = ["NAME", "STATUS", "SSH", "VMTYPE", "ARCH", "CPUS", "MEMORY", "DISK", "DIR"]
+        let cells = rows.map { row in
+            [
+                row.name, row.status.rawValue, row.sshLocalPort.map { "127.0.0.1:\($0)" } ?? "127.0.0.1:0", row.vmType,
+                row.arch, row.cpus.map(String.init) ?? "-", row.memory.map(ByteCount.format) ?? "-",
+                row.disk.map(ByteCount.format) ?? "-", row.dir,
+            ]
+        }
+        let all = [header] + cells
+        let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
+        var text = ""
+        for (index, line) in all.enumerated() {
+            let padded = line.indices.map { column in
+                column == line.count - 1
+                    ? line[column]
+                    : line[column] + String(repeating: " ", count: widths[column] - line[column].count + 4)
+            }
+            text += padded.joined() + "\n"
+            // What is wrong stands under its row: it is why somebody looks.
+            if index > 0, let errors = rows[index - 1].errors {
+                for error in errors { text += "    \(error.replacing("\n", with: "\n    "))\n" }
+            }
+        }
+        return text
+    }
+}

@@ -1,0 +1,19 @@
+import ArgumentParser
+import HostModel
+import InstanceStore
+
+struct Restart: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Stops an instance and starts it again.")
+
+    @OptionGroup var instance: InstanceArgument
+
+    @Flag(help: "End the guest at once, without asking it. What it has not written to disk is lost.")
+    var force = false
+
+    func run() async throws {
+        let context = CommandContext.current
+        let directory = try context.directory(instance.name)
+        _ = try await Stopper(context: context, directory: directory).run(force: force)
+        try await Starter(context: context, directory: directory, timeout: nil, progress: false).run()
+    }
+}

@@ -1,0 +1,50 @@
+import AgentAPI
+import ArgumentParser
+import HostModel
+import HostOS
+import InstanceStore
+
+struct Start: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Starts an instance and waits until its guest is ready.")
+
+    @OptionGroup var instance: InstanceArgument
+
+    @Flag(help: "Be the agent: stay, and supervise the guest until it ends.")
+    var foreground = false
+
+    @Flag(help: "Show what happens, also where standard output is no terminal (then as JSON lines).")
+    var progress = false
+
+    @Option(help: ArgumentHelp("Give up when the guest is not ready after so long.", valueName: "seconds"))
+    var timeout: Int?
+
+    func validate() throws {
+        if let timeout, !(1...86_400).contains(timeout) {
+            throw ValidationError("--timeout must be 1 to 86400 seconds, not \(timeout)")
+        }
+    }
+
+    func run() async throws {
+        let context = CommandContext.current
+        let directory = try context.directory(instance.name)
+        try directory.checkSocketPaths()
+        if foreground {
+            try await beTheAgent(context, directory)
+        } else {
+            try await Starter(context: context, directory: directory, timeout: timeout, progress: progress).run()
+        }
+    }
+
+    private func beTheAgent(_ context: CommandContext, _ directory: InstanceDirectory) async throws {
+        let instance = try Instance(directory)
+        let console = Console(messageWhenReady: Starter.readyMessage(instance))
+        let wanted = progress || console.isTerminal
+        var request = CommandContext.ForegroundRequest(
+            instance: instance, home: try context.home(), environment: context.environment, startLimit: timeout)
+        if wanted { request.sink = { record in console.show(record) } }
+        let status = try await context.runAgent(request)
+        console.finish()
+        throw Exit(status: status)
+    }
+}

@@ -1,0 +1,178 @@
+import AgentAPI
+import HostModel
+import HostOS
+import InstanceStore
+
+/// Starts an agent of its own, or joins one that is starting, and follows it until the guest is ready.
+struct Starter: Sendable {
+    let context: CommandContext
+    let directory: InstanceDirectory
+    let timeout: Int?
+    let progress: Bool
+
+    /// How the following ended.
+    private enum Ending {
+        case ready
+        case failed(errors: [String], status: Int32)
+        /// The stream broke off: the agent died, or could not begin.
+        case silence
+    }
+
+    func run() async throws {
+        let instance = try Instance(directory)
+        for warning in instance.warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
+        if try await joinExisting(instance) { return }
+        try refuseOrphan()
+        try await startNew(instance)
+    }
+
+    /// What a person needs to know once it runs.
+    static func readyMessage(_ instance: Instance) -> String {
+        let message = instance.configuration.message.trimmed
+        return "\(instance.name) is running; get a shell with: hostagent shell \(instance.name)\n"
+            + (message.isEmpty ? "" : message + "\n")
+    }
+
+    private func refuseOrphan() throws(HostError) {
+        guard let pid = context.orphan(directory) else { return }
+        throw HostError(
+            .held, "the guest of \"\(directory.name)\" still runs as process \(pid), without an agent",
+            hint: "hostagent stop \(directory.name) ends it")
+    }
+
+    // MARK: An agent that is there
+
+    /// Follows an agent that is starting; false when there is none.
+    private func joinExisting(_ instance: Instance) async throws -> Bool {
+        guard try directory.isHeld() else { return false }
+        let client = AgentClient(socket: directory.agentSocket)
+        let info = try await waitForInfo(client)
+        if info.phase.isUsable {
+            StandardStreams.output("\(directory.name) is running already\n")
+            return true
+        }
+        if info.phase == .stopping || info.phase.isFinal {
+            throw HostError(
+                .held, "the instance \"\(directory.name)\" is being stopped by process \(info.agentPID)",
+                hint: "start it again when it has stopped")
+        }
+        StandardStreams.error("\(directory.name) is being started by process \(info.agentPID); following\n")
+        let console = Console(messageWhenReady: Self.readyMessage(instance), quiet: !progress)
+        var ending = Ending.silence
+        try await client.events(run: info.run) { record in
+            ending = Self.ending(after: record, ending)
+            _ = console.show(record)
+            return !Self.isOver(ending)
+        }
+        console.finish()
+        try conclude(ending, console)
+        return true
+    }
+
+    /// The lock is taken a moment before the socket answers.
+    private func waitForInfo(_ client: AgentClient) async throws -> AgentInfo {
+        var wait = Duration.milliseconds(5)
+        let deadline = ContinuousClock.now + .seconds(5)
+        while true {
+            do {
+                return try await client.info()
+            } catch {
+                guard ContinuousClock.now < deadline, try directory.isHeld() else { throw Self.heldSilently(directory) }
+                try await Task.sleep(for: wait)
+                wait = min(wait * 2, .milliseconds(100))
+            }
+        }
+    }
+
+    static func heldSilently(_ directory: InstanceDirectory) -> HostError {
+        let holder = directory.recordedAgentPID.map { "process \($0)" } ?? "another process"
+        return HostError(
+            .held, "the instance \"\(directory.name)\" is held by \(holder), which does not answer",
+            hint: "hostagent stop --force \(directory.name) ends it")
+    }
+
+    // MARK: A new agent
+
+    private func startNew(_ instance: Instance) async throws {
+        let pipe: Pipe
+        do {
+            pipe = try Pipe()
+        } catch {
+            throw HostError(.unavailable, "cannot start an agent: \(error)")
+        }
+        // The agent of a person who asked for a start outlives the asking: a session of its own. Its events come
+        // through its standard output; once this reader is gone it goes on without.
+        let process = DetachedProcess(
+            executable: HostProcess.executablePath,
+            arguments: ["start", directory.name.text, "--foreground", "--progress"]
+                + (timeout.map { ["--timeout", String($0)] } ?? []),
+            environment: context.environment, output: .descriptor(pipe.writer.number),
+            error: .append(path: directory.agentLog))
+        try? Files.remove(directory.agentLog)
+        let pid: Int32
+        do {
+            pid = try process.spawn()
+        } catch {
+            throw HostError(.unavailable, "cannot start an agent: \(error)")
+        }
+        let console = Console(messageWhenReady: Self.readyMessage(instance), quiet: !progress)
+        let reader = pipe.closingWriter()
+        var ending = Ending.silence
+        var rest: [UInt8] = []
+        reading: while true {
+            let bytes = (try? reader.read(subject: "the agent's events")) ?? []
+            if bytes.isEmpty { break }
+            rest.append(contentsOf: bytes)
+            while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
+                let record = EventRecord(line: rest[..<end])
+                rest.removeSubrange(...end)
+                guard let record else { continue }
+                ending = Self.ending(after: record, ending)
+                _ = console.show(record)
+                if Self.isOver(ending) { break reading }
+            }
+        }
+        console.finish()
+        if case .silence = ending {
+            try await explainSilence(pid)
+        } else {
+            try conclude(ending, console)
+        }
+    }
+
+    /// The agent ended before it could report: what it said is in its log, and its status is ours.
+    private func explainSilence(_ pid: Int32) async throws {
+        let end = await ProcessIdentity.of(pid: pid)?.waitUntilEnded() ?? ProcessIdentity.reapedEnd(of: pid)
+        let said = TextFile.tail(directory.agentLog, count: 8192)
+        StandardStreams.error(said.isEmpty ? "hostagent: the agent \(end.description)\n" : said)
+        if case .exited(let code) = end, let status = ExitStatus(rawValue: code), status != .success {
+            throw Exit(status: status)
+        }
+        throw Exit(status: .failure)
+    }
+
+    // MARK: Following
+
+    private static func ending(after record: EventRecord, _ before: Ending) -> Ending {
+        if record.phase.isUsable, record.status.running == true { return .ready }
+        if record.status.exiting == true {
+            return .failed(errors: record.status.errors ?? [], status: record.payload?.exitStatus ?? 1)
+        }
+        return before
+    }
+
+    private static func isOver(_ ending: Ending) -> Bool {
+        if case .silence = ending { false } else { true }
+    }
+
+    private func conclude(_ ending: Ending, _ console: Console) throws {
+        switch ending {
+        case .ready: StandardStreams.output(console.messageWhenReady)
+        case .silence: throw HostError(.failed, "the agent of \"\(directory.name)\" ended without a word")
+        case .failed(let errors, let status):
+            let reason = errors.isEmpty ? "it was stopped" : errors.joined(separator: "; ")
+            StandardStreams.error("hostagent: \"\(directory.name)\" did not start: \(reason)\n")
+            throw Exit(status: ExitStatus(rawValue: status) ?? .failure)
+        }
+    }
+}

@@ -1,0 +1,21 @@
+import ArgumentParser
+import HostModel
+import InstanceStore
+import HostOS
+
+struct Stop: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Shuts an instance's guest down, and waits until it is gone.")
+
+    @OptionGroup var instance: InstanceArgument
+
+    @Flag(help: "End the guest at once, without asking it. What it has not written to disk is lost.")
+    var force = false
+
+    func run() async throws {
+        let context = CommandContext.current
+        let directory = try context.directory(instance.name)
+        let stopped = try await Stopper(context: context, directory: directory).run(force: force)
+        StandardStreams.output(stopped ? "\(directory.name) is stopped\n" : "\(directory.name) was not running\n")
+    }
+}
