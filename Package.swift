@@ -103,6 +103,42 @@ let package = Package(
                 "HostModel", "HostOS", "HostAgent", "HostCommands", "InstanceStore", "QEMUDriver", "GuestAccess",
                 "GuestDriver", nioCore,
             ], swiftSettings: strict, linkerSettings: selfContained),
+        // Tests
+        .target(
+            name: "HostTestSupport", dependencies: ["AgentAPI", "HostOS", "InstanceStore"],
+            path: "Tests/HostTestSupport", swiftSettings: strict),
+        .testTarget(name: "HostModelTests", dependencies: ["HostModel"], swiftSettings: strict),
+        .testTarget(name: "HostOSTests", dependencies: ["HostOS", "HostTestSupport"], swiftSettings: strict),
+        .testTarget(name: "LifecycleTests", dependencies: ["GuestDriver", "HostModel"], swiftSettings: strict),
+        .testTarget(
+            name: "InstanceStoreTests", dependencies: ["HostModel", "HostOS", "HostTestSupport", "InstanceStore"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ServiceManagementTests",
+            dependencies: ["HostModel", "HostOS", "HostTestSupport", "ServiceManagement"], swiftSettings: strict),
+        .testTarget(
+            name: "GuestAccessTests", dependencies: ["GuestAccess", "HostModel", "HostOS", "HostTestSupport"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "QEMUDriverTests",
+            dependencies: ["HostModel", "HostOS", "HostTestSupport", "QEMUDriver", nioCore, nioPosix],
+            swiftSettings: strict),
+        .testTarget(name: "AgentAPITests", dependencies: ["AgentAPI", "HostModel"], swiftSettings: strict),
+        .testTarget(
+            name: "HostAgentTests", dependencies: ["AgentAPI", "HostAgent", "HostModel", "HostOS", "HostTestSupport"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "HostCommandsTests", dependencies: ["AgentAPI", "HostCommands", "HostModel"], swiftSettings: strict),
+        .testTarget(
+            name: "GuestTests",
+            dependencies: [
+                "AgentAPI", "HostModel", "HostOS", "HostTestSupport", "InstanceStore", "QEMUDriver",
+            ], swiftSettings: strict),
+        .testTarget(
+            name: "LabTests",
+            dependencies: [
+                "AgentAPI", "HostModel", "HostOS", "HostTestSupport", "InstanceStore", "ServiceManagement",
+            ], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -31,6 +31,12 @@ package struct EventRecord: Codable, Sendable, Equatable {
         package var logLine: String?
         package var active: Bool?
         package var completed: Bool?
+
+        package init(logLine: String? = nil, active: Bool? = nil, completed: Bool? = nil) {
+            self.logLine = logLine
+            self.active = active
+            self.completed = completed
+        }
     }
 
     /// What an event carries besides its kind.

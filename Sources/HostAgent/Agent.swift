@@ -54,7 +54,7 @@ package struct Agent: Sendable {
     /// Supervises the guest to its end.
     /// - Returns: the exit status.
     /// - Throws: `HostError` before anything was touched: another process holds the instance, and the like.
-    package func run() async throws -> ExitStatus {
+    package func run() async throws -> HostExitStatus {
         // The lock comes before anything is touched, handlers before the manager may think that we are ready.
         let lock = try await takeLock()
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup)
@@ -135,7 +135,7 @@ package struct Agent: Sendable {
 
     private func serve(
         log: EventLog, supervisor: Supervisor, origin: LaunchOrigin, signals: UnixSignalsSequence
-    ) async throws -> ExitStatus {
+    ) async throws -> HostExitStatus {
         let face = APIServer.AgentFace(
             info: { [options] in Self.info(options: options, log: log, origin: origin) }, log: log,
             stop: { force in await Self.stop(supervisor, origin: origin, log: log, force: force) })

@@ -17,7 +17,7 @@ package struct CommandContext: Sendable {
     }
 
     package var environment: [String: String]
-    package var runAgent: @Sendable (ForegroundRequest) async throws -> ExitStatus
+    package var runAgent: @Sendable (ForegroundRequest) async throws -> HostExitStatus
     /// Ends a guest whose agent died; false when there is none.
     package var endOrphan: @Sendable (InstanceDirectory) async throws -> Bool
     /// The process of such a guest.
@@ -25,7 +25,7 @@ package struct CommandContext: Sendable {
 
     package init(
         environment: [String: String],
-        runAgent: @escaping @Sendable (ForegroundRequest) async throws -> ExitStatus,
+        runAgent: @escaping @Sendable (ForegroundRequest) async throws -> HostExitStatus,
         endOrphan: @escaping @Sendable (InstanceDirectory) async throws -> Bool,
         orphan: @escaping @Sendable (InstanceDirectory) -> Int32?
     ) {

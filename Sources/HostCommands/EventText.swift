@@ -2,9 +2,9 @@ import AgentAPI
 import HostModel
 
 /// Events as text for people.
-enum EventText {
+package enum EventText {
     /// The lines that stay; a happening of no lasting interest has none.
-    static func lines(_ record: EventRecord) -> [String] {
+    package static func lines(_ record: EventRecord) -> [String] {
         guard let text = sentence(record) else { return [] }
         return text.split(separator: "\n", omittingEmptySubsequences: false).enumerated().map { index, line in
             index == 0 ? "\(stamp(record.elapsed))  \(line)" : "          \(line)"
@@ -12,7 +12,7 @@ enum EventText {
     }
 
     /// The line that follows the progress of a start or stop; nil when nothing is under way.
-    static func progress(_ record: EventRecord) -> String? {
+    package static func progress(_ record: EventRecord) -> String? {
         if record.phase.isUsable || record.phase.isFinal { return nil }
         let detail = record.status.cloudInitProgress?.logLine.map { ": \($0)" } ?? " …"
         return "\(stamp(record.elapsed))  \(record.phase.rawValue)\(detail)"

@@ -31,7 +31,7 @@ package struct HostAgentCommand: AsyncParsableCommand {
             } else {
                 try command.run()
             }
-            return ExitStatus.success.rawValue
+            return HostExitStatus.success.rawValue
         } catch let exit as Exit {
             return exit.status.rawValue
         } catch let error as HostError {
@@ -39,7 +39,7 @@ package struct HostAgentCommand: AsyncParsableCommand {
             return error.exitStatus.rawValue
         } catch let error as SystemCallError {
             StandardStreams.error("hostagent: \(error)\n")
-            return ExitStatus.failure.rawValue
+            return HostExitStatus.failure.rawValue
         } catch {
             // Usage errors, --help and --version: ArgumentParser knows what to say, where, and the status.
             let text = fullMessage(for: error)
@@ -52,7 +52,7 @@ package struct HostAgentCommand: AsyncParsableCommand {
 
 /// A command that ends with a status and has said all there is to say.
 struct Exit: Error {
-    let status: ExitStatus
+    let status: HostExitStatus
 }
 
 /// The name of one instance on the command line.

@@ -5,26 +5,45 @@ import InstanceStore
 import NIOCore
 
 /// What `list` shows of an instance. The keys are Lima's.
-struct InstanceRow: Codable, Sendable, Equatable {
-    var name: String
-    var hostname: String
-    var status: InstanceStatus
-    var dir: String
-    var vmType: String
-    var arch: String
-    var cpus: Int?
+package struct InstanceRow: Codable, Sendable, Equatable {
+    package var name: String
+    package var hostname: String
+    package var status: InstanceStatus
+    package var dir: String
+    package var vmType: String
+    package var arch: String
+    package var cpus: Int?
     /// Bytes.
-    var memory: Int?
+    package var memory: Int?
     /// Bytes.
-    var disk: Int?
-    var message: String?
-    var sshLocalPort: Int?
-    var sshAddress: String?
-    var sshConfigFile: String?
-    var hostAgentPID: Int32?
-    var driverPID: Int32?
-    var errors: [String]?
-    var protected: Bool
+    package var disk: Int?
+    package var message: String?
+    package var sshLocalPort: Int?
+    package var sshAddress: String?
+    package var sshConfigFile: String?
+    package var hostAgentPID: Int32?
+    package var driverPID: Int32?
+    package var errors: [String]?
+    package var protected: Bool
+
+    package init(
+        name: String, hostname: String, status: InstanceStatus, dir: String, vmType: String, arch: String,
+        cpus: Int? = nil, memory: Int? = nil, disk: Int? = nil, sshLocalPort: Int? = nil, errors: [String]? = nil,
+        protected: Bool
+    ) {
+        self.name = name
+        self.hostname = hostname
+        self.status = status
+        self.dir = dir
+        self.vmType = vmType
+        self.arch = arch
+        self.cpus = cpus
+        self.memory = memory
+        self.disk = disk
+        self.sshLocalPort = sshLocalPort
+        self.errors = errors
+        self.protected = protected
+    }
 }
 
 /// Finds out how instances are. Every one gets a row, whatever is wrong with it, and none holds up another.

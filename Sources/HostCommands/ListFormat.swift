@@ -5,12 +5,12 @@ import InstanceStore
 import Yams
 
 /// How `list` shows its rows.
-enum ListFormat: Equatable {
+package enum ListFormat: Equatable {
     case table, json, yaml
     case template([Piece])
 
     /// A part of a template.
-    enum Piece: Equatable {
+    package enum Piece: Equatable {
         case text(String)
         case field(String)
         case wholeAsJSON
@@ -25,7 +25,7 @@ enum ListFormat: Equatable {
     ]
 
     /// - Throws: `HostError` with `.usage` for anything but the three words and templates of known fields.
-    init(_ text: String) throws(HostError) {
+    package init(_ text: String) throws(HostError) {
         switch text {
         case "table": self = .table
         case "json": self = .json
@@ -70,7 +70,7 @@ enum ListFormat: Equatable {
         String(text).replacing("\\t", with: "\t").replacing("\\n", with: "\n")
     }
 
-    func render(_ rows: [InstanceRow]) throws -> String {
+    package func render(_ rows: [InstanceRow]) throws -> String {
         switch self {
         case .table: return Self.table(rows)
         case .json: return try rows.map { try JSONText.line($0) }.joined()

@@ -145,7 +145,7 @@ struct Starter: Sendable {
         let end = await ProcessIdentity.of(pid: pid)?.waitUntilEnded() ?? ProcessIdentity.reapedEnd(of: pid)
         let said = TextFile.tail(directory.agentLog, count: 8192)
         StandardStreams.error(said.isEmpty ? "hostagent: the agent \(end.description)\n" : said)
-        if case .exited(let code) = end, let status = ExitStatus(rawValue: code), status != .success {
+        if case .exited(let code) = end, let status = HostExitStatus(rawValue: code), status != .success {
             throw Exit(status: status)
         }
         throw Exit(status: .failure)
@@ -172,7 +172,7 @@ struct Starter: Sendable {
         case .failed(let errors, let status):
             let reason = errors.isEmpty ? "it was stopped" : errors.joined(separator: "; ")
             StandardStreams.error("hostagent: \"\(directory.name)\" did not start: \(reason)\n")
-            throw Exit(status: ExitStatus(rawValue: status) ?? .failure)
+            throw Exit(status: HostExitStatus(rawValue: status) ?? .failure)
         }
     }
 }

@@ -35,7 +35,7 @@ package struct HostError: Error, Sendable, CustomStringConvertible {
         self.hint = hint
     }
 
-    package var exitStatus: ExitStatus {
+    package var exitStatus: HostExitStatus {
         switch code {
         case .failed: .failure
         case .usage: .usage
@@ -55,7 +55,7 @@ package struct HostError: Error, Sendable, CustomStringConvertible {
 }
 
 /// The exit statuses of `hostagent`. 64 and above are those of sysexits.h, with the meanings of the design.
-package enum ExitStatus: Int32, Sendable, CaseIterable {
+package enum HostExitStatus: Int32, Sendable, CaseIterable {
     /// Done; for an agent: the guest powered itself off.
     case success = 0
     /// The guest or the agent failed, and a restart makes sense.

@@ -21,8 +21,8 @@ package enum Outcome: Sendable, Equatable {
     ///
     /// systemd reads the status through `SuccessExitStatus=` and `RestartPreventExitStatus=`; launchd knows only zero
     /// and non-zero, so there it is 1 for "start me again" and 0 otherwise, and the event log has the truth.
-    package func exitStatus(keepAlive: KeepAlive, manager: ManagerKind) -> ExitStatus {
-        let truth: ExitStatus =
+    package func exitStatus(keepAlive: KeepAlive, manager: ManagerKind) -> HostExitStatus {
+        let truth: HostExitStatus =
             switch self {
             case .stopped: .stoppedOnRequest
             case .poweredOff: .success

@@ -60,11 +60,24 @@ package struct Configuration: Sendable, Equatable {
         package var uid: Int
         package var home: String
         package var shell: String
+
+        package init(name: String, comment: String, uid: Int, home: String, shell: String) {
+            self.name = name
+            self.comment = comment
+            self.uid = uid
+            self.home = home
+            self.shell = shell
+        }
     }
 
     package struct Variable: Sendable, Equatable {
         package var name: String
         package var value: String
+
+        package init(name: String, value: String) {
+            self.name = name
+            self.value = value
+        }
     }
 
     package struct ProvisioningScript: Sendable, Equatable {

@@ -1,0 +1,183 @@
+import Foundation
+import GuestAccess
+import HostModel
+import HostOS
+import HostTestSupport
+import Testing
+
+@Suite struct ChannelParserTests {
+    private func parse(_ text: String) -> [ChannelMessage] {
+        var parser = ChannelParser()
+        return parser.feed(Array(text.utf8), now: 0)
+    }
+
+    @Test func messages() {
+        let text = """
+            {"type":"stage","stage":"provisioning"}
+            {"type":"log","line":"a \\"b\\" \\u001b[31m"}
+            {"type":"provision-failed","mode":"system","script":"001","status":7}
+            {"type":"ready"}
+
+            """
+        #expect(
+            parse(text) == [
+                .provisioning, .log(line: #"a "b" [31m"#),
+                .provisioningFailed(mode: "system", script: "001", status: 7), .ready,
+            ])
+    }
+
+    @Test func bytesMayComeInAnyPortions() {
+        var parser = ChannelParser()
+        var messages: [ChannelMessage] = []
+        for byte in Array("{\"type\":\"ready\"}\n{\"type\":\"ready\"}\n".utf8) {
+            messages += parser.feed([byte], now: 0)
+        }
+        #expect(messages == [.ready, .ready])
+    }
+
+    @Test(arguments: [
+        "not json\n", "{}\n", "[]\n", "{\"type\":1}\n", "{\"type\":\"stage\",\"stage\":\"x\"}\n", "\u{0}\u{1}\n",
+        "{\"type\":\"shutdown-host\"}\n", "{\"type\":\"log\"}\n", "\"ready\"\n", "{\"type\":\"ready\"\n",
+    ])
+    func nonsenseIsDroppedWithOneWarning(_ text: String) {
+        let messages = parse(text + text + "{\"type\":\"ready\"}\n")
+        #expect(messages.count == 2)
+        guard case .dropped? = messages.first, messages.last == .ready else {
+            Issue.record("\(messages)")
+            return
+        }
+    }
+
+    @Test func aLineWithoutEndDoesNotGrow() {
+        var parser = ChannelParser()
+        for _ in 0..<1000 { #expect(parser.feed([UInt8](repeating: 65, count: 10_000), now: 0) == []) }
+        #expect(parser.feed(Array("\n".utf8), now: 0).count == 1)
+        #expect(parser.feed(Array("{\"type\":\"ready\"}\n".utf8), now: 0) == [.ready])
+    }
+
+    @Test func aFloodIsCutAndEnds() {
+        var parser = ChannelParser()
+        let line = Array("{\"type\":\"log\",\"line\":\"x\"}\n".utf8)
+        var got = 0
+        for _ in 0..<5000 { got += parser.feed(line, now: 1).count }
+        #expect(got == ChannelParser.maximumRate + 1, "the limit, and one warning")
+        #expect(parser.feed(line, now: 2.5) == [.log(line: "x")])
+    }
+
+    /// Random bytes, a fixed number of rounds: nothing but messages comes out, and the parser goes on.
+    @Test func fuzz() {
+        var random = SystemRandomNumberGenerator()
+        for round in 0..<3000 {
+            var parser = ChannelParser()
+            var bytes = (0..<Int.random(in: 0...300, using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
+            if round % 2 == 0 {
+                bytes = Array(#"{"type":"log","line":"abc"}"#.utf8)
+                bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
+            }
+            _ = parser.feed(bytes + [10], now: 0)
+            #expect(parser.feed(Array("\n{\"type\":\"ready\"}\n".utf8), now: 5).last == .ready)
+        }
+    }
+}
+
+@Suite struct GuestSeedTests {
+    private func seed(plain: Bool = false, environment: [(String, String)] = [("A", "it's $HOME")]) throws -> GuestSeed {
+        GuestSeed(
+            instance: try InstanceName("my-vm.2_x"),
+            user: .init(name: "ada", comment: "", uid: 1000, home: "/home/ada.guest", shell: "/bin/sh"),
+            authorizedKeys: ["ssh-ed25519 AAAA lima"], environment: environment,
+            scripts: [("system", "#!/bin/sh\ntrue\n"), ("user", "u"), ("system", "second")],
+            network: .init(address: "192.168.5.15", gateway: "192.168.5.2", resolver: "192.168.5.3"), plain: plain)
+    }
+
+    @Test func files() throws {
+        let files = try seed().files
+        #expect(files["provision/system/001"] == "#!/bin/sh\ntrue\n")
+        #expect(files["provision/system/002"] == "second")
+        #expect(files["provision/user/001"] == "u")
+        #expect(files["authorized_keys"] == "ssh-ed25519 AAAA lima\n")
+        #expect(files["hostagent.env"]?.contains("HOSTAGENT_HOSTNAME='lima-my-vm-2-x'") == true)
+        #expect(files["environment"] == "A=it's $HOME\n")
+        #expect(files["environment.sh"] == #"export A='it'\''s $HOME'"# + "\n")
+        #expect(files["user-data"]?.hasPrefix("#cloud-config\n{") == true)
+    }
+
+    @Test func aPlainGuestIsAskedNothing() throws {
+        let files = try seed(plain: true).files
+        #expect(files["user-data"]?.contains("bootcmd") == false)
+        #expect(files["provision/system/001"] == nil)
+    }
+
+    @Test func theSameSeedIsTheSameInstance() throws {
+        let first = try seed().files["meta-data"]
+        #expect(try seed().files["meta-data"] == first)
+        #expect(try seed(environment: []).files["meta-data"] != first)
+    }
+
+    @Test(arguments: ["plain", "it's", "$(reboot)", "a\\b", "", "\"x\"", "`x`"])
+    func aQuotedWordIsItself(_ text: String) async throws {
+        let result = try await Tool("sh", ["-c", "printf %s \(GuestSeed.quote(text))"]).run()
+        #expect(result.output == text)
+    }
+
+    @Test(.enabled(if: ["genisoimage", "mkisofs", "xorrisofs"].contains { Tool.path(of: $0, in: nil) != nil }))
+    func theVolumeIsWrittenOnceForOneContent() async throws {
+        let scratch = try Scratch()
+        let path = scratch.path + "/cidata.iso"
+        try await SeedVolume.write(seed().files, to: path, searchPath: nil)
+        let first = Files.fingerprint(path)
+        try await SeedVolume.write(seed().files, to: path, searchPath: nil)
+        #expect(Files.fingerprint(path) == first)
+        try await SeedVolume.write(seed(environment: []).files, to: path, searchPath: nil)
+        #expect(Files.fingerprint(path) != first)
+        #expect(try Files.names(in: scratch.path) == ["cidata.iso"])
+    }
+
+    @Test func withoutAToolTheErrorSaysSo() async throws {
+        // The search goes on in the administrators' directories, where none of these tools is.
+        let scratch = try Scratch()
+        let error = await #expect(throws: HostError.self) {
+            try await SeedVolume.write(["a": "b"], to: scratch.path + "/x.iso", searchPath: scratch.path)
+        }
+        #expect(error?.exitStatus == .unavailable)
+    }
+}
+
+@Suite(.enabled(if: Tool.path(of: "ssh-keygen", in: nil) != nil)) struct SSHKeyTests {
+    @Test func onePairForEverybodyAlsoAtOnce() async throws {
+        let scratch = try Scratch()
+        let directory = scratch.path + "/_config"
+        let keys = try await withThrowingTaskGroup(of: String.self) { group in
+            for _ in 0..<6 { group.addTask { try await SSHKey.ensure(in: directory).authorizedKey } }
+            return try await group.reduce(into: Set<String>()) { $0.insert($1) }
+        }
+        #expect(keys.count == 1)
+        #expect(keys.first?.hasPrefix("ssh-ed25519 ") == true)
+        let mode = try await Tool("stat", ["-c", "%a", directory + "/user"]).run().output
+        #expect(mode == "600\n")
+    }
+
+    @Test func aLostPublicHalfIsMadeAgain() async throws {
+        let scratch = try Scratch()
+        let key = try await SSHKey.ensure(in: scratch.path).authorizedKey
+        try Files.remove(scratch.path + "/user.pub")
+        #expect(try await SSHKey.ensure(in: scratch.path).authorizedKey.split(separator: " ")[1] == key.split(separator: " ")[1])
+    }
+}
+
+@Suite struct SSHConfigurationTests {
+    @Test func sshReadsItAsMeant() async throws {
+        let scratch = try Scratch()
+        let configuration = SSHConfiguration(
+            instance: try InstanceName("x"), identityFile: "/a b/100%/user", user: "ada", port: 60022)
+        let file = scratch.path + "/ssh.config"
+        try TextFile.replace(file, with: configuration.text)
+        let shown = try await Tool("ssh", ["-F", file, "-G", "lima-x"]).run()
+        #expect(shown.succeeded)
+        for line in ["port 60022", "user ada", "hostname 127.0.0.1", "batchmode yes"] {
+            #expect(shown.output.contains(line))
+        }
+    }
+}

@@ -1,0 +1,63 @@
+import AgentAPI
+import HostOS
+import InstanceStore
+
+/// A home for instances of a test's own, and the real `hostagent` working on it. Whatever it leaves running is killed
+/// at the end.
+package struct TestHome: ~Copyable, Sendable {
+    package let scratch: Scratch
+    private let dataDirectory: String
+
+    package init() throws {
+        scratch = try Scratch()
+        dataDirectory = Checkout.dataDirectory
+    }
+
+    package var path: String { scratch.path }
+
+    deinit {
+        for name in (try? Files.names(in: path)) ?? [] {
+            for file in ["ha.pid", "qemu.pid"] {
+                let pid = (try? TextFile.read("\(path)/\(name)/\(file)")).flatMap { Int32($0.trimmed) }
+                if let pid { _ = ProcessIdentity.of(pid: pid)?.signal(9) }
+            }
+        }
+    }
+
+    /// Runs a command to its end.
+    package func run(
+        _ arguments: String..., input: String? = nil, environment: [String: String?] = [:]
+    ) async throws -> Tool.Result {
+        try await Tool(Checkout.binary, arguments, input: input, environment: variables(environment)).run()
+    }
+
+    package func tool(_ arguments: [String], environment: [String: String?] = [:]) -> Tool {
+        Tool(Checkout.binary, arguments, environment: variables(environment))
+    }
+
+    private func variables(_ more: [String: String?]) -> [String: String?] {
+        var all: [String: String?] = ["LIMA_HOME": path, "XDG_DATA_HOME": dataDirectory, "NOTIFY_SOCKET": nil]
+        for (name, value) in more { all[name] = value }
+        return all
+    }
+
+    package func directory(_ name: String) -> String { "\(path)/\(name)" }
+
+    /// The events of the last run.
+    package func events(_ name: String) throws -> [EventRecord] {
+        try TextFile.read("\(path)/\(name)/ha.stdout.log").split(separator: "\n").compactMap {
+            EventRecord(line: $0.utf8)
+        }
+    }
+}
+
+/// Waits for something that no event tells a test about, asking again in short steps.
+/// - Returns: false when it did not come true within `seconds`.
+package func eventually(within seconds: Int, _ condition: () async throws -> Bool) async rethrows -> Bool {
+    let deadline = ContinuousClock.now + .seconds(seconds)
+    while ContinuousClock.now < deadline {
+        if try await condition() { return true }
+        try? await Task.sleep(for: .milliseconds(20))
+    }
+    return false
+}

@@ -1,0 +1,14 @@
+import HostOS
+
+/// A directory of a test's own, removed afterwards whatever happens. Short, for sockets live in it.
+package struct Scratch: ~Copyable, Sendable {
+    package let path: String
+
+    package init() throws {
+        let random = String(UInt32.random(in: 0 ... .max), radix: 36)
+        path = "/tmp/ha-\(HostProcess.pid)-\(random)"
+        try Files.makeDirectory(path)
+    }
+
+    deinit { try? Files.remove(path) }
+}

@@ -1,0 +1,145 @@
+import HostModel
+import HostOS
+import HostTestSupport
+import InstanceStore
+import Testing
+
+@Suite struct LimaHomeTests {
+    @Test func whereItIs() throws {
+        #expect(try LimaHome(environment: ["LIMA_HOME": "/x", "HOME": "/h"]).path == "/x")
+        #expect(try LimaHome(environment: ["HOME": "/h"]).path == "/h/.lima")
+        #expect(try LimaHome(environment: ["LIMA_HOME": "", "HOME": "/h"]).path == "/h/.lima")
+        #expect(throws: HostError.self) { try LimaHome(environment: ["LIMA_HOME": "x"]) }
+    }
+
+    @Test func onlyDirectoriesWithNamesOfInstancesCount() throws {
+        let scratch = try Scratch()
+        for name in ["b", "a", "_config", ".creating-x-1-2", "-x"] { try Files.makeDirectory("\(scratch.path)/\(name)") }
+        try TextFile.replace(scratch.path + "/file", with: "")
+        #expect(try LimaHome(path: scratch.path).instances().map(\.name.text) == ["a", "b"])
+        #expect(try LimaHome(path: scratch.path + "/none").instances() == [])
+    }
+
+    @Test func socketPathsMustFit() throws {
+        let name = try InstanceName("x")
+        let longest = UnixSocket.maximumPathLength - "/x/chan.sock".utf8.count
+        try LimaHome(path: "/" + String(repeating: "d", count: longest - 1)).directory(of: name).checkSocketPaths()
+        let error = #expect(throws: HostError.self) {
+            try LimaHome(path: "/" + String(repeating: "d", count: longest)).directory(of: name).checkSocketPaths()
+        }
+        #expect(error?.message.contains("108") == true && error?.message.contains("107") == true)
+    }
+}
+
+/// Making instances, from images that qemu-img makes here.
+@Suite(.enabled(if: Tool.path(of: "qemu-img", in: nil) != nil)) struct InstanceCreatorTests {
+    private func image(_ scratch: borrowing Scratch, _ name: String = "image.qcow2") async throws -> String {
+        let path = "\(scratch.path)/\(name)"
+        let raw = path + ".raw"
+        // Something in it, so that a truncation hits.
+        try TextFile.replace(raw, with: [UInt8](repeating: 42, count: 1 << 20))
+        #expect(try await Tool("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", raw, path]).run().succeeded)
+        return path
+    }
+
+    private func create(_ yaml: String, in home: String, name: String = "vm") async throws -> [String] {
+        try await InstanceCreator(home: LimaHome(path: home)).create(
+            name: InstanceName(name), source: yaml, file: "t.yaml")
+    }
+
+    @Test func makesAllOrNothing() async throws {
+        let scratch = try Scratch()
+        let home = scratch.path + "/h"
+        let yaml = "disk: 10MiB\nimages:\n- location: \(try await image(scratch))\n"
+        _ = try await create(yaml, in: home)
+        #expect(try Files.names(in: home) == ["vm"])
+        #expect(try Files.names(in: home + "/vm") == ["basedisk", "disk", "lima.yaml"])
+        let info = try await Tool("qemu-img", ["info", home + "/vm/disk"]).run().output
+        #expect(info.contains("10 MiB") && info.contains("backing file: basedisk"))
+
+        // The image may vanish or be replaced: the instance has its own name for it.
+        try Files.remove(scratch.path + "/image.qcow2")
+        #expect(try await Tool("qemu-img", ["check", home + "/vm/disk"]).run().succeeded)
+
+        let again = await #expect(throws: HostError.self) { try await create(yaml, in: home) }
+        #expect(again?.exitStatus == .unavailable || again?.exitStatus == .cannotCreate)
+        #expect(try Files.names(in: home) == ["vm"])
+    }
+
+    @Test func anExistingInstanceIsNotTouched() async throws {
+        let scratch = try Scratch()
+        let yaml = "images:\n- location: \(try await image(scratch))\n"
+        _ = try await create(yaml, in: scratch.path + "/h")
+        let before = try Files.fingerprint(#require(scratch.path + "/h/vm/disk" as String?))
+        let error = await #expect(throws: HostError.self) { try await create(yaml, in: scratch.path + "/h") }
+        #expect(error?.exitStatus == .cannotCreate)
+        #expect(Files.fingerprint(scratch.path + "/h/vm/disk") == before)
+    }
+
+    @Test func aMissingImageIsUnavailable() async throws {
+        let scratch = try Scratch()
+        let error = await #expect(throws: HostError.self) {
+            try await create("images:\n- location: /nonexistent.img\n", in: scratch.path + "/h")
+        }
+        #expect(error?.exitStatus == .unavailable)
+        #expect(Files.kind(scratch.path + "/h") == nil, "nothing is made")
+    }
+
+    @Test func digestsAreChecked() async throws {
+        let scratch = try Scratch()
+        let path = try await image(scratch)
+        let sum = try await Tool("sha256sum", [path]).run().output.prefix(64)
+        let right = "images:\n- {location: \(path), digest: \"sha256:\(sum)\"}\n"
+        _ = try await create(right, in: scratch.path + "/right")
+        let wrong = right.replacing(sum.suffix(4), with: "0123")
+        let error = await #expect(throws: HostError.self) { try await create(wrong, in: scratch.path + "/wrong") }
+        #expect(error?.exitStatus == .badConfiguration)
+        #expect(error?.message.contains(sum) == true, "says what it found")
+        #expect(Files.kind(scratch.path + "/wrong") == nil)
+    }
+
+    @Test(arguments: [300_000, 70_000, 600, 10])
+    func aTruncatedImageIsRefused(_ length: Int) async throws {
+        let scratch = try Scratch()
+        let path = try await image(scratch)
+        let bytes = try TextFile.bytes(path)
+        try TextFile.replace(path, with: Array(bytes.prefix(length)))
+        let error = await #expect(throws: HostError.self) {
+            try await create("images:\n- location: \(path)\n", in: scratch.path + "/h")
+        }
+        #expect(error?.exitStatus == .badConfiguration, "\(String(describing: error))")
+        #expect(Files.kind(scratch.path + "/h") == nil)
+    }
+
+    @Test func aHomeThatCannotBeMadeIsSaid() async throws {
+        let scratch = try Scratch()
+        let yaml = "images:\n- location: \(try await image(scratch))\n"
+        let error = await #expect(throws: HostError.self) { try await create(yaml, in: "/proc/no/home") }
+        #expect(error?.exitStatus == .cannotCreate)
+    }
+
+    @Test func whatAKilledCreateLeftIsSwept() async throws {
+        let scratch = try Scratch()
+        let home = scratch.path + "/h"
+        let me = try #require(ProcessIdentity.of(pid: HostProcess.pid))
+        for leftover in [".creating-a-99999999-1", ".creating-b-\(me.pid)-\(me.startTime)"] {
+            try Files.makeDirectory("\(home)/\(leftover)")
+        }
+        _ = try await create("images:\n- location: \(try await image(scratch))\n", in: home)
+        #expect(try Files.names(in: home) == [".creating-b-\(me.pid)-\(me.startTime)", "vm"])
+    }
+
+    @Test func aCompressedKernelIsExpanded() async throws {
+        let scratch = try Scratch()
+        try TextFile.replace(scratch.path + "/kernel", with: "a kernel")
+        #expect(try await Tool("gzip", ["-k", scratch.path + "/kernel"]).run().succeeded)
+        let yaml = """
+            images:
+            - location: \(try await image(scratch))
+              kernel: {location: \(scratch.path)/kernel.gz, cmdline: "a b"}
+            """
+        _ = try await create(yaml, in: scratch.path + "/h")
+        #expect(try TextFile.read(scratch.path + "/h/vm/kernel") == "a kernel")
+        #expect(try TextFile.read(scratch.path + "/h/vm/kernel.cmdline") == "a b\n")
+    }
+}

@@ -1,0 +1,270 @@
+import GuestDriver
+import HostModel
+import Testing
+
+/// Every transition of the state machine.
+@Suite struct LifecycleTests {
+    typealias Action = Lifecycle.Action
+    typealias Input = Lifecycle.Input
+
+    /// A machine that was fed these inputs.
+    private func machine(_ inputs: [Input]) -> Lifecycle {
+        var lifecycle = Lifecycle()
+        for input in inputs { _ = lifecycle.handle(input) }
+        return lifecycle
+    }
+
+    private static let toLaunching: [Input] = [.start, .prepared]
+    private static let toBooting: [Input] = toLaunching + [.launched]
+    private static let toProvisioning: [Input] = toBooting + [.guestIsProvisioning]
+    private static let toConfirming: [Input] = toProvisioning + [.guestIsReady]
+    private static let toRunning: [Input] = toConfirming + [.accessConfirmed]
+
+    @Test func theWayUp() {
+        var lifecycle = Lifecycle()
+        #expect(
+            lifecycle.handle(.start) == [
+                .enter(.preparing), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare,
+            ])
+        #expect(lifecycle.handle(.prepared) == [.launch])
+        #expect(
+            lifecycle.handle(.launched) == [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting))])
+        #expect(
+            lifecycle.handle(.guestIsProvisioning) == [
+                .enter(.provisioning), .startTimer(.phaseDeadline, .deadline(.provisioning)),
+            ])
+        #expect(lifecycle.handle(.guestIsReady) == [.emit(.guestReady), .confirmAccess])
+        #expect(
+            lifecycle.handle(.accessConfirmed) == [
+                .stopTimer(.phaseDeadline), .enter(.running), .announceReady, .beginHeartbeat,
+            ])
+        #expect(lifecycle.phase == .running)
+    }
+
+    @Test func aGuestWithoutStagesGoesStraightToConfirming() {
+        var lifecycle = machine(Self.toBooting)
+        #expect(lifecycle.handle(.guestIsReady).contains(.confirmAccess))
+        #expect(lifecycle.phase == .provisioning)
+    }
+
+    @Test func readyIsSaidOnlyAfterALogin() {
+        for inputs in [Self.toLaunching, Self.toBooting, Self.toProvisioning, Self.toConfirming] {
+            var lifecycle = Lifecycle()
+            #expect(!inputs.flatMap { lifecycle.handle($0) }.contains(.announceReady))
+        }
+    }
+
+    @Test func aFailedProvisioningScriptLeavesAUsableButDegradedGuest() {
+        var lifecycle = machine(Self.toProvisioning + [.provisioningFailed(reason: "r"), .guestIsReady])
+        let actions = lifecycle.handle(.accessConfirmed)
+        #expect(actions.contains(.enter(.degraded)) && actions.contains(.announceReady))
+        #expect(lifecycle.state == .degraded(reason: "r"))
+        #expect(lifecycle.handle(.heartbeat(.answered)) == [], "an answer of QEMU does not mend the script")
+    }
+
+    // MARK: Deadlines and failed starts
+
+    @Test(arguments: [toBooting, toProvisioning, toConfirming])
+    func aDeadlineWithAGuestStopsItInOrder(_ inputs: [Input]) {
+        var lifecycle = machine(inputs)
+        let actions = lifecycle.handle(.deadlinePassed(evidence: "; said so"))
+        #expect(actions.contains(.perform(.ask)) && actions.contains(.cancelStart))
+        guard case .stopping(let stop) = lifecycle.state, case .startFailed(.failed, let reason) = stop.outcome else {
+            Issue.record("\(lifecycle.state)")
+            return
+        }
+        #expect(reason.hasSuffix("; said so"))
+    }
+
+    @Test func aDeadlineWithoutAGuestEndsAtOnce() {
+        var lifecycle = machine([.start])
+        let actions = lifecycle.handle(.deadlinePassed(evidence: ""))
+        #expect(actions.contains(.cancelStart))
+        #expect(lifecycle.phase == .failed)
+    }
+
+    @Test(arguments: [toRunning, toRunning + [.stopRequested(force: false)], [], [.start, .stopRequested(force: false)]])
+    func aDeadlineThatFiresTooLateChangesNothing(_ inputs: [Input]) {
+        var lifecycle = machine(inputs)
+        let before = lifecycle.state
+        #expect(lifecycle.handle(.deadlinePassed(evidence: "")) == [])
+        #expect(lifecycle.state == before)
+    }
+
+    @Test func aFailedPreparationEndsWithItsCode() {
+        var lifecycle = machine([.start])
+        let outcome = Outcome.startFailed(code: .unavailable, reason: "no qemu")
+        let actions = lifecycle.handle(.startFailed(.unavailable, reason: "no qemu"))
+        #expect(actions.last == .finish(outcome, endedBy: nil))
+        #expect(lifecycle.state == .ended(outcome))
+    }
+
+    // MARK: Launching must come to its end
+
+    @Test func aStopWhileLaunchingWaitsForTheLaunch() {
+        var lifecycle = machine(Self.toLaunching)
+        let actions = lifecycle.handle(.stopRequested(force: false))
+        #expect(actions == [.announceStopping, .cancelStart])
+        #expect(lifecycle.state == .launching(abort: .stopped))
+        #expect(lifecycle.handle(.stopRequested(force: true)) == [])
+
+        var arrived = lifecycle
+        #expect(arrived.handle(.launched).contains(.perform(.quit)), "the process that came must end")
+        #expect(arrived.handle(.guest(.ended(reason: "x"))).contains(.finish(.stopped, endedBy: .quit)))
+
+        var cancelled = lifecycle
+        #expect(cancelled.handle(.startCancelled).last == .finish(.stopped, endedBy: nil))
+
+        var failed = lifecycle
+        #expect(failed.handle(.startFailed(.failed, reason: "x")).last == .finish(.stopped, endedBy: nil))
+    }
+
+    @Test func aDeadlineWhileLaunchingKeepsItsReason() {
+        var lifecycle = machine(Self.toLaunching)
+        #expect(lifecycle.handle(.deadlinePassed(evidence: "")).contains(.cancelStart))
+        _ = lifecycle.handle(.startCancelled)
+        #expect(lifecycle.phase == .failed)
+    }
+
+    @Test func aCancelledStartElsewhereIsNoNews() {
+        var lifecycle = machine(Self.toConfirming + [.stopRequested(force: false)])
+        #expect(lifecycle.handle(.startCancelled) == [])
+    }
+
+    // MARK: Stopping
+
+    @Test(arguments: [toBooting, toProvisioning, toConfirming, toRunning])
+    func aStopIsHonouredInEveryStateWithAGuest(_ inputs: [Input]) {
+        var lifecycle = machine(inputs)
+        #expect(
+            lifecycle.handle(.stopRequested(force: false)) == [
+                .stopTimer(.phaseDeadline), .enter(.stopping), .announceStopping, .cancelStart, .perform(.ask),
+                .startTimer(.stopLadder, .halfGrace),
+            ])
+    }
+
+    @Test(arguments: [[], [.start]] as [[Input]])
+    func aStopWithoutAGuestEndsAtOnce(_ inputs: [Input]) {
+        var lifecycle = machine(inputs)
+        #expect(lifecycle.handle(.stopRequested(force: false)).last == .finish(.stopped, endedBy: nil))
+        #expect(lifecycle.handle(.stopRequested(force: true)) == [])
+    }
+
+    @Test func theWholeLadder() {
+        var lifecycle = machine(Self.toRunning + [.stopRequested(force: false)])
+        #expect(lifecycle.handle(.ladderTimePassed) == [.perform(.askAgain), .startTimer(.stopLadder, .halfGrace)])
+        #expect(lifecycle.handle(.ladderTimePassed) == [.perform(.quit), .startTimer(.stopLadder, .quit)])
+        #expect(lifecycle.handle(.ladderTimePassed) == [.perform(.kill), .startTimer(.stopLadder, .kill)])
+        #expect(lifecycle.handle(.ladderTimePassed) == [.perform(.kill), .startTimer(.stopLadder, .kill)])
+        #expect(lifecycle.handle(.guest(.ended(reason: "x"))).last == .finish(.stopped, endedBy: .kill))
+    }
+
+    @Test func aGuestThatObeysIsTheStepThatAskedIt() {
+        var lifecycle = machine(Self.toRunning + [.stopRequested(force: false), .ladderTimePassed])
+        #expect(lifecycle.handle(.guest(.poweredOff)) == [.perform(.quit), .startTimer(.stopLadder, .quit)])
+        #expect(lifecycle.handle(.guest(.ended(reason: "x"))).last == .finish(.stopped, endedBy: .askAgain))
+    }
+
+    @Test func aForcedStopQuitsAtOnceAlsoWhenOneIsUnderWay() {
+        var fresh = machine(Self.toRunning)
+        #expect(fresh.handle(.stopRequested(force: true)).contains(.perform(.quit)))
+        var underWay = machine(Self.toRunning + [.stopRequested(force: false)])
+        #expect(underWay.handle(.stopRequested(force: true)) == [.perform(.quit), .startTimer(.stopLadder, .quit)])
+        #expect(underWay.handle(.stopRequested(force: true)) == [], "once is enough")
+    }
+
+    @Test func aGuestThatBootsWhileItIsStoppedIsAskedAgain() {
+        var lifecycle = machine(Self.toBooting + [.stopRequested(force: false)])
+        #expect(lifecycle.handle(.guestIsProvisioning) == [.perform(.askAgain)])
+        #expect(lifecycle.handle(.guestIsReady) == [])
+    }
+
+    // MARK: What the guest does
+
+    @Test func aGuestThatPowersItselfOffIsASuccess() {
+        var lifecycle = machine(Self.toRunning)
+        #expect(lifecycle.handle(.guest(.poweredOff)).contains(.perform(.quit)))
+        #expect(lifecycle.handle(.guest(.ended(reason: "x"))).last == .finish(.poweredOff, endedBy: nil))
+        #expect(lifecycle.phase == .stopped)
+    }
+
+    @Test func aRebootLeadsToBootingAndBackToRunning() {
+        var lifecycle = machine(Self.toRunning)
+        #expect(lifecycle.handle(.guest(.rebooted)).contains(.enter(.booting)))
+        for input in Self.toRunning.dropFirst(Self.toBooting.count) { _ = lifecycle.handle(input) }
+        #expect(lifecycle.phase == .running)
+    }
+
+    @Test func aRebootWhileStoppingIsNoWayOut() {
+        var lifecycle = machine(Self.toRunning + [.stopRequested(force: false)])
+        #expect(lifecycle.handle(.guest(.rebooted)) == [])
+        #expect(lifecycle.phase == .stopping)
+    }
+
+    @Test(arguments: [GuestEvent.panicked, .machineStopped(reason: "internal error")])
+    func aLostMachineIsEndedAndFailed(_ event: GuestEvent) {
+        var lifecycle = machine(Self.toRunning)
+        #expect(lifecycle.handle(.guest(event)).contains(.perform(.quit)))
+        _ = lifecycle.handle(.guest(.ended(reason: "x")))
+        #expect(lifecycle.phase == .failed)
+        var stopping = machine(Self.toRunning + [.stopRequested(force: false)])
+        _ = stopping.handle(.guest(event))
+        _ = stopping.handle(.guest(.ended(reason: "x")))
+        #expect(stopping.phase == .stopped, "a panic on the way down was still asked for")
+    }
+
+    @Test func aKilledGuestIsLost() {
+        var running = machine(Self.toRunning)
+        let actions = running.handle(.guest(.ended(reason: "was killed by signal 9")))
+        guard case .finish(.guestLost(let reason), endedBy: nil)? = actions.last else {
+            Issue.record("\(actions)")
+            return
+        }
+        #expect(reason.contains("signal 9"))
+        var booting = machine(Self.toBooting)
+        _ = booting.handle(.guest(.ended(reason: "x")))
+        #expect(booting.phase == .failed)
+    }
+
+    // MARK: Hung machines
+
+    @Test func silenceDegradesAnAnswerMends() {
+        var lifecycle = machine(Self.toRunning)
+        #expect(lifecycle.handle(.heartbeat(.late)) == [.enter(.degraded)])
+        #expect(lifecycle.handle(.heartbeat(.late)) == [])
+        #expect(lifecycle.handle(.heartbeat(.answered)) == [.emit(.guestResponsive), .enter(.running)])
+        #expect(lifecycle.handle(.heartbeat(.answered)) == [])
+    }
+
+    @Test func aMinuteOfSilenceIsTheEnd() {
+        var lifecycle = machine(Self.toRunning + [.heartbeat(.late)])
+        #expect(lifecycle.handle(.heartbeat(.lost)).contains(.perform(.kill)))
+        _ = lifecycle.handle(.guest(.ended(reason: "was killed by signal 9")))
+        #expect(lifecycle.phase == .failed)
+    }
+
+    /// Whatever comes in whatever order: an ended machine stays ended and asks for nothing.
+    @Test func nothingComesAfterTheEnd() {
+        var random = SystemRandomNumberGenerator()
+        let inputs: [Input] = [
+            .start, .prepared, .launched, .startFailed(.failed, reason: "r"), .guestIsProvisioning, .guestIsReady,
+            .provisioningFailed(reason: "r"), .accessConfirmed, .guest(.poweredOff), .guest(.rebooted),
+            .guest(.panicked), .guest(.machineStopped(reason: "r")), .guest(.ended(reason: "r")),
+            .stopRequested(force: false), .stopRequested(force: true), .startCancelled,
+            .deadlinePassed(evidence: ""), .ladderTimePassed, .heartbeat(.answered), .heartbeat(.late),
+            .heartbeat(.lost),
+        ]
+        for _ in 0..<2000 {
+            var lifecycle = Lifecycle()
+            var finishes = 0
+            for _ in 0..<40 {
+                guard let input = inputs.randomElement(using: &random) else { continue }
+                for action in lifecycle.handle(input) {
+                    if case .finish = action { finishes += 1 }
+                }
+            }
+            #expect(finishes <= 1)
+            if case .ended = lifecycle.state { #expect(finishes == 1) }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+import HostModel
+import QEMUDriver
+import Testing
+
+@Suite struct QEMUMachineTests {
+    private func machine(
+        accelerator: Accelerator = .tcg, processor: String? = nil, boot: QEMUMachine.Boot = .bios
+    ) -> QEMUMachine {
+        QEMUMachine(
+            name: "my-vm.2_x", architecture: .x86_64, accelerator: accelerator, processor: processor, cpus: 2,
+            memory: 256 << 20, boot: boot, disk: .init(path: "/a,b/disk", format: "qcow2"), cidata: "/a,b/cidata.iso",
+            sshLocalPort: 60022, serialLog: "/a,b/serial.log", qmpSocket: "/a,b/qmp.sock",
+            channelSocket: "/a,b/chan.sock")
+    }
+
+    private func value(_ option: String, _ machine: QEMUMachine) -> String? {
+        let arguments = machine.arguments
+        return arguments.firstIndex(of: option).map { arguments[$0 + 1] }
+    }
+
+    @Test func theWholeLine() {
+        let line = machine(
+            processor: "qemu64,+rdrand", boot: .kernel(path: "/k", initrd: "/i", commandLine: "quiet a=1,2")
+        ).arguments
+        #expect(
+            line == [
+                "-name", "lima-my-vm.2_x", "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg", "-cpu",
+                "qemu64,+rdrand", "-smp", "2", "-m", "256M", "-display", "none", "-sandbox", "on", "-no-shutdown",
+                "-action", "panic=pause", "-chardev", "socket,id=qmp,path=/a,,b/qmp.sock,server=on,wait=off", "-mon",
+                "chardev=qmp,mode=control", "-kernel", "/k", "-append", "quiet a=1,2", "-initrd", "/i", "-drive",
+                "if=none,id=disk,format=qcow2,discard=unmap,detect-zeroes=unmap,file=/a,,b/disk", "-device",
+                "virtio-blk-pci,drive=disk,bootindex=1", "-drive",
+                "if=none,id=cidata,format=raw,readonly=on,file=/a,,b/cidata.iso", "-device",
+                "virtio-blk-pci,drive=cidata", "-netdev",
+                "user,id=net,net=192.168.5.0/24,dhcpstart=192.168.5.15,hostfwd=tcp:127.0.0.1:60022-:22", "-device",
+                "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-serial-pci", "-chardev",
+                "socket,id=channel,path=/a,,b/chan.sock,server=on,wait=off", "-device",
+                "virtserialport,chardev=channel,name=io.hostagent.channel.0", "-chardev",
+                "file,id=serial,path=/a,,b/serial.log", "-serial", "chardev:serial", "-device", "pvpanic-pci",
+            ])
+    }
+
+    @Test func processors() {
+        #expect(value("-cpu", machine()) == "max")
+        #expect(value("-cpu", machine(accelerator: .kvm)) == "host")
+        #expect(value("-cpu", machine(accelerator: .kvm, processor: "qemu64")) == "qemu64")
+    }
+
+    @Test func firmware() {
+        let line = machine(boot: .uefi(code: "/c,1.fd", variables: "/v.fd")).arguments
+        #expect(line.contains("if=pflash,unit=0,format=raw,readonly=on,file=/c,,1.fd"))
+        #expect(line.contains("if=pflash,unit=1,format=raw,file=/v.fd"))
+        #expect(!machine().arguments.contains { $0.contains("pflash") })
+        #expect(!line.contains("-kernel"))
+    }
+}

@@ -1,0 +1,151 @@
+import HostModel
+import HostOS
+import HostTestSupport
+import NIOCore
+import NIOPosix
+import QEMUDriver
+import Synchronization
+import Testing
+
+@Suite struct QMPMessageTests {
+    private func parse(_ text: String) -> QMPMessage? { QMPMessage(line: Array(text.utf8)) }
+
+    @Test func messages() {
+        #expect(parse(#"{"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": ["oob"]}}"#) == .greeting)
+        #expect(parse(#"{"return": {}, "id": 1}"#) == .answer(id: 1, status: nil))
+        #expect(
+            parse(#"{"return": {"status": "shutdown", "running": false}, "id": 2}"#)
+                == .answer(id: 2, status: "shutdown"))
+        #expect(parse(#"{"return": [1], "id": 3}"#) == .answer(id: 3, status: nil))
+        #expect(
+            parse(#"{"error": {"class": "GenericError", "desc": "no"}, "id": 4}"#) == .failure(id: 4, description: "no"))
+        #expect(
+            parse(
+                #"{"timestamp": {"seconds": 1}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}"#
+            ) == .event(name: "SHUTDOWN", guest: true, reason: "guest-shutdown"))
+        #expect(parse(#"{"event": "STOP"}"#) == .event(name: "STOP", guest: false, reason: ""))
+        #expect(parse(#"{"event": "X", "data": [1]}"#) == .event(name: "X", guest: false, reason: ""))
+    }
+
+    @Test(arguments: ["", "x", "[]", "{}", "{\"return\": {}}", "\u{0}", "{\"id\": \"x\"}", "{\"event\": 1}"])
+    func nonsense(_ text: String) { #expect(parse(text) == nil) }
+}
+
+/// A monitor that says what a test tells it, and fails on what it does not expect.
+private final class StubMonitor: Sendable {
+    let socket: String
+    private let channel: any Channel
+    private let unexpected = Mutex<[String]>([])
+
+    /// - Parameters:
+    ///   - greeting: sent at once, nil: nothing.
+    ///   - answers: the answer to a command of this name; `$ID` stands for the command's id.
+    init(directory: String, greeting: String? = #"{"QMP": {}}"#, answers: [String: String]) async throws {
+        socket = directory + "/qmp.sock"
+        let handlers = answers.merging(["qmp_capabilities": #"{"return": {}, "id": $ID}"#]) { given, _ in given }
+        channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .childChannelInitializer { child in
+                child.eventLoop.makeCompletedFuture {
+                    try child.pipeline.syncOperations.addHandler(Handler(greeting: greeting, answers: handlers))
+                }
+            }
+            .bind(unixDomainSocketPath: socket).get()
+    }
+
+    func close() async throws { try await channel.close() }
+
+    private final class Handler: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+        let greeting: String?
+        let answers: [String: String]
+
+        init(greeting: String?, answers: [String: String]) {
+            self.greeting = greeting
+            self.answers = answers
+        }
+
+        func channelActive(context: ChannelHandlerContext) {
+            if let greeting { context.writeAndFlush(NIOAny(ByteBuffer(string: greeting + "\r\n")), promise: nil) }
+        }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            let text = String(buffer: unwrapInboundIn(data))
+            for line in text.split(separator: "\n") {
+                let name = line.split(separator: "\"")[3]
+                let id = line.split(separator: ":").last?.filter(\.isNumber) ?? "0"
+                guard let answer = answers[String(name)] else {
+                    Issue.record("unexpected command \(name)")
+                    context.close(promise: nil)
+                    return
+                }
+                let reply = answer.replacing("$ID", with: id)
+                if !reply.isEmpty { context.writeAndFlush(NIOAny(ByteBuffer(string: reply + "\r\n")), promise: nil) }
+            }
+        }
+    }
+}
+
+@Suite(.timeLimit(.minutes(1))) struct QMPConnectionTests {
+    @Test func commandsAndEvents() async throws {
+        let scratch = try Scratch()
+        let stub = try await StubMonitor(
+            directory: scratch.path,
+            answers: [
+                "query-status": #"{"event": "RESET", "data": {"guest": true}}"# + "\r\n"
+                    + #"{"return": {"status": "running"}, "id": $ID}"#,
+                "quit": #"{"error": {"class": "x", "desc": "not now"}, "id": $ID}"#,
+            ])
+        let connection = try await QMPConnection.open(socket: stub.socket, timeout: .seconds(5))
+        #expect(try await connection.execute("query-status") == "running")
+        await #expect(throws: QMPConnection.Failure.refused("not now")) { try await connection.execute("quit") }
+        connection.close()
+        var events: [QMPMessage] = []
+        for await event in connection.events { events.append(event) }
+        #expect(events == [.event(name: "RESET", guest: true, reason: "")])
+        await #expect(throws: QMPConnection.Failure.closed) { try await connection.execute("query-status") }
+        try await stub.close()
+    }
+
+    @Test func silenceHasADeadline() async throws {
+        let scratch = try Scratch()
+        let silent = try await StubMonitor(directory: scratch.path, greeting: nil, answers: [:])
+        await #expect(throws: QMPConnection.Failure.noAnswer(seconds: 0.2)) {
+            _ = try await QMPConnection.open(socket: silent.socket, timeout: .milliseconds(200))
+        }
+        try await silent.close()
+    }
+
+    @Test func aCommandThatIsNeverAnsweredHasOneToo() async throws {
+        let scratch = try Scratch()
+        let stub = try await StubMonitor(directory: scratch.path, answers: ["query-status": ""])
+        let connection = try await QMPConnection.open(socket: stub.socket, timeout: .seconds(5))
+        await #expect(throws: QMPConnection.Failure.noAnswer(seconds: 0.2)) {
+            try await connection.execute("query-status", timeout: .milliseconds(200))
+        }
+        connection.close()
+        try await stub.close()
+    }
+
+    @Test func garbageIsNotBelieved() async throws {
+        let scratch = try Scratch()
+        let stub = try await StubMonitor(
+            directory: scratch.path,
+            answers: [
+                "query-status": "garbage\r\n{\"return\": 3}\r\n{\"id\": 999, \"return\": {}}\r\n"
+                    + #"{"return": {"status": "running"}, "id": $ID}"#,
+                "quit": String(repeating: "x", count: 3 << 20),
+            ])
+        let connection = try await QMPConnection.open(socket: stub.socket, timeout: .seconds(5))
+        #expect(try await connection.execute("query-status") == "running")
+        await #expect(throws: QMPConnection.Failure.closed, "a line without end closes the connection") {
+            try await connection.execute("quit")
+        }
+        try await stub.close()
+    }
+
+    @Test func nobodyThere() async throws {
+        await #expect(throws: (any Error).self) {
+            _ = try await QMPConnection.open(socket: "/nonexistent/qmp.sock", timeout: .seconds(1))
+        }
+    }
+}

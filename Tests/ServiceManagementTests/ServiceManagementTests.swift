@@ -1,0 +1,157 @@
+import HostModel
+import HostOS
+import HostTestSupport
+import ServiceManagement
+import Testing
+
+@Suite struct OriginTests {
+    typealias Facts = OriginDetector.Facts
+
+    private func origin(_ facts: Facts) throws -> LaunchOrigin {
+        try OriginDetector.origin(of: InstanceName("my-vm.2_x"), facts: facts)
+    }
+
+    private static let unit = "lima-vm@my-vm.2_x.service"
+
+    @Test func aUserUnit() throws {
+        let facts = Facts(
+            pid: 7, parent: 5, systemdExecPID: "7", userUnit: Self.unit, systemUnit: "user@1000.service")
+        #expect(try origin(facts) == .manager(kind: .systemd, scope: .user, identifier: Self.unit))
+        #expect(try origin(facts).autoStartedIdentifier == Self.unit)
+    }
+
+    @Test func aSystemUnit() throws {
+        #expect(
+            try origin(Facts(pid: 7, parent: 1, systemdExecPID: "7", systemUnit: Self.unit))
+                == .manager(kind: .systemd, scope: .system, identifier: Self.unit))
+    }
+
+    @Test(arguments: [
+        // A child of the unit's main process: the variable is inherited, the pid is not.
+        (Facts(pid: 8, parent: 7, systemdExecPID: "7", systemUnit: unit), unit),
+        // In a terminal's scope, in a session, in another instance's unit, in some other service.
+        (Facts(pid: 7, parent: 6, userUnit: "app-term.scope", systemUnit: "user@1000.service"), "app-term.scope"),
+        (Facts(pid: 7, parent: 6, systemUnit: "session-2.scope"), "session-2.scope"),
+        (
+            Facts(pid: 7, parent: 1, systemdExecPID: "7", systemUnit: "lima-vm@other.service"),
+            "lima-vm@other.service"
+        ),
+        (Facts(pid: 7, parent: 1, systemdExecPID: "7", systemUnit: "cron.service"), "cron.service"),
+        // sd_pid_get_unit alone would answer this for every user unit.
+        (
+            Facts(pid: 7, parent: 5, systemdExecPID: "7", userUnit: "other.service", systemUnit: unit),
+            "other.service"
+        ),
+        // Without the variable nothing is known for sure, so it is a person.
+        (Facts(pid: 7, parent: 1, systemUnit: unit), unit),
+        (Facts(pid: 7, parent: 1), nil),
+    ] as [(Facts, String?)])
+    func people(_ facts: Facts, _ enclosing: String?) throws {
+        #expect(try origin(facts) == .person(enclosingUnit: enclosing))
+        #expect(try origin(facts).autoStartedIdentifier == nil)
+    }
+
+    @Test(arguments: [("io.lima-vm.autostart.my-vm.2_x", ManagerScope.user), ("io.lima-vm.daemon.my-vm.2_x", .system)])
+    func launchdJobs(_ label: String, _ scope: ManagerScope) throws {
+        #expect(
+            try origin(Facts(pid: 7, parent: 1, xpcServiceName: label))
+                == .manager(kind: .launchd, scope: scope, identifier: label))
+        #expect(
+            try origin(Facts(pid: 7, parent: 6, xpcServiceName: label)) == .person(enclosingUnit: nil),
+            "children inherit the variable")
+    }
+
+    @Test(arguments: ["0", "application.com.apple.Terminal", "io.lima-vm.autostart.other", ""])
+    func otherLaunchdNames(_ label: String) throws {
+        #expect(try origin(Facts(pid: 7, parent: 1, xpcServiceName: label)) == .person(enclosingUnit: nil))
+    }
+
+    @Test func thisVeryTestWasStartedByAPerson() throws {
+        let facts = Facts.current(environment: [:])
+        #expect(try origin(facts).autoStartedIdentifier == nil)
+    }
+}
+
+@Suite struct SystemdUnitTests {
+    private func unit(_ name: String = "default", scope: ManagerScope, grace: Int = 90) throws -> SystemdUnit {
+        SystemdUnit(
+            instance: try InstanceName(name), scope: scope, binary: "/opt/host agent/bin/hostagent",
+            limaHome: "/home/a%b/.lima", account: "ada", stopGrace: grace)
+    }
+
+    @Test func everyMarkIsFilledIn() throws {
+        for scope in ManagerScope.allCases {
+            let text = try unit(scope: scope).text
+            let marks = text.split(whereSeparator: { $0 == " " || $0 == "\n" || $0 == "=" })
+                .filter { $0.hasPrefix("@") && $0.hasSuffix("@") && $0.count > 2 }
+            #expect(marks == [])
+            #expect(text.contains(#"ExecStart="/opt/host agent/bin/hostagent" start default --foreground --progress"#))
+            #expect(text.contains(#"Environment=LIMA_HOME="/home/a%%b/.lima""#) || text.contains(#"Environment="LIMA_HOME=/home/a%%b/.lima""#))
+            #expect(text.contains("KillMode=process"))
+            #expect(text.contains("RestartPreventExitStatus=3 64 65 66 69 70 73 75 77"))
+        }
+    }
+
+    @Test func scopesDiffer() throws {
+        let user = try unit(scope: .user).text
+        #expect(user.contains("WantedBy=default.target") && !user.contains("User="))
+        let system = try unit(scope: .system).text
+        #expect(system.contains("WantedBy=multi-user.target") && system.contains("\nUser=ada\n"))
+    }
+
+    @Test func aUserUnitNeverStopsLongerThanItsManagerDoes() throws {
+        #expect(try unit(scope: .user, grace: 600).text.contains("TimeoutStopSec=110s"))
+        #expect(try unit(scope: .system, grace: 600).text.contains("TimeoutStopSec=620s"))
+        #expect(SystemdUnit.effectiveGrace(30, scope: .user) == 30)
+    }
+
+    @Test(.enabled(if: Tool.path(of: "systemd-analyze", in: nil) != nil), arguments: ManagerScope.allCases)
+    func systemdItselfFindsNothingWrong(_ scope: ManagerScope) async throws {
+        let scratch = try Scratch()
+        var unit = try unit("my-vm.2_x", scope: scope)
+        unit.binary = "/bin/true"
+        unit.account = "root"
+        let file = "\(scratch.path)/\(unit.name)"
+        try TextFile.replace(file, with: unit.text)
+        let result = try await Tool(
+            "systemd-analyze", (scope == .user ? ["--user"] : []) + ["verify", "--man=no", file],
+            environment: ["XDG_RUNTIME_DIR": scratch.path]
+        ).run()
+        // What it says of units that are not ours is not ours to mend.
+        let ours = (result.output + result.error).split(separator: "\n").filter { $0.contains("lima-vm@") }
+        #expect(ours == [])
+    }
+}
+
+@Suite struct NotifierTests {
+    @Test func whatIsSent() async {
+        let (stream, continuation) = AsyncStream.makeStream(of: String.self)
+        let notifier = Notifier { continuation.yield($0) }
+        notifier.status("booting, 12 s")
+        notifier.ready(status: "running")
+        notifier.extendTimeout(seconds: 90)
+        notifier.feedWatchdog()
+        notifier.stopping(status: "stopping\nnow")
+        continuation.finish()
+        var sent: [String] = []
+        for await message in stream { sent.append(message) }
+        #expect(
+            sent == [
+                "STATUS=booting, 12 s", "READY=1\nSTATUS=running", "EXTEND_TIMEOUT_USEC=90000000", "WATCHDOG=1",
+                "STOPPING=1\nSTATUS=stopping now",
+            ])
+    }
+}
+
+@Suite struct DelegationTests {
+    @Test func commands() {
+        let unit = "lima-vm@a.service"
+        #expect(
+            StopDelegation.command(for: .manager(kind: .systemd, scope: .user, identifier: unit))
+                == Tool("systemctl", ["--user", "stop", "--no-block", "--no-ask-password", unit]))
+        #expect(
+            StopDelegation.command(for: .manager(kind: .systemd, scope: .system, identifier: unit))
+                == Tool("systemctl", ["stop", "--no-block", "--no-ask-password", unit]))
+        #expect(StopDelegation.command(for: .person(enclosingUnit: unit)) == nil)
+    }
+}
