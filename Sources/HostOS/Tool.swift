@@ -29,6 +29,12 @@ package struct Tool: Sendable, Equatable {
         package var output: String
         package var error: String
 
+        package init(status: Int32, output: String, error: String) {
+            self.status = status
+            self.output = output
+            self.error = error
+        }
+
         package var succeeded: Bool { status == 0 }
 
         /// The last line of what it said, for an error message.

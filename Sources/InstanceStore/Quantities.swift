@@ -16,7 +16,9 @@ package enum ByteCount {
         } else if text.lowercased().contains("i") {
             return nil
         }
-        guard let value = Double(number), value.isFinite, value >= 0, number.first?.isNumber == true else { return nil }
+        guard let value = Double(number), value.isFinite, value >= 0,
+            number.first?.isNumber == true, number.utf8.allSatisfy({ 48...57 ~= $0 || $0 == 46 })
+        else { return nil }
         let bytes = value * Double(factor)
         return bytes < 9e18 ? Int(bytes) : nil
     }

@@ -66,7 +66,7 @@ import Testing
         #expect(configuration.provisioning.map(\.script) == ["#!/bin/sh\necho hi\n", "#!/bin/bash\necho ho\n"])
         #expect(configuration.probes.first?.hint == "h")
         #expect(loaded.warnings.count == 1)
-        #expect(loaded.warnings.first?.contains("t.yaml:26:1: mounts") == true, "\(loaded.warnings)")
+        #expect(loaded.warnings.first?.contains("t.yaml:25:1: mounts") == true, "\(loaded.warnings)")
     }
 
     @Test func allFaultsAtOnceWithLineAndColumn() throws {

@@ -1,0 +1,331 @@
+import AgentAPI
+import Foundation
+import HostModel
+import HostOS
+import HostTestSupport
+import Testing
+
+/// Real guests, by the real program: QEMU boots them, SSH logs in. One after the other: the machine has two cores.
+@Suite(.serialized, .enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(10)))
+struct GuestTests {
+    private static func info(_ home: borrowing TestHome, _ name: String) async throws -> AgentInfo {
+        try await AgentClient(socket: home.directory(name) + "/ha.sock").info()
+    }
+
+    /// The events' kinds and payload words, for the order of things.
+    private static func story(_ events: [EventRecord]) -> [String] {
+        events.map { event in
+            switch event.kind {
+            case "phase": "phase \(event.phase.rawValue)"
+            case "stop-step", "guest-ended": "\(event.kind) \(event.payload?.step?.rawValue ?? "-")"
+            default: event.kind
+            }
+        }
+    }
+
+    @Test func theWholeLifeOfAGuest() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "--name", "my-vm.2_x", "mini").succeeded)
+        let started = try await home.run("start", "my-vm.2_x")
+        #expect(started.succeeded, "\(started)")
+        #expect(started.output.contains("get a shell with: hostagent shell my-vm.2_x"))
+
+        let info = try await Self.info(home, "my-vm.2_x")
+        #expect(info.state == .running && info.phase == .running && info.readyAt != nil)
+        #expect(info.autoStartedIdentifier == nil && info.manager.kind == .none)
+        let guest = try #require(info.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
+
+        let again = try await home.run("start", "my-vm.2_x")
+        #expect(again.succeeded && again.output == "my-vm.2_x is running already\n")
+
+        // Arguments arrive as they were given, and the status comes back.
+        let shell = try await home.run("shell", "my-vm.2_x", "--", "printf", "%s|", "a b", "it's", "$HOME")
+        #expect(shell.output == "a b|it's|$HOME|")
+        #expect(try await home.run("shell", "my-vm.2_x", "sh", "-c", "exit 7").status == 7)
+
+        let row = try await home.run("list", "--format", "{{.Name}} {{.Status}} {{.SSHLocalPort}} {{.DriverPID}}")
+        #expect(row.output == "my-vm.2_x Running \(info.sshLocalPort ?? 0) \(guest.pid)\n")
+
+        // QEMU has a session of its own and blocks the signals of a session's end.
+        let status = try TextFile.read("/proc/\(guest.pid)/stat").split(separator: " ")
+        #expect(status[5] == "\(guest.pid)", "session leader")
+        for number in [15, 1, 2] as [Int32] { #expect(guest.signal(number)) }
+
+        // A write that was acknowledged is there after a stop and a start, and the file system was left cleanly.
+        let write = try await home.run("shell", "my-vm.2_x", "sh", "-c", "echo kept > /data/proof && sync")
+        #expect(write.succeeded)
+        #expect(guest.isAlive)
+        #expect(try await home.run("stop", "my-vm.2_x").output == "my-vm.2_x is stopped\n")
+        #expect(!guest.isAlive)
+        let events = try home.events("my-vm.2_x")
+        #expect(
+            Self.story(events) == [
+                "phase preparing", "guest-spawned", "phase booting", "phase provisioning", "guest-ready",
+                "access-confirmed", "phase running", "stop-requested", "phase stopping", "stop-step ask",
+                "stop-step quit", "guest-ended ask", "phase stopped", "exiting",
+            ])
+        #expect(events.map(\.seq) == Array(1...events.count))
+        #expect(Set(events.map(\.run)).count == 1)
+        #expect(events.last?.payload?.exitStatus == 3)
+        for leftover in ["ha.sock", "ha.pid", "qemu.pid", "qmp.sock", "guest.json"] {
+            #expect(Files.kind("\(home.directory("my-vm.2_x"))/\(leftover)") == nil, "\(leftover)")
+        }
+        #expect(try await home.run("stop", "my-vm.2_x").output == "my-vm.2_x was not running\n")
+
+        #expect(try await home.run("restart", "my-vm.2_x").succeeded)
+        #expect(try await home.run("shell", "my-vm.2_x", "cat", "/data/proof").output == "kept\n")
+        let journal = try await home.run("shell", "my-vm.2_x", "dmesg")
+        #expect(journal.output.contains("EXT4-fs") && !journal.output.contains("recovery complete"))
+
+        let refused = try await home.run("delete", "my-vm.2_x")
+        #expect(refused.status == 75)
+        #expect(try await home.run("delete", "--force", "my-vm.2_x").succeeded)
+        #expect(try Files.names(in: home.path) == ["_config"])
+    }
+
+    @Test func aGuestMayPowerItselfOffOrReboot() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let agent = try #require(ProcessIdentity.of(pid: try await Self.info(home, "mini").agentPID))
+
+        _ = try await home.run("shell", "mini", "reboot")
+        let backUp = try await eventually(within: 60) {
+            let story = Self.story(try home.events("mini"))
+            return story.contains("guest-rebooted") && story.last == "phase running"
+        }
+        #expect(backUp)
+        #expect(agent.isAlive)
+
+        _ = try await home.run("shell", "mini", "poweroff")
+        _ = await agent.waitUntilEnded()
+        let events = try home.events("mini")
+        #expect(events.last?.payload?.exitStatus == 0)
+        #expect(Self.story(events).contains("guest-ended -"))
+        #expect(try await home.run("list", "--format", "{{.Status}}").output == "Stopped\n")
+    }
+
+    @Test func aForcedStopAndAKilledGuest() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        #expect(try await home.run("stop", "--force", "mini").succeeded)
+        #expect(Self.story(try home.events("mini")).contains("guest-ended quit"))
+
+        #expect(try await home.run("start", "mini").succeeded)
+        let info = try await Self.info(home, "mini")
+        let agent = try #require(ProcessIdentity.of(pid: info.agentPID))
+        try #require(info.guestPID.flatMap { ProcessIdentity.of(pid: $0) }).signal(9)
+        _ = await agent.waitUntilEnded()
+        #expect(try home.events("mini").last?.payload?.exitStatus == 1)
+        let row = try await home.run("list", "--format", "{{.Status}} {{.Errors}}")
+        #expect(row.output.hasPrefix("Failed [QEMU was killed by signal 9"), "\(row.output)")
+    }
+
+    @Test func aStopDuringTheBootIsHonoured() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        async let starting = home.tool(["start", "mini"]).run()
+        let booting = await eventually(within: 30) { (try? await Self.info(home, "mini"))?.phase == .booting }
+        #expect(booting)
+        #expect(try await home.run("stop", "mini").succeeded)
+        let started = try await starting
+        #expect(started.status == 3, "\(started)")
+        #expect(started.error.contains("did not start: it was stopped"))
+        #expect(try home.events("mini").last?.phase == .stopped)
+    }
+
+    @Test func twoStartsAtOnceAreOne() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        let tools = (0..<2).map { _ in home.tool(["start", "mini"]) }
+        async let first = tools[0].run()
+        async let second = tools[1].run()
+        let results = try await [first, second]
+        #expect(results.map(\.status) == [0, 0], "\(results)")
+
+        let foreground = try await home.run("start", "mini", "--foreground")
+        let agent = try await Self.info(home, "mini").agentPID
+        #expect(foreground.status == 75)
+        #expect(foreground.error.contains("is held by process \(agent)"), "\(foreground.error)")
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
+    @Test func aGuestWhoseAgentDiedIsSeenAndEnded() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let info = try await Self.info(home, "mini")
+        let guest = try #require(info.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
+        let agent = try #require(ProcessIdentity.of(pid: info.agentPID))
+        agent.signal(9)
+        _ = await agent.waitUntilEnded()
+        #expect(guest.isAlive, "killing the agent does not touch the guest")
+        #expect(try await home.run("list", "--format", "{{.Status}} {{.DriverPID}}").output == "Orphaned \(guest.pid)\n")
+        let refused = try await home.run("start", "mini")
+        #expect(refused.status == 75 && refused.error.contains("without an agent"))
+
+        // Also without the record: the socket names its listener.
+        try Files.remove(home.directory("mini") + "/guest.json")
+        #expect(try await home.run("list", "--format", "{{.Status}}").output == "Orphaned\n")
+        #expect(try await home.run("stop", "mini").succeeded)
+        #expect(!guest.isAlive)
+        #expect(try await home.run("start", "mini").succeeded)
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
+    @Test func whatAPowerLossLeavesIsNoObstacle() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        let directory = home.directory("mini")
+        // A pid that belongs to somebody else now, a socket nobody listens on, a record of an earlier boot.
+        try TextFile.replace(directory + "/ha.pid", with: "\(HostProcess.pid)\n")
+        try TextFile.replace(directory + "/qemu.pid", with: "1\n")
+        for socket in ["ha.sock", "qmp.sock", "chan.sock"] {
+            let script = "import socket,sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])"
+            #expect(try await Tool("python3", ["-c", script, "\(directory)/\(socket)"]).run().succeeded)
+        }
+        let me = try #require(ProcessIdentity.of(pid: HostProcess.pid))
+        try TextFile.replace(
+            directory + "/guest.json",
+            with: #"{"driver":"qemu","process":{"pid":\#(me.pid),"startTime":\#(me.startTime),"bootID":"earlier"}}"#)
+        #expect(try await home.run("list", "--format", "{{.Status}}").output == "Stopped\n")
+        #expect(try await home.run("start", "mini").succeeded)
+        #expect(try await home.run("stop", "mini").succeeded)
+        #expect(me.isAlive)
+    }
+
+    @Test func aTakenPortIsSaidBeforeAnythingBoots() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        let port = try LoopbackPort.free()
+        let yaml = home.directory("mini") + "/lima.yaml"
+        try TextFile.replace(yaml, with: try TextFile.read(yaml) + "ssh: {localPort: \(port)}\n")
+        let script = "import socket,sys,time\ns=socket.socket(); s.bind(('127.0.0.1',int(sys.argv[1]))); s.listen(); time.sleep(60)"
+        let thief = Task { try await Tool("python3", ["-c", script, String(port)]).run() }
+        #expect(await eventually(within: 20) { !LoopbackPort.isFree(port) })
+        let refused = try await home.run("start", "mini")
+        #expect(refused.status == 69 && refused.error.contains("port \(port)"), "\(refused)")
+        thief.cancel()
+        _ = try? await thief.value
+        #expect(await eventually(within: 20) { LoopbackPort.isFree(port) })
+        #expect(try await home.run("start", "mini").succeeded)
+        #expect(try await Self.info(home, "mini").sshLocalPort == port)
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
+    @Test func aDeadlineSaysWhatTheConsoleSaidLast() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        let directory = home.directory("mini")
+        // A guest that never says it is ready: it panics early and halts, console on.
+        let yaml = try TextFile.read(directory + "/lima.yaml").replacing("quiet", with: "rdinit=/bin/false panic=0")
+        try TextFile.replace(directory + "/lima.yaml", with: yaml)
+        try TextFile.replace(directory + "/hostagent.yaml", with: "stopGrace: 2s\n")
+        let failed = try await home.run("start", "mini", "--timeout", "8")
+        #expect(failed.status == 1)
+        #expect(failed.error.contains("serial.log:"), "\(failed.error)")
+        #expect(failed.error.contains("took too long"), "\(failed.error)")
+        let story = Self.story(try home.events("mini"))
+        #expect(story.contains("stop-step ask") && story.contains("stop-step ask-again"))
+        #expect(story.contains("guest-ended quit"), "\(story)")
+    }
+
+    @Test func provisioningEnvironmentAndProbes() async throws {
+        let home = try TestHome()
+        let yaml = try #require(try await Self.miniYAML(home))
+            + """
+
+            env: {GREETING: "it's $HOME"}
+            provision:
+            - mode: system
+              script: |
+                #!/bin/sh
+                printf '%s' "$GREETING" > /data/system
+                id -un >> /data/who
+            - mode: user
+              script: id -un >> /tmp/who
+            - mode: system
+              script: exit 7
+            probes:
+            - description: the file is there
+              script: test "$(cat /data/system)" = "it's \\$HOME"
+            """
+        let created = try await home.tool(["create", "--name", "p", "-"]).with(input: yaml).run()
+        #expect(created.succeeded, "\(created)")
+        let started = try await home.run("start", "p")
+        #expect(started.succeeded, "\(started)")
+        #expect(try await home.run("shell", "p", "cat", "/data/who", "/tmp/who").output == "root\nlima\n")
+        let info = try await Self.info(home, "p")
+        #expect(info.state == .degraded)
+        #expect(info.errors.first?.contains("provisioning script system/002 ended with status 7") == true)
+        let health = try await Tool("curl", ["-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket",
+            home.directory("p") + "/ha.sock", "http://x/v1/health"]).run()
+        #expect(health.output == "503")
+        #expect(try await home.run("stop", "p").succeeded)
+    }
+
+    /// The text of the template, as an instance of it has it.
+    private static func miniYAML(_ home: borrowing TestHome) async throws -> String? {
+        #expect(try await home.run("create", "--name", "t", "mini").succeeded)
+        let text = try TextFile.read(home.directory("t") + "/lima.yaml")
+        #expect(try await home.run("delete", "t").succeeded)
+        return text
+    }
+
+    @Test func aPlainGuestIsReadyByItsSSHServer() async throws {
+        let home = try TestHome()
+        let yaml = try #require(try await Self.miniYAML(home)) + "\nplain: true\n"
+        #expect(try await home.tool(["create", "--name", "plain", "-"]).with(input: yaml).run().succeeded)
+        let started = try await home.run("start", "plain")
+        #expect(started.succeeded, "\(started)")
+        #expect(try await home.run("shell", "plain", "true").succeeded)
+        #expect(try await home.run("stop", "plain").succeeded)
+        #expect(Self.story(try home.events("plain")).contains("guest-ended ask"), "the power button alone")
+    }
+
+    @Test func theSocketSpeaksToLimasClientsAndRefusesNonsense() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let socket = home.directory("mini") + "/ha.sock"
+        let mode = try await Tool("stat", ["-c", "%a", socket]).run().output
+        #expect(mode == "600\n")
+        func curl(_ path: String, _ more: String...) async throws -> (String, Int) {
+            let result = try await Tool(
+                "curl", ["-s", "-m", "5", "-w", "\n%{http_code}", "--unix-socket", socket, "http://x\(path)"] + more
+            ).run()
+            let lines = result.output.split(separator: "\n", omittingEmptySubsequences: false)
+            return (lines.dropLast().joined(separator: "\n"), Int(lines.last ?? "") ?? 0)
+        }
+        #expect(try await curl("/v1/health") == (#"{"phase":"running","state":"Running"}"#, 200))
+        #expect(try await curl("/v1/nothing").1 == 404)
+        #expect(try await curl("/v1/nothing").0.contains("message"))
+        #expect(try await curl("/v1/info", "-X", "DELETE").1 >= 400)
+        #expect(try await curl("/v1/events?since=x").1 == 400)
+        // Past events, from a number on; another run's numbers and ones never given start at 1.
+        let run = try await Self.info(home, "mini").run
+        func seqs(_ query: String) async throws -> [Int] {
+            try await curl("/v1/events" + query, "--max-time", "1").0.split(separator: "\n")
+                .compactMap { EventRecord(line: $0.utf8)?.seq }
+        }
+        let count = try home.events("mini").count
+        #expect(try await seqs("") == Array(1...count))
+        #expect(try await seqs("?since=\(count - 1)&run=\(run)") == [count])
+        #expect(try await seqs("?since=\(count - 1)&run=other") == Array(1...count))
+        #expect(try await seqs("?since=9999") == Array(1...count))
+        #expect(try await curl("/v1/stop", "-X", "POST").1 == 202)
+        let stopped = try await eventually(within: 30) {
+            try await home.run("list", "--format", "{{.Status}}").output == "Stopped\n"
+        }
+        #expect(stopped)
+    }
+}
+
+extension Tool {
+    func with(input: String) -> Tool {
+        var tool = self
+        tool.input = input
+        return tool
+    }
+}

@@ -1,0 +1,60 @@
+import Foundation
+import HostOS
+import HostTestSupport
+import Testing
+
+/// A throwaway machine with a real systemd (scripts/lab), taken down whatever happens.
+struct Lab: ~Copyable, Sendable {
+    let name: String
+    private static var script: String { Checkout.root + "/scripts/lab" }
+
+    init() async throws {
+        name = "t-\(HostProcess.pid)-\(UInt32.random(in: 0...99999))"
+        let result = try await Tool(Self.script, ["up", name]).run()
+        guard result.succeeded else { throw LabError(text: result.output + result.error) }
+    }
+
+    struct LabError: Error {
+        let text: String
+    }
+
+    /// Ends it; to be called at the end of a test, for a `deinit` cannot wait.
+    func down() async throws { _ = try await Tool(Self.script, ["down", name]).run() }
+
+    /// Runs a shell script in it as root.
+    func root(_ script: String) async throws -> Tool.Result {
+        try await Tool(Self.script, ["exec", name, "sh", "-c", script]).run()
+    }
+
+    /// Runs a shell script in it as an account, with its user manager's environment.
+    func user(_ account: String, _ script: String) async throws -> Tool.Result {
+        try await Tool(Self.script, ["user", name, account, "sh", "-c", script]).run()
+    }
+
+    /// Puts a file there.
+    func write(_ path: String, _ text: String, owner: String = "root") async throws {
+        let result = try await Tool(
+            Self.script,
+            ["exec", name, "sh", "-c", #"mkdir -p "$(dirname "$1")"; cat > "$1"; chown -R "$2" "$(dirname "$1")""#, "sh", path, owner],
+            input: text
+        ).run()
+        guard result.succeeded else { throw LabError(text: result.error) }
+    }
+
+    func reboot() async throws {
+        let result = try await Tool(Self.script, ["reboot", name]).run()
+        guard result.succeeded else { throw LabError(text: result.error) }
+    }
+
+    /// Runs a test in a lab of its own.
+    static func with(_ body: (borrowing Lab) async throws -> Void) async throws {
+        let lab = try await Lab()
+        do {
+            try await body(lab)
+        } catch {
+            let journal = try? await lab.root("journalctl -b --no-pager -n 60; cat /home/tester/.lima/*/ha.stderr.log")
+            Issue.record("in the lab: \(error)\n\(journal?.output ?? "")")
+        }
+        try await lab.down()
+    }
+}
