@@ -51,7 +51,8 @@ package struct SSHKey: Sendable {
             try TextFile.replace(path + ".pub", with: result.output.trimmed + " lima\n")
             return try read(path)
         }
-        let result = try await Tool("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "lima", "-f", temporary]).run()
+        let result = try await Tool("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "lima", "-f", temporary])
+            .run()
         guard result.succeeded else {
             throw HostError(.cannotCreate, "cannot make the SSH key \(path): \(result.complaint)")
         }

@@ -40,7 +40,8 @@ package enum SeedVolume {
             try Files.move(temporary, to: path)
         } catch let error as SystemCallError {
             throw HostError(
-                .cannotCreate, "cannot make \(path): \(error.reason)", hint: error.isFull ? "make room on the disk" : nil)
+                .cannotCreate, "cannot make \(path): \(error.reason)",
+                hint: error.isFull ? "make room on the disk" : nil)
         }
     }
 

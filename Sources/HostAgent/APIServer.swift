@@ -30,7 +30,8 @@ struct APIServer: Service {
         service = try HTTPServerBuilder.http1(
             configuration: .init(
                 additionalChannelHandlers: [PeerGuard()],
-                httpDecoderConfiguration: .init(maxHeaderFieldSize: 8192, maxHeaderListSize: 16384, maxHeaderFieldCount: 64))
+                httpDecoderConfiguration: .init(
+                    maxHeaderFieldSize: 8192, maxHeaderListSize: 16384, maxHeaderFieldCount: 64))
         ).buildServer(
             configuration: .init(address: .unixDomainSocket(path: socket), backlog: 512),
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: logger,
@@ -40,7 +41,8 @@ struct APIServer: Service {
                 do {
                     response = try await responder.respond(to: request, context: context)
                 } catch let error as any HTTPResponseError {
-                    response = Self.failure(error.status, "\(request.method) \(request.uri.path): \(error.status.reasonPhrase)")
+                    response = Self.failure(
+                        error.status, "\(request.method) \(request.uri.path): \(error.status.reasonPhrase)")
                 } catch let error as HTTPParserError {
                     throw error
                 } catch {
@@ -97,7 +99,8 @@ struct APIServer: Service {
             return Response(status: .internalServerError)
         }
         return Response(
-            status: status, headers: [.contentType: "application/json"], body: .init(byteBuffer: ByteBuffer(bytes: data)))
+            status: status, headers: [.contentType: "application/json"],
+            body: .init(byteBuffer: ByteBuffer(bytes: data)))
     }
 
     private static func failure(_ status: HTTPResponse.Status, _ message: String) -> Response {

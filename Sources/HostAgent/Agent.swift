@@ -5,10 +5,10 @@ import GuestDriver
 import HostModel
 import HostOS
 import InstanceStore
+import Logging
 import ServiceLifecycle
 import ServiceManagement
 import UnixSignals
-import Logging
 
 /// The foreground process that supervises one guest, from the lock to its release.
 package struct Agent: Sendable {

@@ -114,7 +114,8 @@ struct GuestAccessPlan: Sendable {
             } catch is HostError {
                 let said = last.text.withLock { $0 }
                 throw HostError(
-                    .failed, "the probe \"\(probe.description)\" did not succeed within \(Self.probeLimit) s; it said: \(said)",
+                    .failed,
+                    "the probe \"\(probe.description)\" did not succeed within \(Self.probeLimit) s; it said: \(said)",
                     hint: probe.hint.isEmpty ? nil : probe.hint)
             }
         }
@@ -131,7 +132,9 @@ struct GuestAccessPlan: Sendable {
     var consoleEvidence: String {
         let lines = TextFile.tail(directory.serialLog, count: 4096).split(whereSeparator: \.isNewline).suffix(5)
         guard !lines.isEmpty else { return "; the guest's console (\(directory.serialLog)) is empty" }
-        let shown = lines.map { line in "\n    " + line.filter { $0.isASCII && !$0.isNewline && ($0.asciiValue ?? 0) >= 32 } }
+        let shown = lines.map { line in
+            "\n    " + line.filter { $0.isASCII && !$0.isNewline && ($0.asciiValue ?? 0) >= 32 }
+        }
         return "; the last lines of \(directory.serialLog):" + shown.joined()
     }
 }

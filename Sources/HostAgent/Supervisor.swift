@@ -140,7 +140,13 @@ actor Supervisor {
         }
         startWork.append(task)
         // The group waits for it: nothing outlives the run.
-        group.addTask { await withTaskCancellationHandler { await task.value } onCancel: { task.cancel() } }
+        group.addTask {
+            await withTaskCancellationHandler {
+                await task.value
+            } onCancel: {
+                task.cancel()
+            }
+        }
     }
 
     private func prepare() async throws {

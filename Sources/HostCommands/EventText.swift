@@ -36,7 +36,8 @@ package enum EventText {
         case "guest-ready": return "the guest's boot scripts are done"
         case "access-confirmed": return "logged in over SSH in \(payload.milliseconds ?? 0) ms"
         case "provisioning-failed": return "error: " + (record.status.errors?.last ?? "a provisioning script failed")
-        case "stop-requested": return (payload.force == true ? "forced stop" : "stop") + ", asked by \(payload.by ?? "?")"
+        case "stop-requested":
+            return (payload.force == true ? "forced stop" : "stop") + ", asked by \(payload.by ?? "?")"
         case "stop-step":
             switch payload.step {
             case .ask: return "asked the guest to shut down"

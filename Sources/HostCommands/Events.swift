@@ -1,8 +1,8 @@
 import AgentAPI
 import ArgumentParser
 import HostModel
-import InstanceStore
 import HostOS
+import InstanceStore
 
 struct Events: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -2,8 +2,8 @@ import AgentAPI
 import ArgumentParser
 import Foundation
 import HostModel
-import InstanceStore
 import HostOS
+import InstanceStore
 
 struct Info: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

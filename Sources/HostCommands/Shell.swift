@@ -1,8 +1,8 @@
 import AgentAPI
 import ArgumentParser
 import HostModel
-import InstanceStore
 import HostOS
+import InstanceStore
 
 struct Shell: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -35,11 +35,14 @@ struct Shell: AsyncParsableCommand {
         // ssh joins its arguments with spaces and the guest's shell splits them again: quoted, they arrive as given.
         let words = command.first == "--" ? Array(command.dropFirst()) : command
         let remote = words.map { word in
-            let plain = !word.isEmpty && word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:=@,%".contains($0)) }
+            let plain =
+                !word.isEmpty
+                && word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:=@,%".contains($0)) }
             return plain ? word : "'" + word.replacing("'", with: #"'\''"#) + "'"
         }
         let failure = HostProcess.become(
-            ssh, ["-F", directory.sshConfiguration] + (words.isEmpty ? ["-t"] : []) + ["lima-\(name)"]
+            ssh,
+            ["-F", directory.sshConfiguration] + (words.isEmpty ? ["-t"] : []) + ["lima-\(name)"]
                 + (words.isEmpty ? [] : ["--"] + remote))
         throw HostError(.unavailable, "cannot run ssh: \(failure.reason)")
     }

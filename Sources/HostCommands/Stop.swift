@@ -1,7 +1,7 @@
 import ArgumentParser
 import HostModel
-import InstanceStore
 import HostOS
+import InstanceStore
 
 struct Stop: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -56,9 +56,9 @@ package enum Architecture: String, Sendable, Codable, CaseIterable {
     /// The architecture this program was built for.
     package static var host: Architecture {
         #if arch(arm64)
-        .aarch64
+            .aarch64
         #else
-        .x86_64
+            .x86_64
         #endif
     }
 }

@@ -1,7 +1,7 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// A file descriptor with one owner: closed when the owner goes away, never inherited by a child.
@@ -26,9 +26,9 @@ package struct Descriptor: ~Copyable, Sendable {
                 bytes.withUnsafeBytes { buffer in
                     buffer.baseAddress.map {
                         #if canImport(Glibc)
-                        Glibc.write(number, $0 + done, bytes.count - done)
+                            Glibc.write(number, $0 + done, bytes.count - done)
                         #else
-                        Darwin.write(number, $0 + done, bytes.count - done)
+                            Darwin.write(number, $0 + done, bytes.count - done)
                         #endif
                     } ?? 0
                 }

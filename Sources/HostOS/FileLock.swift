@@ -1,8 +1,8 @@
 #if canImport(Glibc)
-import CLinux
-import Glibc
+    import CLinux
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// An advisory lock on a file, held until this value goes away or its process dies. The truth about who owns an
@@ -18,9 +18,9 @@ package struct FileLock: ~Copyable, Sendable {
         let descriptor = try Descriptor(path: path, flags: O_RDWR | O_CREAT)
         do throws(SystemCallError) {
             #if canImport(Glibc)
-            try systemCall("lock", path) { clinux_lock_whole_file(descriptor.number) }
+                try systemCall("lock", path) { clinux_lock_whole_file(descriptor.number) }
             #else
-            try systemCall("lock", path) { flock(descriptor.number, LOCK_EX | LOCK_NB) }
+                try systemCall("lock", path) { flock(descriptor.number, LOCK_EX | LOCK_NB) }
             #endif
         } catch {
             if error.code == EAGAIN || error.code == EACCES || error.code == EWOULDBLOCK { return nil }
@@ -40,10 +40,10 @@ package struct FileLock: ~Copyable, Sendable {
         guard Files.kind(path) != nil else { return false }
         let descriptor = try Descriptor(path: path, flags: O_RDWR)
         #if canImport(Glibc)
-        return try systemCall("lock query", path) { clinux_is_locked(descriptor.number) } == 1
+            return try systemCall("lock query", path) { clinux_is_locked(descriptor.number) } == 1
         #else
-        let free = flock(descriptor.number, LOCK_SH | LOCK_NB) == 0
-        return !free
+            let free = flock(descriptor.number, LOCK_SH | LOCK_NB) == 0
+            return !free
         #endif
     }
 }

@@ -1,8 +1,8 @@
 #if canImport(Glibc)
-import CLinux
-import Glibc
+    import CLinux
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// What exists under a path.
@@ -29,9 +29,10 @@ package enum Files {
         var info = stat()
         guard stat(path, &info) == 0 else { return nil }
         #if canImport(Glibc)
-        return "\(info.st_dev):\(info.st_ino):\(info.st_size):\(info.st_mtim.tv_sec).\(info.st_mtim.tv_nsec)"
+            return "\(info.st_dev):\(info.st_ino):\(info.st_size):\(info.st_mtim.tv_sec).\(info.st_mtim.tv_nsec)"
         #else
-        return "\(info.st_dev):\(info.st_ino):\(info.st_size):\(info.st_mtimespec.tv_sec).\(info.st_mtimespec.tv_nsec)"
+            return
+                "\(info.st_dev):\(info.st_ino):\(info.st_size):\(info.st_mtimespec.tv_sec).\(info.st_mtimespec.tv_nsec)"
         #endif
     }
 
@@ -80,9 +81,9 @@ package enum Files {
     /// Moves, but never over something that exists.
     package static func moveIfAbsent(_ from: String, to: String) throws(SystemCallError) {
         #if canImport(Glibc)
-        try systemCall("rename", to) { clinux_rename_if_absent(from, to) }
+            try systemCall("rename", to) { clinux_rename_if_absent(from, to) }
         #else
-        try systemCall("rename", to) { renamex_np(from, to, UInt32(RENAME_EXCL)) }
+            try systemCall("rename", to) { renamex_np(from, to, UInt32(RENAME_EXCL)) }
         #endif
     }
 
@@ -106,31 +107,33 @@ package enum Files {
     /// extents where the file system can (ioctl_ficlone(2), clonefile(2)), else byte by byte, holes kept.
     package static func copy(_ source: String, to destination: String) throws(SystemCallError) {
         #if canImport(Glibc)
-        let input = try Descriptor(path: source, flags: O_RDONLY)
-        let output = try Descriptor(path: destination, flags: O_WRONLY | O_CREAT | O_TRUNC)
-        if clinux_clone_file(output.number, input.number) == 0 { return }
-        let size = lseek(input.number, 0, SEEK_END)
-        try systemCall("truncate", destination) { ftruncate(output.number, size) }
-        var position: off_t = 0
-        while position < size {
-            // lseek(2): SEEK_DATA is 3, SEEK_HOLE 4; ENXIO means that only a hole is left.
-            let data = lseek(input.number, position, 3)
-            if data < 0 { break }
-            let hole = lseek(input.number, data, 4)
-            position = data
-            while position < hole {
-                let count = try systemCall("copy", destination) {
-                    clinux_copy_range(input.number, position, output.number, hole - position)
+            let input = try Descriptor(path: source, flags: O_RDONLY)
+            let output = try Descriptor(path: destination, flags: O_WRONLY | O_CREAT | O_TRUNC)
+            if clinux_clone_file(output.number, input.number) == 0 { return }
+            let size = lseek(input.number, 0, SEEK_END)
+            try systemCall("truncate", destination) { ftruncate(output.number, size) }
+            var position: off_t = 0
+            while position < size {
+                // lseek(2): SEEK_DATA is 3, SEEK_HOLE 4; ENXIO means that only a hole is left.
+                let data = lseek(input.number, position, 3)
+                if data < 0 { break }
+                let hole = lseek(input.number, data, 4)
+                position = data
+                while position < hole {
+                    let count = try systemCall("copy", destination) {
+                        clinux_copy_range(input.number, position, output.number, hole - position)
+                    }
+                    if count == 0 { throw SystemCallError("copy", destination, code: EIO) }
+                    position += count
                 }
-                if count == 0 { throw SystemCallError("copy", destination, code: EIO) }
-                position += count
             }
-        }
-        try output.synchronize(subject: destination)
+            try output.synchronize(subject: destination)
         #else
-        unlink(destination)
-        if clonefile(source, destination, 0) == 0 { return }
-        try systemCall("copyfile", destination) { copyfile(source, destination, nil, copyfile_flags_t(COPYFILE_DATA)) }
+            unlink(destination)
+            if clonefile(source, destination, 0) == 0 { return }
+            try systemCall("copyfile", destination) {
+                copyfile(source, destination, nil, copyfile_flags_t(COPYFILE_DATA))
+            }
         #endif
     }
 

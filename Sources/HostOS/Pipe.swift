@@ -1,7 +1,7 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// A pipe whose ends are not inherited unless given on purpose.
@@ -27,9 +27,9 @@ extension Descriptor {
         var buffer = [UInt8](repeating: 0, count: count)
         let got = try systemCall("read", subject) {
             #if canImport(Glibc)
-            Glibc.read(number, &buffer, count)
+                Glibc.read(number, &buffer, count)
             #else
-            Darwin.read(number, &buffer, count)
+                Darwin.read(number, &buffer, count)
             #endif
         }
         return Array(buffer[..<got])

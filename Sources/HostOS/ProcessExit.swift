@@ -1,10 +1,10 @@
 import Dispatch
 
 #if canImport(Glibc)
-import CLinux
-import Glibc
+    import CLinux
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// How a process ended, as far as the one who asks may know.
@@ -28,18 +28,18 @@ extension ProcessIdentity {
     /// of ours. Cancelling the task ends the wait with nil; the process lives on.
     package func waitUntilEnded() async -> ProcessEnd? {
         #if canImport(Glibc)
-        let raw = clinux_pidfd_open(pid)
-        guard raw >= 0 else { return Self.reap(pid) ?? .gone }
-        guard isAlive else {
-            close(raw)
-            return Self.reap(pid) ?? .gone
-        }
-        let source = DispatchSource.makeReadSource(fileDescriptor: raw, queue: Self.queue)
-        let closeDescriptor: @Sendable () -> Void = { close(raw) }
+            let raw = clinux_pidfd_open(pid)
+            guard raw >= 0 else { return Self.reap(pid) ?? .gone }
+            guard isAlive else {
+                close(raw)
+                return Self.reap(pid) ?? .gone
+            }
+            let source = DispatchSource.makeReadSource(fileDescriptor: raw, queue: Self.queue)
+            let closeDescriptor: @Sendable () -> Void = { close(raw) }
         #else
-        guard isAlive else { return Self.reap(pid) ?? .gone }
-        let source = DispatchSource.makeProcessSource(identifier: pid, eventMask: .exit, queue: Self.queue)
-        let closeDescriptor: @Sendable () -> Void = {}
+            guard isAlive else { return Self.reap(pid) ?? .gone }
+            let source = DispatchSource.makeProcessSource(identifier: pid, eventMask: .exit, queue: Self.queue)
+            let closeDescriptor: @Sendable () -> Void = {}
         #endif
         let (ends, continuation) = AsyncStream.makeStream(of: ProcessEnd.self)
         let pid = pid

@@ -1,8 +1,8 @@
 #if canImport(Glibc)
-import CLinux
-import Glibc
+    import CLinux
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// A process, told apart from any later one with the same number: pid, start time and boot together.
@@ -33,44 +33,46 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
     @discardableResult
     package func signal(_ number: Int32) -> Bool {
         #if canImport(Glibc)
-        let raw = clinux_pidfd_open(pid)
-        guard raw >= 0 else { return false }
-        let descriptor = Descriptor(taking: raw)
-        // The descriptor pins the process; only now is it compared.
-        guard isAlive else { return false }
-        return clinux_pidfd_send_signal(descriptor.number, number) == 0
+            let raw = clinux_pidfd_open(pid)
+            guard raw >= 0 else { return false }
+            let descriptor = Descriptor(taking: raw)
+            // The descriptor pins the process; only now is it compared.
+            guard isAlive else { return false }
+            return clinux_pidfd_send_signal(descriptor.number, number) == 0
         #else
-        return isAlive && kill(pid, number) == 0
+            return isAlive && kill(pid, number) == 0
         #endif
     }
 
     #if canImport(Glibc)
-    /// The kernel's random id of this boot (random(4)).
-    package static let currentBootID: String =
-        (try? TextFile.read("/proc/sys/kernel/random/boot_id"))?.trimmed ?? "unknown"
+        /// The kernel's random id of this boot (random(4)).
+        package static let currentBootID: String =
+            (try? TextFile.read("/proc/sys/kernel/random/boot_id"))?.trimmed ?? "unknown"
 
-    private static func startTime(of pid: Int32) -> UInt64? {
-        guard let stat = try? TextFile.read("/proc/\(pid)/stat") else { return nil }
-        // The command's name stands in parentheses and may itself hold spaces and parentheses.
-        guard let close = stat.lastIndex(of: ")") else { return nil }
-        let fields = stat[stat.index(after: close)...].split(separator: " ")
-        // proc(5): field 3 (state) is the first after the name, field 22 (starttime) the twentieth.
-        guard fields.count > 19, fields[0] != "Z", fields[0] != "X" else { return nil }
-        return UInt64(fields[19])
-    }
+        private static func startTime(of pid: Int32) -> UInt64? {
+            guard let stat = try? TextFile.read("/proc/\(pid)/stat") else { return nil }
+            // The command's name stands in parentheses and may itself hold spaces and parentheses.
+            guard let close = stat.lastIndex(of: ")") else { return nil }
+            let fields = stat[stat.index(after: close)...].split(separator: " ")
+            // proc(5): field 3 (state) is the first after the name, field 22 (starttime) the twentieth.
+            guard fields.count > 19, fields[0] != "Z", fields[0] != "X" else { return nil }
+            return UInt64(fields[19])
+        }
     #else
-    package static let currentBootID: String = {
-        var time = timeval()
-        var size = MemoryLayout<timeval>.size
-        guard sysctlbyname("kern.boottime", &time, &size, nil, 0) == 0 else { return "unknown" }
-        return "\(time.tv_sec).\(time.tv_usec)"
-    }()
+        package static let currentBootID: String = {
+            var time = timeval()
+            var size = MemoryLayout<timeval>.size
+            guard sysctlbyname("kern.boottime", &time, &size, nil, 0) == 0 else { return "unknown" }
+            return "\(time.tv_sec).\(time.tv_usec)"
+        }()
 
-    private static func startTime(of pid: Int32) -> UInt64? {
-        var info = proc_bsdinfo()
-        let size = Int32(MemoryLayout<proc_bsdinfo>.size)
-        guard proc_pidinfo(pid, PROC_PIDTBSDINFO, 0, &info, size) == size, info.pbi_status != SZOMB else { return nil }
-        return info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec
-    }
+        private static func startTime(of pid: Int32) -> UInt64? {
+            var info = proc_bsdinfo()
+            let size = Int32(MemoryLayout<proc_bsdinfo>.size)
+            guard proc_pidinfo(pid, PROC_PIDTBSDINFO, 0, &info, size) == size, info.pbi_status != SZOMB else {
+                return nil
+            }
+            return info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec
+        }
     #endif
 }

@@ -1,8 +1,8 @@
 #if canImport(Glibc)
-import CLinux
-import Glibc
+    import CLinux
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// A process that is meant to outlive its parent: a session of its own, no descriptor above 2, standard streams from
@@ -62,7 +62,7 @@ package struct DetachedProcess: Sendable {
         Self.add(output, as: 1, to: &actions)
         Self.add(error, as: 2, to: &actions)
         #if canImport(Glibc)
-        clinux_spawn_close_from(&actions, 3)
+            clinux_spawn_close_from(&actions, 3)
         #endif
 
         var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
@@ -77,29 +77,29 @@ package struct DetachedProcess: Sendable {
     }
 
     #if canImport(Glibc)
-    private static let flags = Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF) | clinux_spawn_setsid()
-    private static func emptyAttributes() -> posix_spawnattr_t { posix_spawnattr_t() }
-    private static func emptyActions() -> posix_spawn_file_actions_t { posix_spawn_file_actions_t() }
-    private static func add(_ stream: Stream, as number: Int32, to actions: inout posix_spawn_file_actions_t) {
-        switch stream {
-        case .null: posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_WRONLY, 0)
-        case .append(let path):
-            posix_spawn_file_actions_addopen(&actions, number, path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
-        case .descriptor(let source): posix_spawn_file_actions_adddup2(&actions, source, number)
+        private static let flags = Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF) | clinux_spawn_setsid()
+        private static func emptyAttributes() -> posix_spawnattr_t { posix_spawnattr_t() }
+        private static func emptyActions() -> posix_spawn_file_actions_t { posix_spawn_file_actions_t() }
+        private static func add(_ stream: Stream, as number: Int32, to actions: inout posix_spawn_file_actions_t) {
+            switch stream {
+            case .null: posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_WRONLY, 0)
+            case .append(let path):
+                posix_spawn_file_actions_addopen(&actions, number, path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+            case .descriptor(let source): posix_spawn_file_actions_adddup2(&actions, source, number)
+            }
         }
-    }
     #else
-    private static let flags = Int16(
-        POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID | POSIX_SPAWN_CLOEXEC_DEFAULT)
-    private static func emptyAttributes() -> posix_spawnattr_t? { nil }
-    private static func emptyActions() -> posix_spawn_file_actions_t? { nil }
-    private static func add(_ stream: Stream, as number: Int32, to actions: inout posix_spawn_file_actions_t?) {
-        switch stream {
-        case .null: posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_WRONLY, 0)
-        case .append(let path):
-            posix_spawn_file_actions_addopen(&actions, number, path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
-        case .descriptor(let source): posix_spawn_file_actions_adddup2(&actions, source, number)
+        private static let flags = Int16(
+            POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID | POSIX_SPAWN_CLOEXEC_DEFAULT)
+        private static func emptyAttributes() -> posix_spawnattr_t? { nil }
+        private static func emptyActions() -> posix_spawn_file_actions_t? { nil }
+        private static func add(_ stream: Stream, as number: Int32, to actions: inout posix_spawn_file_actions_t?) {
+            switch stream {
+            case .null: posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_WRONLY, 0)
+            case .append(let path):
+                posix_spawn_file_actions_addopen(&actions, number, path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+            case .descriptor(let source): posix_spawn_file_actions_adddup2(&actions, source, number)
+            }
         }
-    }
     #endif
 }

@@ -1,8 +1,8 @@
 #if canImport(Glibc)
-import CLinux
-import Glibc
+    import CLinux
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// Facts about Unix-domain sockets.
@@ -14,9 +14,9 @@ package enum UnixSocket {
     /// - Throws: `SystemCallError`; `ECONNREFUSED` and `ENOENT` mean that nobody listens.
     package static func connect(path: String) throws(SystemCallError) -> Descriptor {
         #if canImport(Glibc)
-        let raw = try systemCall("socket", path) { socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | 0x80000, 0) }
+            let raw = try systemCall("socket", path) { socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | 0x80000, 0) }
         #else
-        let raw = try systemCall("socket", path) { socket(AF_UNIX, SOCK_STREAM, 0) }
+            let raw = try systemCall("socket", path) { socket(AF_UNIX, SOCK_STREAM, 0) }
         #endif
         let descriptor = Descriptor(taking: raw)
         var address = sockaddr_un()
@@ -27,9 +27,9 @@ package enum UnixSocket {
             withUnsafePointer(to: &address) {
                 $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                     #if canImport(Glibc)
-                    Glibc.connect(descriptor.number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                        Glibc.connect(descriptor.number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
                     #else
-                    Darwin.connect(descriptor.number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                        Darwin.connect(descriptor.number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
                     #endif
                 }
             }
@@ -40,18 +40,18 @@ package enum UnixSocket {
     /// Who is at the other end (unix(7), SO_PEERCRED); nil when the system does not say.
     package static func peer(of descriptor: Int32) -> (pid: Int32, uid: UInt32)? {
         #if canImport(Glibc)
-        var pid: pid_t = 0
-        var uid: uid_t = 0
-        return clinux_peer_credentials(descriptor, &pid, &uid) == 0 ? (pid, uid) : nil
+            var pid: pid_t = 0
+            var uid: uid_t = 0
+            return clinux_peer_credentials(descriptor, &pid, &uid) == 0 ? (pid, uid) : nil
         #else
-        var uid: uid_t = 0
-        var gid: gid_t = 0
-        var pid: pid_t = 0
-        var size = socklen_t(MemoryLayout<pid_t>.size)
-        guard getpeereid(descriptor, &uid, &gid) == 0,
-            getsockopt(descriptor, SOL_LOCAL, LOCAL_PEERPID, &pid, &size) == 0
-        else { return nil }
-        return (pid, uid)
+            var uid: uid_t = 0
+            var gid: gid_t = 0
+            var pid: pid_t = 0
+            var size = socklen_t(MemoryLayout<pid_t>.size)
+            guard getpeereid(descriptor, &uid, &gid) == 0,
+                getsockopt(descriptor, SOL_LOCAL, LOCAL_PEERPID, &pid, &size) == 0
+            else { return nil }
+            return (pid, uid)
         #endif
     }
 
@@ -76,9 +76,9 @@ package enum LoopbackPort {
 
     private static func bound(to port: Int) throws(SystemCallError) -> Int {
         #if canImport(Glibc)
-        let raw = try systemCall("socket", "tcp") { socket(AF_INET, Int32(SOCK_STREAM.rawValue) | 0x80000, 0) }
+            let raw = try systemCall("socket", "tcp") { socket(AF_INET, Int32(SOCK_STREAM.rawValue) | 0x80000, 0) }
         #else
-        let raw = try systemCall("socket", "tcp") { socket(AF_INET, SOCK_STREAM, 0) }
+            let raw = try systemCall("socket", "tcp") { socket(AF_INET, SOCK_STREAM, 0) }
         #endif
         let descriptor = Descriptor(taking: raw)
         // As QEMU does: an address in TIME_WAIT is no obstacle.
@@ -104,9 +104,9 @@ extension UnixSocket {
     /// The number of SO_PEERCRED at level SOL_SOCKET; nil where the system has no such option.
     package static var peerCredentialOption: Int32? {
         #if canImport(Glibc)
-        17
+            17
         #else
-        nil
+            nil
         #endif
     }
 }

@@ -25,7 +25,8 @@ package struct InstanceCreator: Sendable {
         guard let me = ProcessIdentity.of(pid: HostProcess.pid) else {
             throw HostError(.failed, "cannot read this process's own start time")
         }
-        let temporary = InstanceDirectory(name: name, path: "\(home.path)/\(Self.prefix)\(name)-\(me.pid)-\(me.startTime)")
+        let temporary = InstanceDirectory(
+            name: name, path: "\(home.path)/\(Self.prefix)\(name)-\(me.pid)-\(me.startTime)")
         try attempt(home.path) { () throws(SystemCallError) in
             try Files.makeDirectory(home.path)
             sweep()

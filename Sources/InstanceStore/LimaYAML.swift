@@ -157,8 +157,9 @@ package struct LimaYAML {
         guard parts.count == 2, let algorithm = Configuration.Digest.Algorithm(rawValue: String(parts[0])),
             parts[1].count == lengths[algorithm], parts[1].allSatisfy(\.isHexDigit)
         else {
-            value.fault("expected sha256: and 64 hexadecimal digits, or sha512: and 128, found "
-                + InstanceName.quoted(text))
+            value.fault(
+                "expected sha256: and 64 hexadecimal digits, or sha512: and 128, found "
+                    + InstanceName.quoted(text))
             return nil
         }
         return .init(algorithm: algorithm, hex: parts[1].lowercased())
@@ -239,8 +240,9 @@ package struct LimaYAML {
                 findings.warn(element.node.mark, "\(element.path): hostagent does not have mode \(mode) yet, skipped")
                 return nil
             }
-            guard let known = fields["mode"]?.word(Configuration.ProvisioningScript.Mode.self)
-                ?? (fields["mode"] == nil ? .system : nil)
+            guard
+                let known = fields["mode"]?.word(Configuration.ProvisioningScript.Mode.self)
+                    ?? (fields["mode"] == nil ? .system : nil)
             else { return nil }
             guard let script = fields["script"]?.text(), !script.isEmpty else {
                 element.fault("script: missing; expected the text of a script that begins with #!")

@@ -95,7 +95,8 @@ package struct Preparation: Sendable {
         }
         // The base is named relative to the disk, so that the directory may be moved as a whole.
         try await run(
-            Tool("qemu-img", ["rebase", "-q", "-u", "-f", "qcow2", "-b", "basedisk", "-F", format.rawValue, temporary]),
+            Tool(
+                "qemu-img", ["rebase", "-q", "-u", "-f", "qcow2", "-b", "basedisk", "-F", format.rawValue, temporary]),
             makes: directory.disk)
         try attempt(directory.disk) { () throws(SystemCallError) in try Files.move(temporary, to: directory.disk) }
     }

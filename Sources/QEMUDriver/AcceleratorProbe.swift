@@ -39,7 +39,8 @@ package struct AcceleratorProbe: Sendable {
     /// The accelerator to use, from the cache or by trying.
     package func accelerator() async -> Accelerator {
         guard architecture == .host, let candidate = Self.candidate else { return .tcg }
-        if let bytes = try? TextFile.bytes(cacheFile), let kept = try? JSONDecoder().decode(Verdict.self, from: Data(bytes)),
+        if let bytes = try? TextFile.bytes(cacheFile),
+            let kept = try? JSONDecoder().decode(Verdict.self, from: Data(bytes)),
             kept == verdict(kept.accelerator)
         {
             return kept.accelerator
@@ -61,9 +62,9 @@ package struct AcceleratorProbe: Sendable {
 
     private static var candidate: Accelerator? {
         #if os(macOS)
-        .hvf
+            .hvf
         #else
-        (try? Descriptor(path: "/dev/kvm", flags: 2)) == nil ? nil : .kvm
+            (try? Descriptor(path: "/dev/kvm", flags: 2)) == nil ? nil : .kvm
         #endif
     }
 

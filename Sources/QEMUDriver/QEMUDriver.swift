@@ -65,7 +65,11 @@ package struct QEMUDriver: GuestDriver {
             cacheDirectory: places.cacheDirectory)
         var machine = machine
         machine.sshLocalPort = sshLocalPort
-        if let accelerator { machine.accelerator = accelerator } else { machine.accelerator = await probe.accelerator() }
+        if let accelerator {
+            machine.accelerator = accelerator
+        } else {
+            machine.accelerator = await probe.accelerator()
+        }
         for stale in [machine.qmpSocket, machine.channelSocket, places.errorLog] { try? Files.remove(stale) }
 
         // Handed to QEMU in its own session with the signals of a session's end, a shutdown or a careless kill
@@ -96,7 +100,9 @@ package struct QEMUDriver: GuestDriver {
 
     /// QEMU inherits the person's variables, but none that speak to a service manager in the agent's name.
     private var guestEnvironment: [String: String] {
-        environment.filter { !["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"].contains($0.key) }
+        environment.filter {
+            !["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"].contains($0.key)
+        }
     }
 
     package func survivor() throws -> SurvivingGuest? {

@@ -1,35 +1,35 @@
 #if os(Linux)
-import CSDNotify
-import Glibc
+    import CSDNotify
+    import Glibc
 
-/// libsystemd, as far as it is needed.
-enum Systemd {
-    static func userUnit(of pid: Int32) -> String? { unit { sd_pid_get_user_unit(pid, $0) } }
+    /// libsystemd, as far as it is needed.
+    enum Systemd {
+        static func userUnit(of pid: Int32) -> String? { unit { sd_pid_get_user_unit(pid, $0) } }
 
-    static func systemUnit(of pid: Int32) -> String? { unit { sd_pid_get_unit(pid, $0) } }
+        static func systemUnit(of pid: Int32) -> String? { unit { sd_pid_get_unit(pid, $0) } }
 
-    private static func unit(_ call: (UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> Int32) -> String? {
-        var name: UnsafeMutablePointer<CChar>?
-        guard call(&name) >= 0, let name else { return nil }
-        defer { free(name) }
-        return String(cString: name)
+        private static func unit(_ call: (UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> Int32) -> String? {
+            var name: UnsafeMutablePointer<CChar>?
+            guard call(&name) >= 0, let name else { return nil }
+            defer { free(name) }
+            return String(cString: name)
+        }
+
+        /// sd_notify(3): true when the message was sent, false when there is nobody to send it to or that failed.
+        static func notify(_ state: String) -> Bool { sd_notify(0, state) > 0 }
+
+        /// sd_watchdog_enabled(3): the interval in microseconds, nil when nobody watches.
+        static func watchdogInterval() -> UInt64? {
+            var microseconds: UInt64 = 0
+            return sd_watchdog_enabled(0, &microseconds) > 0 ? microseconds : nil
+        }
     }
-
-    /// sd_notify(3): true when the message was sent, false when there is nobody to send it to or that failed.
-    static func notify(_ state: String) -> Bool { sd_notify(0, state) > 0 }
-
-    /// sd_watchdog_enabled(3): the interval in microseconds, nil when nobody watches.
-    static func watchdogInterval() -> UInt64? {
-        var microseconds: UInt64 = 0
-        return sd_watchdog_enabled(0, &microseconds) > 0 ? microseconds : nil
-    }
-}
 #else
-/// There is no systemd here.
-enum Systemd {
-    static func userUnit(of pid: Int32) -> String? { nil }
-    static func systemUnit(of pid: Int32) -> String? { nil }
-    static func notify(_ state: String) -> Bool { false }
-    static func watchdogInterval() -> UInt64? { nil }
-}
+    /// There is no systemd here.
+    enum Systemd {
+        static func userUnit(of pid: Int32) -> String? { nil }
+        static func systemUnit(of pid: Int32) -> String? { nil }
+        static func notify(_ state: String) -> Bool { false }
+        static func watchdogInterval() -> UInt64? { nil }
+    }
 #endif

@@ -60,7 +60,8 @@ package struct SystemdUnit: Sendable, Equatable {
             "TIMEOUT_STOP": "\(grace + Self.stopMargin)s",
             "WANTED_BY": scope == .system ? "multi-user.target" : "default.target",
         ]
-        return Templates.systemdUnit.split(separator: "@", omittingEmptySubsequences: false).enumerated().map { index, part in
+        return Templates.systemdUnit.split(separator: "@", omittingEmptySubsequences: false).enumerated().map {
+            index, part in
             // Between two marks stands a name; a lone @ (as in a unit's name) does not occur in the template.
             index % 2 == 0 ? String(part) : values[String(part), default: "@\(part)@"]
         }.joined()

@@ -83,7 +83,8 @@ import Testing
 }
 
 @Suite struct GuestSeedTests {
-    private func seed(plain: Bool = false, environment: [(String, String)] = [("A", "it's $HOME")]) throws -> GuestSeed {
+    private func seed(plain: Bool = false, environment: [(String, String)] = [("A", "it's $HOME")]) throws -> GuestSeed
+    {
         GuestSeed(
             instance: try InstanceName("my-vm.2_x"),
             user: .init(name: "ada", comment: "", uid: 1000, home: "/home/ada.guest", shell: "/bin/sh"),
@@ -163,7 +164,9 @@ import Testing
         let scratch = try Scratch()
         let key = try await SSHKey.ensure(in: scratch.path).authorizedKey
         try Files.remove(scratch.path + "/user.pub")
-        #expect(try await SSHKey.ensure(in: scratch.path).authorizedKey.split(separator: " ")[1] == key.split(separator: " ")[1])
+        #expect(
+            try await SSHKey.ensure(in: scratch.path).authorizedKey.split(separator: " ")[1]
+                == key.split(separator: " ")[1])
     }
 }
 

@@ -10,9 +10,10 @@ struct FaultTests {
     @Test(arguments: ["../x", "", String(repeating: "a", count: 300), "a/b", "a\nb", "..", "a b"])
     func hostileNamesAreRefusedEverywhere(_ name: String) async throws {
         let home = try TestHome()
-        for command in [["create", "--name", name, "mini"], ["start", name], ["stop", name], ["info", name],
-            ["delete", "--force", name], ["shell", name], ["events", name], ["list", name]]
-        {
+        for command in [
+            ["create", "--name", name, "mini"], ["start", name], ["stop", name], ["info", name],
+            ["delete", "--force", name], ["shell", name], ["events", name], ["list", name],
+        ] {
             let result = try await home.tool(command).run()
             #expect(result.status == 64, "\(command): \(result)")
             #expect(result.error.hasPrefix("hostagent: ") && result.error.contains("not an instance name"))
@@ -112,7 +113,8 @@ struct FaultTests {
     @Test func aLiveStrangerOnTheSocketIsRespected() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
-        let script = "import socket,sys,time\ns=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); time.sleep(60)"
+        let script =
+            "import socket,sys,time\ns=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); time.sleep(60)"
         let socket = home.directory("mini") + "/ha.sock"
         let stranger = Task { try await Tool("python3", ["-c", script, socket]).run() }
         #expect(await eventually(within: 20) { UnixSocket.listener(path: socket) != nil })

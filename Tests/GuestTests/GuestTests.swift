@@ -161,7 +161,8 @@ struct GuestTests {
         agent.signal(9)
         _ = await agent.waitUntilEnded()
         #expect(guest.isAlive, "killing the agent does not touch the guest")
-        #expect(try await home.run("list", "--format", "{{.Status}} {{.DriverPID}}").output == "Orphaned \(guest.pid)\n")
+        #expect(
+            try await home.run("list", "--format", "{{.Status}} {{.DriverPID}}").output == "Orphaned \(guest.pid)\n")
         let refused = try await home.run("start", "mini")
         #expect(refused.status == 75 && refused.error.contains("without an agent"))
 
@@ -201,7 +202,8 @@ struct GuestTests {
         let port = try LoopbackPort.free()
         let yaml = home.directory("mini") + "/lima.yaml"
         try TextFile.replace(yaml, with: try TextFile.read(yaml) + "ssh: {localPort: \(port)}\n")
-        let script = "import socket,sys,time\ns=socket.socket(); s.bind(('127.0.0.1',int(sys.argv[1]))); s.listen(); time.sleep(60)"
+        let script =
+            "import socket,sys,time\ns=socket.socket(); s.bind(('127.0.0.1',int(sys.argv[1]))); s.listen(); time.sleep(60)"
         let thief = Task { try await Tool("python3", ["-c", script, String(port)]).run() }
         #expect(await eventually(within: 20) { !LoopbackPort.isFree(port) })
         let refused = try await home.run("start", "mini")
@@ -233,24 +235,25 @@ struct GuestTests {
 
     @Test func provisioningEnvironmentAndProbes() async throws {
         let home = try TestHome()
-        let yaml = try #require(try await Self.miniYAML(home))
-            + """
+        let yaml =
+            try #require(try await Self.miniYAML(home))
+                + """
 
-            env: {GREETING: "it's $HOME"}
-            provision:
-            - mode: system
-              script: |
-                #!/bin/sh
-                printf '%s' "$GREETING" > /data/system
-                id -un >> /data/who
-            - mode: user
-              script: id -un >> /tmp/who
-            - mode: system
-              script: exit 7
-            probes:
-            - description: the file is there
-              script: test "$(cat /data/system)" = "it's \\$HOME"
-            """
+                env: {GREETING: "it's $HOME"}
+                provision:
+                - mode: system
+                  script: |
+                    #!/bin/sh
+                    printf '%s' "$GREETING" > /data/system
+                    id -un >> /data/who
+                - mode: user
+                  script: id -un >> /tmp/who
+                - mode: system
+                  script: exit 7
+                probes:
+                - description: the file is there
+                  script: test "$(cat /data/system)" = "it's \\$HOME"
+                """
         let created = try await home.tool(["create", "--name", "p", "-"]).with(input: yaml).run()
         #expect(created.succeeded, "\(created)")
         let started = try await home.run("start", "p")
@@ -259,8 +262,13 @@ struct GuestTests {
         let info = try await Self.info(home, "p")
         #expect(info.state == .degraded)
         #expect(info.errors.first?.contains("provisioning script system/002 ended with status 7") == true)
-        let health = try await Tool("curl", ["-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket",
-            home.directory("p") + "/ha.sock", "http://x/v1/health"]).run()
+        let health = try await Tool(
+            "curl",
+            [
+                "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket",
+                home.directory("p") + "/ha.sock", "http://x/v1/health",
+            ]
+        ).run()
         #expect(health.output == "503")
         #expect(try await home.run("stop", "p").succeeded)
     }

@@ -1,9 +1,8 @@
 import AgentAPI
 import Foundation
+import HostCommands
 import HostModel
 import Testing
-
-import HostCommands
 
 @Suite struct ListFormatTests {
     private func row(_ name: String, _ status: InstanceStatus, errors: [String]? = nil) -> InstanceRow {

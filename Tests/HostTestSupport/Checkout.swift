@@ -10,8 +10,8 @@ package enum Checkout {
     /// The `hostagent` under test: the one of the same build.
     package static var binary: String {
         if let set = environment["HOSTAGENT_BINARY"] { return set }
-        let built = ["release", "debug"].map { "\(root)/.build/\($0)/hostagent" }
-        return built.first { Files.isExecutable($0) } ?? built[0]
+        let directory = HostProcess.executablePath.split(separator: "/").dropLast().joined(separator: "/")
+        return "/\(directory)/hostagent"
     }
 
     /// Tests that boot guests may run: the mini guest is built, QEMU is there. Where scripts/test says that they must

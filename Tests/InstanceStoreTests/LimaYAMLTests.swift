@@ -17,7 +17,9 @@ import Testing
         #expect(configuration.memory == 4 << 30)
         #expect(configuration.disk == 100 << 30)
         #expect(configuration.sshLocalPort == nil)
-        #expect(configuration.user == .init(name: "ada", comment: "", uid: 1000, home: "/home/ada.guest", shell: "/bin/bash"))
+        #expect(
+            configuration.user
+                == .init(name: "ada", comment: "", uid: 1000, home: "/home/ada.guest", shell: "/bin/bash"))
         #expect(!configuration.plain && !configuration.legacyBIOS)
         #expect(configuration.image.directBoot == nil)
     }

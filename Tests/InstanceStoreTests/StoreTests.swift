@@ -14,7 +14,9 @@ import Testing
 
     @Test func onlyDirectoriesWithNamesOfInstancesCount() throws {
         let scratch = try Scratch()
-        for name in ["b", "a", "_config", ".creating-x-1-2", "-x"] { try Files.makeDirectory("\(scratch.path)/\(name)") }
+        for name in ["b", "a", "_config", ".creating-x-1-2", "-x"] {
+            try Files.makeDirectory("\(scratch.path)/\(name)")
+        }
         try TextFile.replace(scratch.path + "/file", with: "")
         #expect(try LimaHome(path: scratch.path).instances().map(\.name.text) == ["a", "b"])
         #expect(try LimaHome(path: scratch.path + "/none").instances() == [])

@@ -35,7 +35,7 @@ struct Lab: ~Copyable, Sendable {
     func write(_ path: String, _ text: String, owner: String = "root") async throws {
         let result = try await Tool(
             Self.script,
-            ["exec", name, "sh", "-c", #"mkdir -p "$(dirname "$1")"; cat > "$1"; chown -R "$2" "$(dirname "$1")""#, "sh", path, owner],
+            ["exec", name, "sh", "-c", #"mkdir -p "$(dirname "$1")"; cat > "$1"; chown "$2" "$1""#, "sh", path, owner],
             input: text
         ).run()
         guard result.succeeded else { throw LabError(text: result.error) }

@@ -44,7 +44,8 @@ struct ServiceTests {
 
     private func info(_ lab: borrowing Lab, _ instance: String) async throws -> [String: Any] {
         let result = try await lab.user("tester", "\(Self.hostagent) info \(instance)")
-        return try #require(try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [String: Any], "\(result)")
+        return try #require(
+            try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [String: Any], "\(result)")
     }
 
     private func lastEvents(_ lab: borrowing Lab, _ instance: String) async throws -> [EventRecord] {
@@ -52,19 +53,25 @@ struct ServiceTests {
             .compactMap { EventRecord(line: $0.utf8) }
     }
 
+    /// A script that prints a unit's properties on one line, in this order: `show` has an order of its own.
+    private static func show(_ properties: [String], _ unit: SystemdUnit, _ systemctl: String) -> String {
+        "for p in \(properties.joined(separator: " ")); do \(systemctl) show -P $p '\(unit.name)'; done | xargs"
+    }
+
     /// The whole way of a unit: activating until the guest is ready, active after, and a clean stop.
     private func exercise(
         _ lab: borrowing Lab, unit: SystemdUnit, systemctl: String, as account: String
     ) async throws {
         let name = unit.instance.text
-        let show = "\(systemctl) show -P ActiveState -P SubState -P Result -P ExecMainStatus \(unit.name) | xargs"
+        let show = Self.show(["ActiveState", "SubState", "Result", "ExecMainStatus"], unit, systemctl)
         // Activating until the guest is ready: asked while the start is under way.
         let started = try await lab.user(
             account,
             """
             \(systemctl) start \(unit.name) &
-            sleep 1; \(systemctl) show -P ActiveState -P StatusText \(unit.name); wait $!; echo "start $?"
-            \(systemctl) show -P ActiveState -P StatusText \(unit.name)
+            sleep 1; \(systemctl) show -P ActiveState \(unit.name); \(systemctl) show -P StatusText \(unit.name)
+            wait $!; echo "start $?"
+            \(systemctl) show -P ActiveState \(unit.name); \(systemctl) show -P StatusText \(unit.name)
             """)
         let lines = started.output.split(separator: "\n").map(String.init)
         #expect(lines.first == "activating", "\(started)")
@@ -117,7 +124,7 @@ struct ServiceTests {
             // A stop over the socket goes through the manager: inactive, not failed, not restarted.
             let stop = try await lab.user(
                 "tester",
-                "\(Self.hostagent) stop default; systemctl --user show -P ActiveState -P Result \(unit.name) | xargs")
+                "\(Self.hostagent) stop default; " + Self.show(["ActiveState", "Result"], unit, "systemctl --user"))
             #expect(stop.output.hasSuffix("inactive success\n"), "\(stop)")
 
             // By hand in the same machine: no identifier, and the enclosing unit is named.
@@ -128,7 +135,8 @@ struct ServiceTests {
             #expect((info["manager"] as? [String: Any])?["kind"] as? String == "none")
             #expect(try await lab.user("tester", "\(Self.hostagent) stop default").succeeded)
             let inScope = try await lab.user(
-                "tester", "XDG_DATA_HOME=/opt/guests systemd-run --user --scope --unit=byhand \(Self.binary) start default")
+                "tester",
+                "XDG_DATA_HOME=/opt/guests systemd-run --user --scope --unit=byhand \(Self.binary) start default")
             #expect(inScope.succeeded, "\(inScope)")
             let scoped = try await self.info(lab, "default")
             #expect(scoped["autoStartedIdentifier"] == nil)
@@ -142,7 +150,9 @@ struct ServiceTests {
             try await prepare(lab, instance: "my-vm.2_x")
             let unit = try unit("my-vm.2_x", .system)
             try await lab.write("/run/unit", unit.text)
-            #expect(try await lab.root("mv /run/unit '/etc/systemd/system/\(unit.name)'; systemctl daemon-reload").succeeded)
+            #expect(
+                try await lab.root("mv /run/unit '/etc/systemd/system/\(unit.name)'; systemctl daemon-reload").succeeded
+            )
             try await exercise(lab, unit: unit, systemctl: "systemctl", as: "root")
 
             // An account without the right to stop a system unit asks the agent, and systemd takes it for a stop.
@@ -150,7 +160,7 @@ struct ServiceTests {
             let stop = try await lab.user("tester", "\(Self.hostagent) stop my-vm.2_x")
             #expect(stop.succeeded, "\(stop)")
             let settled = try await eventually(within: 20) {
-                try await lab.root("systemctl show -P ActiveState -P Result -P NRestarts \(unit.name) | xargs").output
+                try await lab.root(Self.show(["ActiveState", "Result", "NRestarts"], unit, "systemctl")).output
                     == "inactive success 0\n"
             }
             #expect(settled)
@@ -159,7 +169,8 @@ struct ServiceTests {
             // again where that is of no use.
             try await lab.write("\(Self.home)/my-vm.2_x/hostagent.yaml", "nonsense: 1\n", owner: "tester")
             let failed = try await lab.root(
-                "systemctl start \(unit.name); systemctl show -P Result -P ExecMainStatus -P NRestarts \(unit.name) | xargs")
+                "systemctl start \(unit.name); "
+                    + Self.show(["Result", "ExecMainStatus", "NRestarts"], unit, "systemctl"))
             #expect(failed.output == "exit-code 65 0\n", "\(failed)")
         }
     }

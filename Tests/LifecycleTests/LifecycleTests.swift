@@ -83,7 +83,9 @@ import Testing
         #expect(lifecycle.phase == .failed)
     }
 
-    @Test(arguments: [toRunning, toRunning + [.stopRequested(force: false)], [], [.start, .stopRequested(force: false)]])
+    @Test(arguments: [
+        toRunning, toRunning + [.stopRequested(force: false)], [], [.start, .stopRequested(force: false)],
+    ])
     func aDeadlineThatFiresTooLateChangesNothing(_ inputs: [Input]) {
         var lifecycle = machine(inputs)
         let before = lifecycle.state

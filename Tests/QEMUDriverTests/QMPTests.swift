@@ -18,7 +18,8 @@ import Testing
                 == .answer(id: 2, status: "shutdown"))
         #expect(parse(#"{"return": [1], "id": 3}"#) == .answer(id: 3, status: nil))
         #expect(
-            parse(#"{"error": {"class": "GenericError", "desc": "no"}, "id": 4}"#) == .failure(id: 4, description: "no"))
+            parse(#"{"error": {"class": "GenericError", "desc": "no"}, "id": 4}"#) == .failure(id: 4, description: "no")
+        )
         #expect(
             parse(
                 #"{"timestamp": {"seconds": 1}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}"#

@@ -26,26 +26,27 @@ import Testing
                 == .manager(kind: .systemd, scope: .system, identifier: Self.unit))
     }
 
-    @Test(arguments: [
-        // A child of the unit's main process: the variable is inherited, the pid is not.
-        (Facts(pid: 8, parent: 7, systemdExecPID: "7", systemUnit: unit), unit),
-        // In a terminal's scope, in a session, in another instance's unit, in some other service.
-        (Facts(pid: 7, parent: 6, userUnit: "app-term.scope", systemUnit: "user@1000.service"), "app-term.scope"),
-        (Facts(pid: 7, parent: 6, systemUnit: "session-2.scope"), "session-2.scope"),
-        (
-            Facts(pid: 7, parent: 1, systemdExecPID: "7", systemUnit: "lima-vm@other.service"),
-            "lima-vm@other.service"
-        ),
-        (Facts(pid: 7, parent: 1, systemdExecPID: "7", systemUnit: "cron.service"), "cron.service"),
-        // sd_pid_get_unit alone would answer this for every user unit.
-        (
-            Facts(pid: 7, parent: 5, systemdExecPID: "7", userUnit: "other.service", systemUnit: unit),
-            "other.service"
-        ),
-        // Without the variable nothing is known for sure, so it is a person.
-        (Facts(pid: 7, parent: 1, systemUnit: unit), unit),
-        (Facts(pid: 7, parent: 1), nil),
-    ] as [(Facts, String?)])
+    @Test(
+        arguments: [
+            // A child of the unit's main process: the variable is inherited, the pid is not.
+            (Facts(pid: 8, parent: 7, systemdExecPID: "7", systemUnit: unit), unit),
+            // In a terminal's scope, in a session, in another instance's unit, in some other service.
+            (Facts(pid: 7, parent: 6, userUnit: "app-term.scope", systemUnit: "user@1000.service"), "app-term.scope"),
+            (Facts(pid: 7, parent: 6, systemUnit: "session-2.scope"), "session-2.scope"),
+            (
+                Facts(pid: 7, parent: 1, systemdExecPID: "7", systemUnit: "lima-vm@other.service"),
+                "lima-vm@other.service"
+            ),
+            (Facts(pid: 7, parent: 1, systemdExecPID: "7", systemUnit: "cron.service"), "cron.service"),
+            // sd_pid_get_unit alone would answer this for every user unit.
+            (
+                Facts(pid: 7, parent: 5, systemdExecPID: "7", userUnit: "other.service", systemUnit: unit),
+                "other.service"
+            ),
+            // Without the variable nothing is known for sure, so it is a person.
+            (Facts(pid: 7, parent: 1, systemUnit: unit), unit),
+            (Facts(pid: 7, parent: 1), nil),
+        ] as [(Facts, String?)])
     func people(_ facts: Facts, _ enclosing: String?) throws {
         #expect(try origin(facts) == .person(enclosingUnit: enclosing))
         #expect(try origin(facts).autoStartedIdentifier == nil)
@@ -86,7 +87,9 @@ import Testing
                 .filter { $0.hasPrefix("@") && $0.hasSuffix("@") && $0.count > 2 }
             #expect(marks == [])
             #expect(text.contains(#"ExecStart="/opt/host agent/bin/hostagent" start default --foreground --progress"#))
-            #expect(text.contains(#"Environment=LIMA_HOME="/home/a%%b/.lima""#) || text.contains(#"Environment="LIMA_HOME=/home/a%%b/.lima""#))
+            #expect(
+                text.contains(#"Environment=LIMA_HOME="/home/a%%b/.lima""#)
+                    || text.contains(#"Environment="LIMA_HOME=/home/a%%b/.lima""#))
             #expect(text.contains("KillMode=process"))
             #expect(text.contains("RestartPreventExitStatus=3 64 65 66 69 70 73 75 77"))
         }
