@@ -32,7 +32,7 @@ package enum SeedVolume {
                 try TextFile.replace(file, with: text, mode: 0o644)
             }
             let result = try await Tool(
-                tool, ["-quiet", "-R", "-V", "cidata", "-A", digest, "-o", temporary, staging]
+                tool, ["-quiet", "-r", "-V", "cidata", "-A", digest, "-o", temporary, staging]
             ).run()
             guard result.succeeded else {
                 throw HostError(.cannotCreate, "cannot make \(path): \(tool) said: \(result.complaint)")

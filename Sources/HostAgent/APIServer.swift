@@ -39,10 +39,12 @@ struct APIServer: Service {
                 let context = APIContext(source: .init(channel: channel, logger: logger))
                 let response: Response
                 do {
-                    response = try await responder.respond(to: request, context: context)
+                    let answer = try await responder.respond(to: request, context: context)
+                    // The router's own refusals have no body.
+                    let refused = answer.status.code >= 400 && answer.body.contentLength == 0
+                    response = refused ? Self.failure(answer.status, Self.refusal(answer.status, request)) : answer
                 } catch let error as any HTTPResponseError {
-                    response = Self.failure(
-                        error.status, "\(request.method) \(request.uri.path): \(error.status.reasonPhrase)")
+                    response = Self.failure(error.status, Self.refusal(error.status, request))
                 } catch let error as HTTPParserError {
                     throw error
                 } catch {
@@ -50,7 +52,11 @@ struct APIServer: Service {
                 }
                 try await writer.write(response: response.head, body: response.body)
             },
-            onServerRunning: { _ in onBound() })
+            onServerRunning: { _ in
+                // The umask made it 0700; a socket is not executed. The directory keeps others away meanwhile.
+                try? Files.setMode(socket, 0o600)
+                onBound()
+            })
     }
 
     func run() async throws { try await service.run() }
@@ -101,6 +107,10 @@ struct APIServer: Service {
         return Response(
             status: status, headers: [.contentType: "application/json"],
             body: .init(byteBuffer: ByteBuffer(bytes: data)))
+    }
+
+    private static func refusal(_ status: HTTPResponse.Status, _ request: Request) -> String {
+        "\(request.method) \(request.uri.path): \(status.reasonPhrase)"
     }
 
     private static func failure(_ status: HTTPResponse.Status, _ message: String) -> Response {

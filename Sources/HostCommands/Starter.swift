@@ -23,7 +23,13 @@ struct Starter: Sendable {
         for warning in instance.warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
         if try await joinExisting(instance) { return }
         try refuseOrphan()
-        try await startNew(instance)
+        do {
+            try await startNew(instance)
+        } catch let exit as Exit where exit.status == .held {
+            // Another start was faster: it is followed like any other.
+            if try await joinExisting(instance) { return }
+            throw exit
+        }
     }
 
     /// What a person needs to know once it runs.
@@ -143,6 +149,7 @@ struct Starter: Sendable {
     /// The agent ended before it could report: what it said is in its log, and its status is ours.
     private func explainSilence(_ pid: Int32) async throws {
         let end = await ProcessIdentity.of(pid: pid)?.waitUntilEnded() ?? ProcessIdentity.reapedEnd(of: pid)
+        if case .exited(HostExitStatus.held.rawValue) = end, try directory.isHeld() { throw Exit(status: .held) }
         let said = TextFile.tail(directory.agentLog, count: 8192)
         StandardStreams.error(said.isEmpty ? "hostagent: the agent \(end.description)\n" : said)
         if case .exited(let code) = end, let status = HostExitStatus(rawValue: code), status != .success {

@@ -45,6 +45,11 @@ package enum Files {
         kind(path) == .regular && access(path, X_OK) == 0
     }
 
+    /// Sets the permission bits.
+    package static func setMode(_ path: String, _ mode: mode_t) throws(SystemCallError) {
+        try systemCall("chmod", path) { chmod(path, mode) }
+    }
+
     package static func isWritable(_ path: String) -> Bool { access(path, W_OK) == 0 }
 
     /// Makes a directory and those above it, 0700 each.

@@ -74,7 +74,7 @@ struct GuestTests {
 
         #expect(try await home.run("restart", "my-vm.2_x").succeeded)
         #expect(try await home.run("shell", "my-vm.2_x", "cat", "/data/proof").output == "kept\n")
-        let journal = try await home.run("shell", "my-vm.2_x", "dmesg")
+        let journal = try await home.run("shell", "my-vm.2_x", "sudo", "dmesg")
         #expect(journal.output.contains("EXT4-fs") && !journal.output.contains("recovery complete"))
 
         let refused = try await home.run("delete", "my-vm.2_x")
@@ -89,7 +89,7 @@ struct GuestTests {
         #expect(try await home.run("start", "mini").succeeded)
         let agent = try #require(ProcessIdentity.of(pid: try await Self.info(home, "mini").agentPID))
 
-        _ = try await home.run("shell", "mini", "reboot")
+        _ = try await home.run("shell", "mini", "sudo", "reboot")
         let backUp = try await eventually(within: 60) {
             let story = Self.story(try home.events("mini"))
             return story.contains("guest-rebooted") && story.last == "phase running"
@@ -97,8 +97,9 @@ struct GuestTests {
         #expect(backUp)
         #expect(agent.isAlive)
 
-        _ = try await home.run("shell", "mini", "poweroff")
-        _ = await agent.waitUntilEnded()
+        _ = try await home.run("shell", "mini", "sudo", "poweroff")
+        let gone = await eventually(within: 60) { !agent.isAlive }
+        #expect(gone)
         let events = try home.events("mini")
         #expect(events.last?.payload?.exitStatus == 0)
         #expect(Self.story(events).contains("guest-ended -"))
