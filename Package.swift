@@ -40,7 +40,8 @@ let package = Package(
     name: "HostAgent",
     platforms: [.macOS(.v15)],
     products: [
-        .executable(name: "hostagent", targets: ["HostAgentMain"])
+        .executable(name: "hostagent", targets: ["HostAgentMain"]),
+        .executable(name: "bench-reference", targets: ["BenchReference"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -103,6 +104,10 @@ let package = Package(
                 "HostModel", "HostOS", "HostAgent", "HostCommands", "InstanceStore", "QEMUDriver", "GuestAccess",
                 "GuestDriver", nioCore,
             ], swiftSettings: strict, linkerSettings: selfContained),
+        // What bench/run compares with.
+        .executableTarget(
+            name: "BenchReference", dependencies: ["HostOS", hummingbird, logging, nioCore, nioPosix, serviceLifecycle],
+            path: "bench/Reference", swiftSettings: strict, linkerSettings: selfContained),
         // Tests
         .target(
             name: "HostTestSupport", dependencies: ["AgentAPI", "HostOS", "InstanceStore"],

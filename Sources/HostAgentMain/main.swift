@@ -1,3 +1,4 @@
+import Dispatch
 import Foundation
 import HostCommands
 import HostOS
@@ -7,7 +8,13 @@ HostProcess.ignoreBrokenPipes()
 HostProcess.keepFilesPrivate()
 EventLoops.keepSmall()
 
-let status = await CommandContext.$current.withValue(Composition.context(ProcessInfo.processInfo.environment)) {
-    await HostAgentCommand.run(Array(CommandLine.arguments.dropFirst()))
+// Of medium priority, on purpose: top-level code that awaits has a higher one, for which libdispatch wants to raise
+// its threads' priority, may not, and says so on standard error at every start.
+Task(priority: .medium) {
+    let context = Composition.context(ProcessInfo.processInfo.environment)
+    let status = await CommandContext.$current.withValue(context) {
+        await HostAgentCommand.run(Array(CommandLine.arguments.dropFirst()))
+    }
+    HostProcess.exit(status)
 }
-HostProcess.exit(status)
+dispatchMain()

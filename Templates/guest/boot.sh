@@ -41,7 +41,9 @@ fi
 # run_script MODE FILE: one provisioning script, with the environment, its output to the log.
 run_script() {
     script=${2##*/}
-    copy=$run/provision-$1-$script
+    # Not under /run, which many distributions mount noexec.
+    copy=/var/lib/hostagent/$1-$script
+    mkdir -p /var/lib/hostagent
     cp "$2" "$copy" && chmod 0755 "$copy" && cp "$cidata/environment.sh" "$run/environment.sh"
     echo "== $1 $script" >> "$log"
     if [ "$1" = user ]; then
