@@ -106,7 +106,8 @@ let package = Package(
             ], swiftSettings: strict, linkerSettings: selfContained),
         // What bench/run compares with.
         .executableTarget(
-            name: "BenchReference", dependencies: ["HostOS", hummingbird, logging, nioCore, nioPosix, serviceLifecycle],
+            name: "BenchReference",
+            dependencies: ["HostOS", hummingbird, logging, nioCore, nioPosix, serviceLifecycle],
             path: "bench/Reference", swiftSettings: strict, linkerSettings: selfContained),
         // Tests
         .target(

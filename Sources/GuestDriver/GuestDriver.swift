@@ -15,8 +15,10 @@ package protocol GuestDriver: Sendable {
     /// A guest of this instance that lives although no agent holds it; nil when there is none.
     func survivor() throws -> SurvivingGuest?
 
-    /// Ends such a guest, its disks flushed where it still answers.
-    func end(_ survivor: SurvivingGuest) async throws
+    /// Ends such a guest: asked and given `grace` seconds, its disks flushed; with `force` without asking, and killed
+    /// when it does not answer.
+    /// - Throws: `HostError` when it lives on.
+    func end(_ survivor: SurvivingGuest, grace: Int, force: Bool) async throws
 
     /// Removes the records of a guest that has ended.
     func forget()

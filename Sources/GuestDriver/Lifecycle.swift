@@ -82,6 +82,8 @@ package struct Lifecycle: Sendable {
         case enter(Phase)
         case prepare
         case launch
+        /// Wait for what tells that the guest is ready, where no channel does.
+        case awaitGuest
         case confirmAccess
         case announceReady
         case beginHeartbeat
@@ -166,7 +168,7 @@ package struct Lifecycle: Sendable {
         guard case .launching(let abort) = state else { return [] }
         if let abort { return endMachine(outcome: abort) }
         state = .booting
-        return [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting))]
+        return [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)), .awaitGuest]
     }
 
     private mutating func startCancelled() -> [Action] {
@@ -263,7 +265,8 @@ package struct Lifecycle: Sendable {
             state = .booting
             provisioningFault = nil
             return [
-                .emit(.guestRebooted), .enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)),
+                .cancelStart, .emit(.guestRebooted), .enter(.booting),
+                .startTimer(.phaseDeadline, .deadline(.booting)), .awaitGuest,
             ]
         case (.poweredOff, .stopping(let stop)):
             guard stop.step < .quit else { return [] }
@@ -316,12 +319,12 @@ package struct Lifecycle: Sendable {
         case (.answered, .degraded) where provisioningFault == nil:
             state = .running
             return [.emit(.guestResponsive), .enter(.running)]
-        case (.lost, .running), (.lost, .degraded):
+        case (.lost, .running), (.lost, .degraded), (.lost, .booting), (.lost, .provisioning), (.lost, .confirming):
             let outcome = Outcome.guestLost(reason: "QEMU did not answer for a minute and was killed")
             state = .stopping(Stop(step: .kill, outcome: outcome))
             return [
-                .emit(.failure(outcome.failure ?? "")), .enter(.stopping), .announceStopping, .perform(.kill),
-                .startTimer(.stopLadder, .kill),
+                .emit(.failure(outcome.failure ?? "")), .enter(.stopping), .announceStopping, .cancelStart,
+                .stopTimer(.phaseDeadline), .perform(.kill), .startTimer(.stopLadder, .kill),
             ]
         default: return []
         }

@@ -1,4 +1,5 @@
 import AgentAPI
+import Dispatch
 import Foundation
 import GuestAccess
 import GuestDriver
@@ -70,7 +71,6 @@ package struct Agent: Sendable {
         for warning in options.instance.warnings { log.emit(.warning(warning)) }
 
         let status = try await serve(log: log, supervisor: supervisor, origin: origin, signals: signals)
-        for path in [directory.agentSocket, directory.agentPID] { try? Files.remove(path) }
         lock.release()
         return status
     }
@@ -169,8 +169,11 @@ package struct Agent: Sendable {
                 let status = outcome.exitStatus(
                     keepAlive: options.instance.settings.keepAlive, manager: origin.managerKind)
                 log.emit(.exiting(status: status.rawValue))
-                // We end the streams, and wait for no reader.
+                // We end the streams. Readers get a moment for the last events; nobody can hold us up longer.
                 log.close()
+                await log.drain(seconds: 1)
+                for path in [directory.agentSocket, directory.agentPID] { try? Files.remove(path) }
+                DispatchQueue.global().asyncAfter(deadline: .now() + 2) { HostProcess.exit(status.rawValue) }
                 await group.triggerGracefulShutdown()
                 tasks.cancelAll()
                 return status

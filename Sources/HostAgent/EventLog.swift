@@ -1,4 +1,5 @@
 import AgentAPI
+import Dispatch
 import Foundation
 import HostModel
 import HostOS
@@ -23,6 +24,10 @@ package final class EventLog: Sendable {
         var sink: Sink?
         var followers: [Int: AsyncStream<String>.Continuation] = [:]
         var nextFollower = 0
+        /// Subscriptions that were not cancelled: readers that may still have something to read.
+        var subscriptions = 0
+        /// Bytes of whole lines in the file.
+        var size = 0
         var closed = false
         var writeFailed = false
     }
@@ -43,6 +48,32 @@ package final class EventLog: Sendable {
         // O_WRONLY | O_CREAT | O_APPEND
         file = try Descriptor(path: path, flags: Descriptor.appending)
         state = Mutex(State(sink: sink))
+    }
+
+    /// A reader of the sink that does not read, such as a stopped terminal, holds up this queue and nothing else.
+    private let sinkQueue = DispatchQueue(label: "event-sink")
+    private let sinkGroup = DispatchGroup()
+    /// Events that wait for the sink; beyond this many they are dropped.
+    private static let sinkCapacity = 4096
+    private let sinkBacklog = Atomic(0)
+
+    private func deliver(_ record: EventRecord, to sink: @escaping Sink) {
+        guard sinkBacklog.load(ordering: .relaxed) < Self.sinkCapacity else { return }
+        sinkBacklog.add(1, ordering: .relaxed)
+        sinkQueue.async(group: sinkGroup) { [weak self] in
+            if !sink(record) { self?.state.withLock { $0.sink = nil } }
+            self?.sinkBacklog.subtract(1, ordering: .relaxed)
+        }
+    }
+
+    /// Waits until those who follow have what was emitted, at most for this many seconds.
+    package func drain(seconds: Double) async {
+        let deadline = HostProcess.monotonicSeconds + seconds
+        while HostProcess.monotonicSeconds < deadline {
+            let busy = state.withLock { $0.subscriptions } > 0 || sinkBacklog.load(ordering: .relaxed) > 0
+            if !busy { return }
+            try? await Task.sleep(for: .milliseconds(5))
+        }
     }
 
     package var elapsed: Double { HostProcess.monotonicSeconds - startedMonotonic }
@@ -85,12 +116,16 @@ package final class EventLog: Sendable {
             let line = record.line
             do {
                 try file.write(Array(line.utf8), subject: path)
+                state.size += line.utf8.count
             } catch {
+                // Part of a line may be there; a line is an event, so it goes, and its number with it.
+                file.truncate(to: state.size)
+                state.seq -= 1
                 // A full disk must not stop the guest; it is said once, where a person looks.
                 if !state.writeFailed { StandardStreams.error("hostagent: cannot write: \(error)\n") }
                 state.writeFailed = true
             }
-            if let sink = state.sink, !sink(record) { state.sink = nil }
+            if let sink = state.sink { deliver(record, to: sink) }
             // A reader that does not keep up is let go; it can come back for what it missed.
             var dropped: [AsyncStream<String>.Continuation] = []
             for (id, follower) in state.followers {
@@ -115,6 +150,11 @@ package final class EventLog: Sendable {
         for follower in followers.values { follower.finish() }
     }
 
+    private final class Once: Sendable {
+        private let done = Atomic(false)
+        func first() -> Bool { !done.exchange(true, ordering: .relaxed) }
+    }
+
     /// One who follows: what was emitted before, and what comes.
     package struct Subscription: Sendable {
         /// How many events of the log are the past.
@@ -128,12 +168,19 @@ package final class EventLog: Sendable {
         let (emitted, id): (Int, Int?) = state.withLock { state in
             guard !state.closed else { return (state.seq, nil) }
             state.nextFollower += 1
+            state.subscriptions += 1
             state.followers[state.nextFollower] = continuation
             return (state.seq, state.nextFollower)
         }
         if id == nil { continuation.finish() }
+        let once = Once()
         return Subscription(emitted: emitted, live: stream) { [weak self] in
-            if let id { self?.state.withLock { $0.followers[id] = nil } }
+            if id != nil, once.first() {
+                self?.state.withLock { state in
+                    state.subscriptions -= 1
+                    if let id { state.followers[id] = nil }
+                }
+            }
             continuation.finish()
         }
     }

@@ -31,7 +31,6 @@ struct Heartbeat: Sendable {
                 silentSince = since
                 let silence = Int(since.duration(to: .now).components.seconds)
                 report(silence >= Self.lostAfter ? .lost : .late, silence)
-                if silence >= Self.lostAfter { return }
             }
         }
     }

@@ -33,6 +33,7 @@ actor Supervisor {
     private var generation = 0
     private var stopBegan: Double?
     private var heartbeatRuns = false
+    private var wasReady = false
     private var startWork: [Task<Void, Never>] = []
     private var outcome: Outcome?
 
@@ -97,8 +98,11 @@ actor Supervisor {
         case .emit(let event): log.emit(event)
         case .prepare: start(in: &group) { try await self.prepare() }
         case .launch: start(in: &group) { try await self.launch() }
+        case .awaitGuest: awaitGuest(in: &group)
         case .confirmAccess: start(in: &group) { try await self.confirmAccess() }
-        case .announceReady: notifier.ready(status: "running")
+        case .announceReady:
+            wasReady = true
+            notifier.ready(status: "running")
         case .announceStopping: announceStopping()
         case .beginHeartbeat: beginHeartbeat(in: &group)
         case .startTimer(let timer, let wait): startTimer(timer, wait, in: &group)
@@ -115,7 +119,9 @@ actor Supervisor {
         generation += 1
         let mine = generation
         timers[timer] = mine
-        let duration = deadlines.duration(of: wait, elapsed: log.elapsed)
+        // What a person set for the start does not count for a reboot of the guest later.
+        let limits = wasReady ? Deadlines(grace: deadlines.grace, start: nil) : deadlines
+        let duration = limits.duration(of: wait, elapsed: log.elapsed)
         group.addTask { [enqueue] in
             guard (try? await Task.sleep(for: duration)) != nil else { return }
             enqueue.yield(.timer(timer, generation: mine))
@@ -173,12 +179,8 @@ actor Supervisor {
         group.addTask { [enqueue] in
             for await event in guest.events { enqueue.yield(.input(.guest(event))) }
         }
-        group.addTask { [enqueue, log, access] in
-            guard let channel else {
-                // Nothing tells when such a guest is ready but its SSH server's greeting.
-                if (try? await access.waitForBanner()) != nil { enqueue.yield(.input(.guestIsReady)) }
-                return
-            }
+        group.addTask { [enqueue, log] in
+            guard let channel else { return }
             for await message in channel.messages {
                 switch message {
                 case .provisioning: enqueue.yield(.input(.guestIsProvisioning))
@@ -189,6 +191,15 @@ actor Supervisor {
                 case .dropped(let reason): log.emit(.warning(reason))
                 }
             }
+        }
+    }
+
+    /// Nothing tells when a guest without a channel is ready but its SSH server's greeting.
+    private func awaitGuest(in group: inout TaskGroup<Void>) {
+        guard channel == nil else { return }
+        start(in: &group) { [access, enqueue] in
+            try await access.waitForBanner()
+            enqueue.yield(.input(.guestIsReady))
         }
     }
 

@@ -26,10 +26,11 @@ enum Composition {
                     driver: driver
                 ).run()
             },
-            endOrphan: { directory in
+            endOrphan: { directory, force in
                 let finder = finder(directory, environment: environment)
                 guard let survivor = try finder.survivor() else { return false }
-                try await finder.end(survivor)
+                let grace = (try? Instance(directory))?.settings.stopGrace ?? Settings().stopGrace
+                try await finder.end(survivor, grace: grace, force: force)
                 return true
             },
             orphan: { directory in (try? finder(directory, environment: environment).survivor())?.process.pid })

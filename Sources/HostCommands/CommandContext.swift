@@ -18,15 +18,16 @@ package struct CommandContext: Sendable {
 
     package var environment: [String: String]
     package var runAgent: @Sendable (ForegroundRequest) async throws -> HostExitStatus
-    /// Ends a guest whose agent died; false when there is none.
-    package var endOrphan: @Sendable (InstanceDirectory) async throws -> Bool
+    /// Ends a guest whose agent died, without asking it when told to `force`; false when there is none. The caller
+    /// holds the instance's lock.
+    package var endOrphan: @Sendable (InstanceDirectory, _ force: Bool) async throws -> Bool
     /// The process of such a guest.
     package var orphan: @Sendable (InstanceDirectory) -> Int32?
 
     package init(
         environment: [String: String],
         runAgent: @escaping @Sendable (ForegroundRequest) async throws -> HostExitStatus,
-        endOrphan: @escaping @Sendable (InstanceDirectory) async throws -> Bool,
+        endOrphan: @escaping @Sendable (InstanceDirectory, Bool) async throws -> Bool,
         orphan: @escaping @Sendable (InstanceDirectory) -> Int32?
     ) {
         self.environment = environment
@@ -39,7 +40,7 @@ package struct CommandContext: Sendable {
     @TaskLocal package static var current = CommandContext(
         environment: [:],
         runAgent: { _ in throw HostError(.failed, "this program runs no agents") },
-        endOrphan: { _ in false }, orphan: { _ in nil })
+        endOrphan: { _, _ in false }, orphan: { _ in nil })
 
     package func home() throws(HostError) -> LimaHome { try LimaHome(environment: environment) }
 

@@ -41,7 +41,7 @@ struct Delete: AsyncParsableCommand {
         guard let lock = try FileLock.acquire(path: directory.agentLock) else {
             throw Starter.heldSilently(directory)
         }
-        let doomed = "\(home.path)/.deleting-\(directory.name)-\(HostProcess.pid)"
+        let doomed = home.path + "/" + Leftovers.name(for: "deleting", directory.name)
         try Files.move(directory.path, to: doomed)
         try Files.remove(doomed)
         lock.release()

@@ -48,8 +48,8 @@ package enum EventText {
             }
         case "guest-ended":
             let seconds = payload.seconds ?? 0
-            let how = payload.step.map { ", ended by the step \"\($0.rawValue)\"" } ?? " by itself"
-            return "the guest ended\(how) after \(seconds) s"
+            return payload.step.map { "the guest is gone, \(seconds) s after the stop began (\($0.rawValue))" }
+                ?? "the guest ended by itself"
         case "guest-unresponsive": return "QEMU does not answer"
         case "guest-responsive": return "QEMU answers again"
         case "warning": return "warning: \(payload.message ?? "")"

@@ -102,8 +102,9 @@ struct InstanceSurvey: Sendable {
             row.driverPID = info.guestPID
             if !info.errors.isEmpty { row.errors = (row.errors ?? []) + info.errors }
         } catch let error as HostError {
-            // Held, and its holder does not answer: it may have just begun or ended, or hang.
-            row.status = row.status == .broken ? .broken : .starting
+            // Held, and its holder does not answer: it has just begun, or it hangs.
+            let wasUsable = lastRecord(directory)?.phase.isUsable ?? false
+            if row.status != .broken { row.status = wasUsable ? .degraded : .starting }
             row.hostAgentPID = directory.recordedAgentPID
             row.errors = (row.errors ?? []) + [error.message]
         } catch {
@@ -113,8 +114,12 @@ struct InstanceSurvey: Sendable {
 
     /// Why the last run gave up, if it did.
     private func lastFailure(_ directory: InstanceDirectory) -> String? {
-        let line = TextFile.tail(directory.eventLog, count: 8192).split(separator: "\n").last
-        guard let record = line.flatMap({ EventRecord(line: $0.utf8) }), record.phase == .failed else { return nil }
+        guard let record = lastRecord(directory), record.phase == .failed else { return nil }
         return record.status.errors?.last ?? "the last run failed"
+    }
+
+    private func lastRecord(_ directory: InstanceDirectory) -> EventRecord? {
+        let line = TextFile.tail(directory.eventLog, count: 8192).split(separator: "\n").last
+        return line.flatMap { EventRecord(line: $0.utf8) }
     }
 }

@@ -13,6 +13,8 @@ struct Restart: AsyncParsableCommand {
     func run() async throws {
         let context = CommandContext.current
         let directory = try context.directory(instance.name)
+        // What could not be started again is not stopped.
+        _ = try Instance(directory)
         _ = try await Stopper(context: context, directory: directory).run(force: force)
         try await Starter(context: context, directory: directory, timeout: nil, progress: false).run()
     }

@@ -177,9 +177,11 @@ struct Starter: Sendable {
         case .ready: StandardStreams.output(console.messageWhenReady)
         case .silence: throw HostError(.failed, "the agent of \"\(directory.name)\" ended without a word")
         case .failed(let errors, let status):
-            let reason = errors.isEmpty ? "it was stopped" : errors.joined(separator: "; ")
+            let byItself = status == HostExitStatus.success.rawValue
+            let quietEnd = byItself ? "its guest powered itself off before it was ready" : "it was stopped"
+            let reason = errors.isEmpty ? quietEnd : errors.joined(separator: "; ")
             StandardStreams.error("hostagent: \"\(directory.name)\" did not start: \(reason)\n")
-            throw Exit(status: HostExitStatus(rawValue: status) ?? .failure)
+            throw Exit(status: byItself ? .failure : HostExitStatus(rawValue: status) ?? .failure)
         }
     }
 }

@@ -11,7 +11,7 @@ struct Stopper: Sendable {
     /// - Returns: false when nothing ran.
     /// - Throws: `HostError` when something still does.
     func run(force: Bool) async throws -> Bool {
-        guard try directory.isHeld() else { return try await context.endOrphan(directory) }
+        if let ended = try await endOrphan(force: force) { return ended }
         let client = AgentClient(socket: directory.agentSocket)
         let info: AgentInfo
         do {
@@ -51,6 +51,20 @@ struct Stopper: Sendable {
                 .held, "process \(pid), which \(directory.agentPID) names, was not the one that holds the instance",
                 hint: "fuser \(directory.agentLock) names it")
         }
-        _ = try await context.endOrphan(directory)
+        _ = try await endOrphan(force: true)
+    }
+
+    /// Ends a guest without an agent under the instance's lock, so that no start can come in between; nil when an
+    /// agent holds it.
+    private func endOrphan(force: Bool) async throws -> Bool? {
+        let ended: Bool
+        do {
+            guard let lock = try FileLock.acquire(path: directory.agentLock) else { return nil }
+            ended = try await context.endOrphan(directory, force)
+            lock.release()
+        } catch let error as SystemCallError {
+            throw HostError(.notPermitted, "cannot lock the instance \"\(directory.name)\": \(error)")
+        }
+        return ended
     }
 }

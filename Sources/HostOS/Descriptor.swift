@@ -36,6 +36,9 @@ package struct Descriptor: ~Copyable, Sendable {
         }
     }
 
+    /// Cuts a file to this many bytes; what cannot be cut stays.
+    package borrowing func truncate(to size: Int) { _ = ftruncate(number, off_t(size)) }
+
     package borrowing func synchronize(subject: String) throws(SystemCallError) {
         try systemCall("fsync", subject) { fsync(number) }
     }

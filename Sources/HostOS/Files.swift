@@ -121,16 +121,11 @@ package enum Files {
             while position < size {
                 // lseek(2): SEEK_DATA is 3, SEEK_HOLE 4; ENXIO means that only a hole is left.
                 let data = lseek(input.number, position, 3)
-                if data < 0 { break }
-                let hole = lseek(input.number, data, 4)
-                position = data
-                while position < hole {
-                    let count = try systemCall("copy", destination) {
-                        clinux_copy_range(input.number, position, output.number, hole - position)
-                    }
-                    if count == 0 { throw SystemCallError("copy", destination, code: EIO) }
-                    position += count
-                }
+                if data < 0, errno == ENXIO { break }
+                if data < 0 { throw SystemCallError("seek", source) }
+                let hole = try systemCall("seek", source) { lseek(input.number, data, 4) }
+                try copyRange(data..<hole, from: input, to: output, subject: destination)
+                position = hole
             }
             try output.synchronize(subject: destination)
         #else
@@ -142,9 +137,29 @@ package enum Files {
         #endif
     }
 
-    /// Gives a file a second name, or copies it where the file system cannot: what replaces the source by renaming
-    /// leaves the second name alone.
-    package static func linkOrCopy(_ source: String, to destination: String) throws(SystemCallError) {
-        if link(source, destination) != 0 { try copy(source, to: destination) }
-    }
+    #if canImport(Glibc)
+        /// Within one file system the kernel copies (copy_file_range(2)); between two it may refuse, then we do.
+        private static func copyRange(
+            _ range: Range<off_t>, from input: borrowing Descriptor, to output: borrowing Descriptor, subject: String
+        ) throws(SystemCallError) {
+            var position = range.lowerBound
+            var buffer: [UInt8] = []
+            while position < range.upperBound {
+                let rest = range.upperBound - position
+                var count = buffer.isEmpty ? clinux_copy_range(input.number, position, output.number, rest) : -1
+                if count < 0 {
+                    if buffer.isEmpty, ![EXDEV, EINVAL, ENOSYS, EOPNOTSUPP].contains(errno) {
+                        throw SystemCallError("copy", subject)
+                    }
+                    if buffer.isEmpty { buffer = [UInt8](repeating: 0, count: 1 << 20) }
+                    let got = try systemCall("read", subject) {
+                        pread(input.number, &buffer, min(buffer.count, rest), position)
+                    }
+                    count = try systemCall("write", subject) { pwrite(output.number, buffer, got, position) }
+                }
+                if count == 0 { throw SystemCallError("copy", subject, code: EIO) }
+                position += count
+            }
+        }
+    #endif
 }

@@ -16,6 +16,9 @@ package enum HostProcess {
         return (String(cString: entry.pointee.pw_name), String(cString: entry.pointee.pw_dir))
     }
 
+    /// `PATH`.
+    package static var searchPath: String? { getenv("PATH").map { String(cString: $0) } }
+
     /// New files and sockets are the owner's alone from here on.
     package static func keepFilesPrivate() { umask(0o077) }
 

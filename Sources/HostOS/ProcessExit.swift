@@ -54,6 +54,20 @@ extension ProcessIdentity {
         return nil
     }
 
+    /// Waits for the end, but no longer than this; true when it has come.
+    package func ended(within limit: Duration) async -> Bool {
+        await withTaskGroup(of: Bool.self) { group in
+            group.addTask { await waitUntilEnded() != nil }
+            group.addTask {
+                try? await Task.sleep(for: limit)
+                return false
+            }
+            let first = await group.next() ?? false
+            group.cancelAll()
+            return first || !isAlive
+        }
+    }
+
     private static let queue = DispatchQueue(label: "process-ends")
 
     private static func reap(_ pid: Int32) -> ProcessEnd? {
@@ -65,6 +79,15 @@ extension ProcessIdentity {
 }
 
 extension ProcessIdentity {
+    /// Kills and reaps a child of ours that cannot be identified: its number is not given away before it is reaped.
+    package static func killedChild(_ pid: Int32) -> ProcessEnd {
+        var status: Int32 = 0
+        if let end = reap(pid) { return end }
+        kill(pid, SIGKILL)
+        waitpid(pid, &status, 0)
+        return .signalled(SIGKILL)
+    }
+
     /// How a child ended that is gone already.
     package static func reapedEnd(of pid: Int32) -> ProcessEnd { reap(pid) ?? .gone }
 }

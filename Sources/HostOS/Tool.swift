@@ -66,8 +66,9 @@ package struct Tool: Sendable, Equatable {
             return Result(
                 status: status, output: finished.standardOutput, error: finished.standardError)
         } catch let error as SubprocessError {
+            let absent = Self.path(of: executable, in: HostProcess.searchPath) == nil
             throw HostError(
-                .unavailable, "cannot run \(executable): \(error)", hint: "is it installed and in PATH?")
+                .unavailable, "cannot run \(executable): \(error)", hint: absent ? "install it, or mend PATH" : nil)
         }
     }
 

@@ -10,7 +10,7 @@ package enum UnixSocket {
     /// The longest path in bytes that fits `sun_path` with its closing NUL: unix(7), 108 on Linux, 104 on macOS.
     package static let maximumPathLength = MemoryLayout.size(ofValue: sockaddr_un().sun_path) - 1
 
-    /// Connects, which succeeds at once or not at all.
+    /// Connects, at once or not at all; the descriptor does not block.
     /// - Throws: `SystemCallError`; `ECONNREFUSED` and `ENOENT` mean that nobody listens.
     package static func connect(path: String) throws(SystemCallError) -> Descriptor {
         #if canImport(Glibc)
@@ -18,6 +18,8 @@ package enum UnixSocket {
         #else
             let raw = try systemCall("socket", path) { socket(AF_UNIX, SOCK_STREAM, 0) }
         #endif
+        // A full backlog is an answer too: somebody listens, and does not accept.
+        _ = fcntl(raw, F_SETFL, O_NONBLOCK)
         let descriptor = Descriptor(taking: raw)
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)

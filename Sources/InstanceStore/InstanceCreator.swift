@@ -22,14 +22,11 @@ package struct InstanceCreator: Sendable {
         let preparation = Preparation(loaded.value)
         try await preparation.check()
 
-        guard let me = ProcessIdentity.of(pid: HostProcess.pid) else {
-            throw HostError(.failed, "cannot read this process's own start time")
-        }
         let temporary = InstanceDirectory(
-            name: name, path: "\(home.path)/\(Self.prefix)\(name)-\(me.pid)-\(me.startTime)")
+            name: name, path: home.path + "/" + Leftovers.name(for: "creating", name))
         try attempt(home.path) { () throws(SystemCallError) in
             try Files.makeDirectory(home.path)
-            sweep()
+            Leftovers.sweep(home)
             try Files.makeDirectory(temporary.path)
         }
         do {
@@ -50,23 +47,11 @@ package struct InstanceCreator: Sendable {
         return loaded.warnings
     }
 
-    private static let prefix = ".creating-"
-
     private func refuseExisting(_ directory: InstanceDirectory) throws(HostError) {
         guard Files.kind(directory.path) != nil else { return }
         throw HostError(
             .cannotCreate, "the instance \"\(directory.name)\" exists already",
             hint: "hostagent start \(directory.name) starts it; hostagent delete \(directory.name) removes it")
-    }
-
-    /// Removes what a killed `create` left: directories that name a process which is gone.
-    private func sweep() {
-        for entry in (try? Files.names(in: home.path)) ?? [] where entry.hasPrefix(Self.prefix) {
-            let parts = entry.split(separator: "-")
-            guard parts.count >= 3, let pid = Int32(parts[parts.count - 2]), let start = UInt64(parts[parts.count - 1])
-            else { continue }
-            if ProcessIdentity.of(pid: pid)?.startTime != start { try? Files.remove(home.path + "/" + entry) }
-        }
     }
 
     private func attempt(_ path: String, _ body: () throws(SystemCallError) -> Void) throws(HostError) {
@@ -76,6 +61,28 @@ package struct InstanceCreator: Sendable {
             throw HostError(
                 .cannotCreate, "cannot make \(path): \(error.reason)",
                 hint: error.isFull ? "make room on that disk" : "set LIMA_HOME to a directory you may write")
+        }
+    }
+}
+
+/// Directories that are on their way to become an instance, or to be gone. Their names say whose they are.
+package enum Leftovers {
+    private static let verbs = ["creating", "deleting"]
+
+    /// A hidden name that tells which process it belongs to.
+    package static func name(for verb: String, _ instance: InstanceName) -> String {
+        let start = ProcessIdentity.of(pid: HostProcess.pid)?.startTime ?? 0
+        return ".\(verb)-\(instance)-\(HostProcess.pid)-\(start)"
+    }
+
+    /// Removes what killed commands left: directories that name a process which is gone.
+    static func sweep(_ home: LimaHome) {
+        for entry in (try? Files.names(in: home.path)) ?? [] {
+            guard verbs.contains(where: { entry.hasPrefix(".\($0)-") }) else { continue }
+            let parts = entry.split(separator: "-")
+            guard parts.count >= 3, let pid = Int32(parts[parts.count - 2]), let start = UInt64(parts[parts.count - 1])
+            else { continue }
+            if ProcessIdentity.of(pid: pid)?.startTime != start { try? Files.remove(home.path + "/" + entry) }
         }
     }
 }

@@ -31,13 +31,16 @@ package struct Preparation: Sendable {
     /// A truncated image passes `check` when only the tail of its data is gone: the tables still name clusters
     /// beyond the end of the file.
     private func checkLength(_ path: String) async throws {
-        let map = try await Tool("qemu-img", ["map", "-U", "-f", "qcow2", "--output=json", path]).run()
+        let map = try await Tool("qemu-img", ["map", "-U", "-f", "qcow2", "--output=json", path]).run(
+            outputLimit: 256 << 20)
         guard map.succeeded else {
             throw HostError(.badConfiguration, "the image \(path) is damaged: \(map.complaint)")
         }
         let size = Files.size(path) ?? 0
         for line in map.output.split(separator: "\n") {
-            guard let offset = number("\"offset\": ", in: line), let length = number("\"length\": ", in: line),
+            // Depth 0 is this file; deeper extents lie in its backing file.
+            guard line.contains("\"depth\": 0"), let offset = number("\"offset\": ", in: line),
+                let length = number("\"length\": ", in: line),
                 line.contains("\"compressed\": false") || !line.contains("compressed")
             else { continue }
             if offset + length > size {
@@ -72,14 +75,15 @@ package struct Preparation: Sendable {
         if Files.kind(directory.disk) == nil { try await makeDisk(in: directory) }
     }
 
-    /// A copy-on-write disk over the image. The image gets a second name in the instance's directory: a build that
-    /// replaces it under its first one cannot pull it away from under the disk.
+    /// A copy-on-write disk over a copy of the image (shared extents where the file system can): whatever is done to
+    /// the image later, by replacing it or in place, cannot reach the disks made from it.
     private func makeDisk(in directory: InstanceDirectory) async throws {
         let image = configuration.image.disk.path
         let format = try SourceImage.format(of: image)
         if Files.kind(directory.baseDisk) == nil {
             try attempt(directory.baseDisk) { () throws(SystemCallError) in
-                try Files.linkOrCopy(image, to: directory.baseDisk)
+                try Files.copy(image, to: directory.baseDisk + ".new")
+                try Files.move(directory.baseDisk + ".new", to: directory.baseDisk)
             }
         }
         let temporary = directory.disk + ".new"

@@ -45,7 +45,8 @@ package struct AcceleratorProbe: Sendable {
         {
             return kept.accelerator
         }
-        let works = await works(candidate)
+        // A question that was cut off, or could not be put, is no verdict.
+        guard let works = await works(candidate) else { return .tcg }
         keep(works ? candidate : .tcg)
         return works ? candidate : .tcg
     }
@@ -76,12 +77,13 @@ package struct AcceleratorProbe: Sendable {
     /// A working accelerator takes 0.1 s for it, emulation too; a useless one several seconds.
     static let limit = Duration.seconds(1)
 
-    func works(_ accelerator: Accelerator) async -> Bool {
+    /// nil when it could not be tried.
+    func works(_ accelerator: Accelerator) async -> Bool? {
         // Only x86 has the debug port; elsewhere what opens is believed.
         guard architecture == .x86_64 else { return true }
         let image = "\(cacheDirectory)/probe-\(HostProcess.pid).img"
         try? Files.makeDirectory(cacheDirectory)
-        guard (try? TextFile.replace(image, with: Self.bootSector)) != nil else { return false }
+        guard (try? TextFile.replace(image, with: Self.bootSector)) != nil else { return nil }
         defer { try? Files.remove(image) }
         let tool = Tool(
             binary,
@@ -92,15 +94,12 @@ package struct AcceleratorProbe: Sendable {
                 "format=raw,if=ide,file=\(QEMUMachine.escape(image))",
             ])
         return await withTaskGroup(of: Bool?.self) { group in
-            group.addTask { (try? await tool.run())?.status == Self.bootSectorStatus }
-            group.addTask {
-                try? await Task.sleep(for: Self.limit)
-                return nil
-            }
+            group.addTask { (try? await tool.run()).map { $0.status == Self.bootSectorStatus } }
+            group.addTask { (try? await Task.sleep(for: Self.limit)).map { false } }
             let first = await group.next() ?? nil
             // Cancelling kills the probe.
             group.cancelAll()
-            return first ?? false
+            return Task.isCancelled ? nil : first
         }
     }
 }

@@ -83,7 +83,9 @@ package struct QEMUDriver: GuestDriver {
         } catch {
             throw HostError(.unavailable, "cannot start \(binary): \(error.reason)")
         }
-        guard let identity = ProcessIdentity.of(pid: pid) else { throw failure(of: "ended at once") }
+        guard let identity = ProcessIdentity.of(pid: pid) else {
+            throw failure(of: ProcessIdentity.killedChild(pid).description)
+        }
         do {
             try record(identity)
             let monitor = try await connect(to: identity, socket: machine.qmpSocket)
@@ -92,7 +94,8 @@ package struct QEMUDriver: GuestDriver {
                 complaint: { [places] in Self.lastLine(of: places.errorLog) }, revoke: probe.revoke)
         } catch {
             identity.signal(9)
-            _ = await identity.waitUntilEnded()
+            // Its end is waited for also when we were told to stop: the disk is free only then.
+            _ = await Task { await identity.waitUntilEnded() }.value
             forget()
             throw error
         }
@@ -117,14 +120,44 @@ package struct QEMUDriver: GuestDriver {
         return SurvivingGuest(process: process)
     }
 
-    package func end(_ survivor: SurvivingGuest) async throws {
-        if let monitor = try? await QMPConnection.open(socket: machine.qmpSocket, timeout: .seconds(5)) {
-            _ = try? await monitor.execute("quit", timeout: .seconds(5))
-        } else {
-            survivor.process.signal(9)
+    package func end(_ survivor: SurvivingGuest, grace: Int, force: Bool) async throws {
+        let process = survivor.process
+        do {
+            let monitor = try await QMPConnection.open(socket: machine.qmpSocket, timeout: .seconds(5))
+            defer { monitor.close() }
+            if !force { await askToPowerOff(process, monitor, grace: grace) }
+            if process.isAlive { try await monitor.execute("quit") }
+        } catch QMPConnection.Failure.closed {
+            // It ended before its answer was read.
+        } catch {
+            // Silence means busy or hung, not dead: without being told to, we do not shoot.
+            guard force || !process.isAlive else {
+                throw HostError(
+                    .failed, "QEMU, process \(process.pid), does not answer: \(error)",
+                    hint: "hostagent stop --force kills it; what the guest has not written to disk is lost")
+            }
         }
-        _ = await survivor.process.waitUntilEnded()
+        if await !process.ended(within: .seconds(10)) {
+            process.signal(9)
+            guard await process.ended(within: .seconds(10)) else {
+                throw HostError(.failed, "QEMU, process \(process.pid), was killed and is still there")
+            }
+        }
         forget()
+    }
+
+    /// Presses the power button and waits until the guest has powered off, at most for the grace.
+    private func askToPowerOff(_ process: ProcessIdentity, _ monitor: QMPConnection, grace: Int) async {
+        let running = (try? await monitor.execute("query-status")) ?? nil
+        guard running == "running", (try? await monitor.execute("system_powerdown")) != nil else { return }
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                for await case .event(name: "SHUTDOWN", guest: _, reason: _) in monitor.events { return }
+            }
+            group.addTask { _ = await process.ended(within: .seconds(grace)) }
+            await group.next()
+            group.cancelAll()
+        }
     }
 
     package func forget() {

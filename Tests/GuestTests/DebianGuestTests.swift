@@ -12,23 +12,23 @@ struct DebianGuestTests {
         #expect(try await home.run("create", "--name", "template", "debian").succeeded)
         let yaml =
             try TextFile.read(home.directory("template") + "/lima.yaml")
-            + """
+                + """
 
-            env: {GREETING: "hello there"}
-            provision:
-            - mode: system
-              script: |
-                #!/bin/bash
-                set -eux
-                echo "$GREETING" > /etc/greeting
-            - mode: user
-              script: id -un > ~/who
-            probes:
-            - description: the greeting is there
-              script: |
-                #!/bin/bash
-                grep -q hello /etc/greeting
-            """
+                env: {GREETING: "hello there"}
+                provision:
+                - mode: system
+                  script: |
+                    #!/bin/bash
+                    set -eux
+                    echo "$GREETING" > /etc/greeting
+                - mode: user
+                  script: id -un > ~/who
+                probes:
+                - description: the greeting is there
+                  script: |
+                    #!/bin/bash
+                    grep -q hello /etc/greeting
+                """
         #expect(try await home.run("create", "--name", "full", "-", input: yaml).succeeded)
         let started = try await home.run("start", "full")
         #expect(started.succeeded, "\(started) \(TextFile.tail(home.directory("full") + "/serial.log", count: 3000))")
@@ -40,7 +40,8 @@ struct DebianGuestTests {
         #expect(lines.contains { $0.contains("Cloud-init") }, "cloud-init's log comes as progress: \(lines)")
         #expect(events.contains { $0.status.cloudInitProgress?.completed == true })
 
-        let shell = try await home.run("shell", "full", "sh", "-c", "cat ~/who; cat /etc/greeting; sudo id -u; hostname")
+        let shell = try await home.run(
+            "shell", "full", "sh", "-c", "cat ~/who; cat /etc/greeting; sudo id -u; hostname")
         #expect(shell.output == "lima\nhello there\n0\nlima-full\n", "\(shell)")
         let write = try await home.run("shell", "full", "sudo", "sh", "-c", "echo kept > /root/proof; sync")
         #expect(write.succeeded)

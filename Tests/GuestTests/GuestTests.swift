@@ -289,6 +289,13 @@ struct GuestTests {
         let started = try await home.run("start", "plain")
         #expect(started.succeeded, "\(started)")
         #expect(try await home.run("shell", "plain", "true").succeeded)
+        // Its readiness is found again after a reboot, for nothing tells it.
+        _ = try await home.run("shell", "plain", "sudo", "reboot")
+        let backUp = try await eventually(within: 60) {
+            let story = Self.story(try home.events("plain"))
+            return story.contains("guest-rebooted") && story.last == "phase running"
+        }
+        #expect(backUp)
         #expect(try await home.run("stop", "plain").succeeded)
         #expect(Self.story(try home.events("plain")).contains("guest-ended ask"), "the power button alone")
     }

@@ -1,4 +1,5 @@
 import AgentAPI
+import Dispatch
 import HostAgent
 import HostModel
 import HostOS
@@ -59,7 +60,21 @@ import Testing
         log.close()
     }
 
-    @Test func aSinkThatIsDoneIsNotCalledAgain() throws {
+    /// A stopped terminal holds up neither the agent nor what asks it.
+    @Test func aSinkThatBlocksHoldsUpNobody() async throws {
+        let scratch = try Scratch()
+        let gate = DispatchSemaphore(value: 0)
+        let log = try EventLog(path: scratch.path + "/log") { _ in
+            gate.wait()
+            return true
+        }
+        for _ in 0..<100 { log.emit(.guestReady) }
+        #expect(log.snapshot.phase == .preparing)
+        for _ in 0..<100 { gate.signal() }
+        await log.drain(seconds: 10)
+    }
+
+    @Test func aSinkThatIsDoneIsNotCalledAgain() async throws {
         let scratch = try Scratch()
         let calls = Mutex(0)
         let log = try EventLog(path: scratch.path + "/log") { _ in
@@ -68,7 +83,10 @@ import Testing
                 return $0 < 2
             }
         }
-        for _ in 0..<5 { log.emit(.guestReady) }
+        for _ in 0..<5 {
+            log.emit(.guestReady)
+            await log.drain(seconds: 10)
+        }
         #expect(calls.withLock { $0 } == 2)
     }
 

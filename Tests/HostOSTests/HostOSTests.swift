@@ -123,6 +123,17 @@ import Testing
         #expect(try TextFile.bytes(scratch.path + "/copy") == content)
     }
 
+    /// Between file systems the kernel refuses to copy; /dev/shm is one of its own wherever there is one.
+    @Test(.enabled(if: Files.kind("/dev/shm") == .directory)) func aCopyCrossesFileSystems() throws {
+        let scratch = try Scratch()
+        let there = "/dev/shm/ha-test-\(HostProcess.pid)"
+        defer { try? Files.remove(there) }
+        let content = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 / 1000) }
+        try TextFile.replace(there, with: content)
+        try Files.copy(there, to: scratch.path + "/copy")
+        #expect(try TextFile.bytes(scratch.path + "/copy") == content)
+    }
+
     @Test func moveIfAbsentNeverReplaces() throws {
         let scratch = try Scratch()
         for name in ["a", "b"] { try TextFile.replace("\(scratch.path)/\(name)", with: name) }

@@ -28,7 +28,9 @@ import Testing
             ])
         #expect(lifecycle.handle(.prepared) == [.launch])
         #expect(
-            lifecycle.handle(.launched) == [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting))])
+            lifecycle.handle(.launched) == [
+                .enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)), .awaitGuest,
+            ])
         #expect(
             lifecycle.handle(.guestIsProvisioning) == [
                 .enter(.provisioning), .startTimer(.phaseDeadline, .deadline(.provisioning)),
@@ -192,7 +194,8 @@ import Testing
 
     @Test func aRebootLeadsToBootingAndBackToRunning() {
         var lifecycle = machine(Self.toRunning)
-        #expect(lifecycle.handle(.guest(.rebooted)).contains(.enter(.booting)))
+        let actions = lifecycle.handle(.guest(.rebooted))
+        #expect(actions.contains(.enter(.booting)) && actions.contains(.cancelStart) && actions.contains(.awaitGuest))
         for input in Self.toRunning.dropFirst(Self.toBooting.count) { _ = lifecycle.handle(input) }
         #expect(lifecycle.phase == .running)
     }
@@ -238,8 +241,9 @@ import Testing
         #expect(lifecycle.handle(.heartbeat(.answered)) == [])
     }
 
-    @Test func aMinuteOfSilenceIsTheEnd() {
-        var lifecycle = machine(Self.toRunning + [.heartbeat(.late)])
+    @Test(arguments: [toRunning + [.heartbeat(.late)], toRunning + [.guest(.rebooted)]])
+    func aMinuteOfSilenceIsTheEnd(_ inputs: [Input]) {
+        var lifecycle = machine(inputs)
         #expect(lifecycle.handle(.heartbeat(.lost)).contains(.perform(.kill)))
         _ = lifecycle.handle(.guest(.ended(reason: "was killed by signal 9")))
         #expect(lifecycle.phase == .failed)

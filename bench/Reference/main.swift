@@ -14,7 +14,9 @@ import ServiceLifecycle
 NIOSingletons.groupLoopCountSuggestion = 1
 HostProcess.keepFilesPrivate()
 
-func serve(_ socket: String, _ body: @escaping @Sendable () -> String, ready: @escaping @Sendable () -> Void) async throws {
+func serve(_ socket: String, _ body: @escaping @Sendable () -> String, ready: @escaping @Sendable () -> Void)
+    async throws
+{
     let logger = Logger(label: "reference") { _ in SwiftLogNoOpLogHandler() }
     let server = try HTTPServerBuilder.http1().buildServer(
         configuration: .init(address: .unixDomainSocket(path: socket)),
@@ -30,7 +32,10 @@ func serve(_ socket: String, _ body: @escaping @Sendable () -> String, ready: @e
 
 switch CommandLine.arguments.dropFirst().first {
 case "hello":
-    try await serve(CommandLine.arguments[2]) { "hello" } ready: {}
+    try await serve(CommandLine.arguments[2]) {
+        "hello"
+    } ready: {
+    }
 case "sleep":
     try await Task.sleep(for: .seconds(3600))
 case "agent":
@@ -41,7 +46,11 @@ case "agent":
         {"instance":"x","driver":"qemu","state":"Running","phase":"running","errors":[],"agentPID":\#(HostProcess.pid),
         "version":"0","run":"r","startedAt":"t","manager":{"kind":"none"},"sshLocalPort":1}
         """#
-    try await serve(directory + "/ha.sock") { info } ready: { StandardStreams.output("ready\n") }
+    try await serve(directory + "/ha.sock") {
+        info
+    } ready: {
+        StandardStreams.output("ready\n")
+    }
     lock.release()
 default:
     StandardStreams.error("usage: bench-reference hello SOCKET | sleep | agent DIRECTORY\n")
