@@ -148,7 +148,8 @@ struct Starter: Sendable {
 
     /// The agent ended before it could report: what it said is in its log, and its status is ours.
     private func explainSilence(_ pid: Int32) async throws {
-        let end = await ProcessIdentity.of(pid: pid)?.waitUntilEnded() ?? ProcessIdentity.reapedEnd(of: pid)
+        // Its standard output is closed, which it does by ending.
+        let end = ProcessIdentity.childEnd(of: pid)
         if case .exited(HostExitStatus.held.rawValue) = end, try directory.isHeld() { throw Exit(status: .held) }
         let said = TextFile.tail(directory.agentLog, count: 8192)
         StandardStreams.error(said.isEmpty ? "hostagent: the agent \(end.description)\n" : said)

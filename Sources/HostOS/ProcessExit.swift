@@ -30,7 +30,7 @@ extension ProcessIdentity {
         #if canImport(Glibc)
             let raw = clinux_pidfd_open(pid)
             guard raw >= 0 else { return Self.reap(pid) ?? .gone }
-            guard isAlive else {
+            guard hasItsNumber else {
                 close(raw)
                 return Self.reap(pid) ?? .gone
             }
@@ -88,6 +88,10 @@ extension ProcessIdentity {
         return .signalled(SIGKILL)
     }
 
-    /// How a child ended that is gone already.
-    package static func reapedEnd(of pid: Int32) -> ProcessEnd { reap(pid) ?? .gone }
+    /// Waits for the end of a child of ours that is known to be ending, and reaps it.
+    package static func childEnd(of pid: Int32) -> ProcessEnd {
+        var status: Int32 = 0
+        guard waitpid(pid, &status, 0) == pid else { return .gone }
+        return status & 0x7f == 0 ? .exited(status: (status >> 8) & 0xff) : .signalled(status & 0x7f)
+    }
 }

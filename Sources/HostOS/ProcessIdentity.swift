@@ -21,9 +21,13 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
 
     /// The identity of the process that has this number now; nil where there is none, or only its unreaped remains.
     package static func of(pid: Int32) -> ProcessIdentity? {
-        guard pid > 0, let start = startTime(of: pid) else { return nil }
+        guard pid > 0, let start = startTime(of: pid, dead: false) else { return nil }
         return ProcessIdentity(pid: pid, startTime: start, bootID: currentBootID)
     }
+
+    /// The number is still this process's, alive or not yet reaped. A process whose first thread has ended shows as
+    /// dead while its others still run, so this, not `isAlive`, decides whether its end can be waited for.
+    var hasItsNumber: Bool { Self.startTime(of: pid, dead: true) == startTime }
 
     /// This very process still lives.
     package var isAlive: Bool { Self.of(pid: pid) == self }
@@ -49,13 +53,13 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         package static let currentBootID: String =
             (try? TextFile.read("/proc/sys/kernel/random/boot_id"))?.trimmed ?? "unknown"
 
-        private static func startTime(of pid: Int32) -> UInt64? {
+        private static func startTime(of pid: Int32, dead: Bool) -> UInt64? {
             guard let stat = try? TextFile.read("/proc/\(pid)/stat") else { return nil }
             // The command's name stands in parentheses and may itself hold spaces and parentheses.
             guard let close = stat.lastIndex(of: ")") else { return nil }
             let fields = stat[stat.index(after: close)...].split(separator: " ")
             // proc(5): field 3 (state) is the first after the name, field 22 (starttime) the twentieth.
-            guard fields.count > 19, fields[0] != "Z", fields[0] != "X" else { return nil }
+            guard fields.count > 19, dead || (fields[0] != "Z" && fields[0] != "X") else { return nil }
             return UInt64(fields[19])
         }
     #else
@@ -66,10 +70,10 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
             return "\(time.tv_sec).\(time.tv_usec)"
         }()
 
-        private static func startTime(of pid: Int32) -> UInt64? {
+        private static func startTime(of pid: Int32, dead: Bool) -> UInt64? {
             var info = proc_bsdinfo()
             let size = Int32(MemoryLayout<proc_bsdinfo>.size)
-            guard proc_pidinfo(pid, PROC_PIDTBSDINFO, 0, &info, size) == size, info.pbi_status != SZOMB else {
+            guard proc_pidinfo(pid, PROC_PIDTBSDINFO, 0, &info, size) == size, dead || info.pbi_status != SZOMB else {
                 return nil
             }
             return info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec

@@ -52,7 +52,7 @@ package struct SystemdUnit: Sendable, Equatable {
             "MARKER": Self.marker,
             "AFTER": scope == .system ? "After=network-online.target\nWants=network-online.target\n" : "",
             "BINARY": Self.word(binary),
-            "LIMA_HOME": Self.word(limaHome),
+            "LIMA_HOME": Self.word("LIMA_HOME=" + limaHome),
             "ACCOUNT": scope == .system ? account.map { "User=\(Self.escape($0))\n" } ?? "" : "",
             "RESTART": keepAlive.rawValue,
             // The agent asks for more while a phase makes progress; this is how long it may be silent.
