@@ -95,14 +95,16 @@ let package = Package(
             ], swiftSettings: strict),
         .target(
             name: "HostCommands",
-            dependencies: ["HostModel", "HostOS", "InstanceStore", "AgentAPI", argumentParser, nioCore, yams],
+            dependencies: [
+                "HostModel", "HostOS", "InstanceStore", "ServiceManagement", "AgentAPI", argumentParser, nioCore, yams,
+            ],
             swiftSettings: strict),
         // Floor 4
         .executableTarget(
             name: "HostAgentMain",
             dependencies: [
                 "HostModel", "HostOS", "HostAgent", "HostCommands", "InstanceStore", "QEMUDriver", "GuestAccess",
-                "GuestDriver", nioCore,
+                "GuestDriver", "ServiceManagement", nioCore,
             ], swiftSettings: strict, linkerSettings: selfContained),
         // What bench/run compares with.
         .executableTarget(

@@ -29,24 +29,33 @@ package struct AgentClient: Sendable {
         return (try? JSONDecoder().decode(StopBody.self, from: Data(answer))) ?? StopBody(delegatedTo: nil)
     }
 
-    /// The agent's events after `since`, then live ones, until the agent ends the stream. Without `follow` only
-    /// those there are.
+    /// The agent's events after `since`, then live ones, until the agent ends the stream or `body` is false. A reader
+    /// that fell behind and was let go comes back for what it missed.
     package func events(
         since: Int = 0, run: String? = nil, _ body: (EventRecord) async throws -> Bool
     ) async throws {
-        let query = "?since=\(since)" + (run.map { "&run=\($0)" } ?? "")
-        let connection = try await HTTPConnection.open(socket: socket)
-        defer { connection.close() }
-        connection.send(.GET, Route.events + query)
-        var rest: [UInt8] = []
-        for try await part in connection.parts {
-            guard case .body(let bytes) = part else { continue }
-            rest.append(contentsOf: bytes.readableBytesView)
-            while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
-                let line = rest[..<end]
-                rest.removeSubrange(...end)
-                if let record = EventRecord(line: line), !(try await body(record)) { return }
+        var (since, run) = (since, run)
+        while true {
+            var last: EventRecord?
+            let query = "?since=\(since)" + (run.map { "&run=\($0)" } ?? "")
+            let connection = try await HTTPConnection.open(socket: socket)
+            defer { connection.close() }
+            connection.send(.GET, Route.events + query)
+            var rest: [UInt8] = []
+            for try await part in connection.parts {
+                guard case .body(let bytes) = part else { continue }
+                rest.append(contentsOf: bytes.readableBytesView)
+                while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
+                    let record = EventRecord(line: rest[..<end])
+                    rest.removeSubrange(...end)
+                    guard let record else { continue }
+                    last = record
+                    if !(try await body(record)) { return }
+                }
             }
+            // The last event of a run says so; a stream that brought nothing would bring nothing again.
+            guard let last, last.status.exiting != true else { return }
+            (since, run) = (last.seq, last.run)
         }
     }
 

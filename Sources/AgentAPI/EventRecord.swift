@@ -42,6 +42,9 @@ package struct EventRecord: Codable, Sendable, Equatable {
     /// What an event carries besides its kind.
     package struct Payload: Codable, Sendable, Equatable {
         package var pid: Int32?
+        /// Of an agent that died and left its guest.
+        package var previousRun: String?
+        package var previousAgentPID: Int32?
         package var accelerator: Accelerator?
         package var milliseconds: Int?
         package var by: String?
@@ -110,6 +113,11 @@ extension EventRecord.Payload {
         case .guestSpawned(let pid, let accelerator):
             self.pid = pid
             self.accelerator = accelerator
+        case .attached(let pid, let accelerator, let previousRun, let previousAgent):
+            self.pid = pid
+            self.accelerator = accelerator
+            self.previousRun = previousRun
+            previousAgentPID = previousAgent
         case .guestLog(let line): message = line
         case .accessConfirmed(let milliseconds): self.milliseconds = milliseconds
         case .provisioningFailed(let mode, let script, let status):

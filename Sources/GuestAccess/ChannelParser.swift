@@ -18,6 +18,11 @@ package struct ChannelParser: Sendable {
     /// Lines a second that are looked at; a boot's cloud-init log comes in bursts of some hundred.
     package static let maximumRate = 1000
 
+    /// Bytes of log lines that are taken in one run: what a guest says ends up on the host's disk. A boot's cloud-init
+    /// log has some 100 KB.
+    package static let logBudget = 16 << 20
+
+    private var logBytes = 0
     private var line: [UInt8] = []
     private var discarding = false
     private var warned = false
@@ -58,6 +63,10 @@ package struct ChannelParser: Sendable {
         if line.isEmpty { return nil }
         guard let wire = try? JSONDecoder().decode(Wire.self, from: Data(line)), let message = wire.message else {
             return drop("a line that is no message")
+        }
+        if case .log = message {
+            logBytes += line.count
+            if logBytes > Self.logBudget { return drop("more than \(Self.logBudget >> 20) MiB of log") }
         }
         return message
     }

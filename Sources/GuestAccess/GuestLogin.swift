@@ -26,10 +26,11 @@ package struct GuestLogin: Sendable {
 
     /// Tries until a login works. The guest has said that it is ready, or its SSH server has said hello: the first
     /// try works but for accidents, so the waits are short and grow.
-    /// - Throws: `CancellationError`, `HostError` when there is no ssh.
-    package func confirm() async throws {
+    /// - Throws: `CancellationError`, `HostError` when there is no ssh. The last failure is kept by `lastFailure`.
+    package func confirm(lastFailure: @Sendable (String) -> Void) async throws {
         var wait = Duration.milliseconds(50)
-        while try await attempt() != nil {
+        while let failure = try await attempt() {
+            lastFailure(failure)
             try await Task.sleep(for: wait)
             wait = min(wait * 2, .seconds(2))
         }

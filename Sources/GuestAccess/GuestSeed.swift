@@ -6,7 +6,7 @@ import Templates
 /// what guests without cloud-init read), as a function of the configuration.
 package struct GuestSeed: Sendable, Equatable {
     package var hostname: String
-    package var user: User
+    package var user: GuestUser
     package var authorizedKeys: [String]
     /// In order.
     package var environment: [(name: String, value: String)]
@@ -15,22 +15,6 @@ package struct GuestSeed: Sendable, Equatable {
     package var network: Network
     /// Nothing is asked of the guest: no channel, no boot script.
     package var plain: Bool
-
-    package struct User: Sendable, Equatable {
-        package var name: String
-        package var comment: String
-        package var uid: Int
-        package var home: String
-        package var shell: String
-
-        package init(name: String, comment: String, uid: Int, home: String, shell: String) {
-            self.name = name
-            self.comment = comment
-            self.uid = uid
-            self.home = home
-            self.shell = shell
-        }
-    }
 
     /// For guests that set their address themselves.
     package struct Network: Sendable, Equatable {
@@ -46,7 +30,7 @@ package struct GuestSeed: Sendable, Equatable {
     }
 
     package init(
-        instance: InstanceName, user: User, authorizedKeys: [String], environment: [(name: String, value: String)],
+        instance: InstanceName, user: GuestUser, authorizedKeys: [String], environment: [(name: String, value: String)],
         scripts: [(mode: String, text: String)], network: Network, plain: Bool
     ) {
         // A host name may hold letters, digits and dashes (RFC 1123).

@@ -15,6 +15,11 @@ package protocol GuestDriver: Sendable {
     /// A guest of this instance that lives although no agent holds it; nil when there is none.
     func survivor() throws -> SurvivingGuest?
 
+    /// Connects to such a guest, which is neither paused nor reset. One whose machine does not answer for a minute is
+    /// killed.
+    /// - Throws: `HostError` when there is no guest any more.
+    func attach(_ survivor: SurvivingGuest) async throws -> any Guest
+
     /// Ends such a guest: asked and given `grace` seconds, its disks flushed; with `force` without asking, and killed
     /// when it does not answer.
     /// - Throws: `HostError` when it lives on.
@@ -27,8 +32,15 @@ package protocol GuestDriver: Sendable {
 /// A guest found without an agent, known by more than its number.
 package struct SurvivingGuest: Sendable, Equatable {
     package let process: ProcessIdentity
+    package let accelerator: Accelerator
+    /// The port of 127.0.0.1 that leads to its SSH server.
+    package let sshLocalPort: Int
 
-    package init(process: ProcessIdentity) { self.process = process }
+    package init(process: ProcessIdentity, accelerator: Accelerator, sshLocalPort: Int) {
+        self.process = process
+        self.accelerator = accelerator
+        self.sshLocalPort = sshLocalPort
+    }
 }
 
 /// A live guest.
@@ -39,9 +51,11 @@ package protocol Guest: Sendable {
     /// What happens to the guest, until it has ended; finishes after `.ended`.
     var events: AsyncStream<GuestEvent> { get }
 
-    /// Asks whether the machine still answers.
-    /// - Throws: `HostError` when it does not, or says that the guest is no longer running.
-    func checkAlive() async throws
+    /// Asks the machine how it is; what stopped it and was not heard before comes as an event. One that waits for its
+    /// disk is told to try again.
+    /// - Returns: why the guest stands still; nil when it runs.
+    /// - Throws: `HostError` when there is no answer.
+    func checkAlive() async throws -> String?
     /// Presses the power button.
     func pressPowerButton() async throws
     /// Ends the machine, disks flushed, without asking the guest.
@@ -58,8 +72,12 @@ package enum GuestEvent: Sendable, Equatable {
     case rebooted
     /// The guest's kernel panicked.
     case panicked
-    /// The machine stopped running by itself: an internal error of the accelerator, a full host disk.
+    /// The machine stopped running by itself, for good: an internal error.
     case machineStopped(reason: String)
+    /// The machine stands still until the host's disk takes what the guest writes.
+    case stalled(reason: String)
+    /// The accelerator stopped the machine. Another launch uses another one.
+    case acceleratorFailed(reason: String)
     /// The process is gone; the text says how.
     case ended(reason: String)
 }

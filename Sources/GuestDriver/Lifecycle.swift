@@ -6,110 +6,6 @@ import HostModel
 /// owner starts the timer an action names and feeds its input when it fires. Each transition has a test
 /// (LifecycleTests).
 package struct Lifecycle: Sendable {
-    /// Where the guest is. Cases carry what exists only then.
-    package enum State: Sendable, Equatable {
-        case new
-        case preparing
-        /// QEMU is being started. Once it is under way this must come to an end before anything else can, or a
-        /// process would be left: `abort` is what was decided meanwhile.
-        case launching(abort: Outcome?)
-        case booting
-        case provisioning
-        /// The guest says that it is ready; the agent tries to log in.
-        case confirming
-        case running
-        /// Usable, with what is wrong.
-        case degraded(reason: String)
-        case stopping(Stop)
-        case ended(Outcome)
-    }
-
-    /// A stop under way.
-    package struct Stop: Sendable, Equatable {
-        package var step: StopStep
-        /// What the end of the guest will mean.
-        package var outcome: Outcome
-        /// The rung on which the guest obeyed; nil until it did.
-        package var obeyedAt: StopStep?
-
-        package init(step: StopStep, outcome: Outcome, obeyedAt: StopStep? = nil) {
-            self.step = step
-            self.outcome = outcome
-            self.obeyedAt = obeyedAt
-        }
-
-        /// The rung that ended the guest.
-        package var endedBy: StopStep { obeyedAt ?? step }
-    }
-
-    package enum Input: Sendable, Equatable {
-        case start
-        case prepared
-        case launched
-        /// A phase before `running` failed.
-        case startFailed(HostError.Code, reason: String)
-        case guestIsProvisioning
-        case guestIsReady
-        /// A provisioning script failed; the guest goes on.
-        case provisioningFailed(reason: String)
-        case accessConfirmed
-        case guest(GuestEvent)
-        case stopRequested(force: Bool)
-        /// What a start was doing has stopped because it was told to.
-        case startCancelled
-        /// The current phase took too long; `evidence` is what the guest's console said last.
-        case deadlinePassed(evidence: String)
-        /// The last rung of the stop ladder had its time.
-        case ladderTimePassed
-        case heartbeat(Heartbeat)
-    }
-
-    /// What came of asking the machine whether it lives.
-    package enum Heartbeat: Sendable, Equatable {
-        case answered
-        case late
-        case lost
-    }
-
-    package enum Timer: Sendable, Hashable, CaseIterable {
-        /// The deadline of the phase that is current.
-        case phaseDeadline
-        /// The next rung of the stop ladder.
-        case stopLadder
-    }
-
-    package enum Action: Sendable, Equatable {
-        case enter(Phase)
-        case prepare
-        case launch
-        /// Wait for what tells that the guest is ready, where no channel does.
-        case awaitGuest
-        case confirmAccess
-        case announceReady
-        case beginHeartbeat
-        case startTimer(Timer, Wait)
-        case stopTimer(Timer)
-        case emit(AgentEvent)
-        case announceStopping
-        /// One rung of the ladder.
-        case perform(StopStep)
-        /// Cancels what prepares or starts, and ends without a guest.
-        case cancelStart
-        /// Nothing is left to do; `endedBy` is the rung that ended the guest, nil when it ended by itself.
-        case finish(Outcome, endedBy: StopStep?)
-    }
-
-    /// How long a timer runs; the owner knows the durations.
-    package enum Wait: Sendable, Equatable {
-        case deadline(Phase)
-        /// Half of the grace.
-        case halfGrace
-        /// What QEMU may take to flush and end.
-        case quit
-        /// What a killed process may take to be gone.
-        case kill
-    }
-
     package private(set) var state: State = .new
     /// Set while starting, when a provisioning script failed: the guest then becomes `degraded`, not `running`.
     private var provisioningFault: String?
@@ -119,7 +15,8 @@ package struct Lifecycle: Sendable {
     /// The phase the state stands for.
     package var phase: Phase {
         switch state {
-        case .new, .preparing, .launching: .preparing
+        case .attaching: .attaching
+        case .new, .preparing, .launching, .replacing: .preparing
         case .booting: .booting
         case .provisioning, .confirming: .provisioning
         case .running: .running
@@ -133,7 +30,8 @@ package struct Lifecycle: Sendable {
     /// they were under way when the state changed.
     package mutating func handle(_ input: Input) -> [Action] {
         switch input {
-        case .start: return start()
+        case .start(let survivor): return start(survivor: survivor)
+        case .attached(let ready): return attached(ready: ready)
         case .prepared: return prepared()
         case .launched: return launched()
         case .startFailed(let code, let reason): return startFailed(code, reason)
@@ -152,10 +50,25 @@ package struct Lifecycle: Sendable {
 
     // MARK: Starting
 
-    private mutating func start() -> [Action] {
+    private mutating func start(survivor: Bool) -> [Action] {
         guard state == .new else { return [] }
+        if survivor {
+            state = .attaching(abort: nil)
+            return [.attach]
+        }
         state = .preparing
         return [.enter(.preparing), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare]
+    }
+
+    private mutating func attached(ready: Bool) -> [Action] {
+        guard case .attaching(let abort) = state else { return [] }
+        if let abort { return beginStop(outcome: abort) }
+        guard ready else {
+            state = .booting
+            return [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)), .awaitGuest]
+        }
+        state = .confirming
+        return [.emit(.guestReady), .startTimer(.phaseDeadline, .deadline(.attaching)), .confirmAccess]
     }
 
     private mutating func prepared() -> [Action] {
@@ -221,7 +134,7 @@ package struct Lifecycle: Sendable {
     private mutating func deadlinePassed(_ evidence: String) -> [Action] {
         let late: String
         switch state {
-        case .preparing, .launching: late = "preparing the guest"
+        case .preparing, .launching(nil): late = "preparing the guest"
         case .booting: late = "booting the guest"
         case .provisioning: late = "the guest's boot scripts"
         case .confirming: late = "logging in to the guest"
@@ -242,6 +155,8 @@ package struct Lifecycle: Sendable {
             return [.emit(.failure(reason)), .cancelStart] + end(outcome)
         case .launching(let abort?):
             return end(abort)
+        case .attaching(let abort):
+            return [.emit(.failure(reason))] + end(abort ?? outcome)
         case .booting, .provisioning, .confirming:
             return [.emit(.failure(reason))] + beginStop(outcome: outcome)
         default:
@@ -260,6 +175,11 @@ package struct Lifecycle: Sendable {
     private mutating func guestEvent(_ event: GuestEvent) -> [Action] {
         switch (event, state) {
         case (_, .ended), (_, .new): return []
+        case (.stalled(let reason), _): return stall(reason)
+        case (.ended, .replacing):
+            state = .preparing
+            return [.stopTimer(.stopLadder), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare]
+        case (_, .replacing): return []
         case (.rebooted, .stopping): return []
         case (.rebooted, _):
             state = .booting
@@ -276,8 +196,15 @@ package struct Lifecycle: Sendable {
             return endMachine(outcome: .poweredOff)
         case (.panicked, _):
             return lose("the guest's kernel panicked")
-        case (.machineStopped(let reason), _):
+        case (.machineStopped(let reason), _), (.acceleratorFailed(let reason), .stopping):
             return lose(reason)
+        case (.acceleratorFailed(let reason), _):
+            state = .replacing(.quit)
+            provisioningFault = nil
+            return [
+                .stopTimer(.phaseDeadline), .emit(.warning(reason)), .cancelStart, .enter(.preparing), .perform(.quit),
+                .startTimer(.stopLadder, .quit),
+            ]
         case (.ended, .stopping(let stop)):
             state = .ended(stop.outcome)
             let endedBy = stop.outcome == .poweredOff ? nil : stop.endedBy
@@ -312,6 +239,7 @@ package struct Lifecycle: Sendable {
 
     private mutating func heartbeat(_ beat: Heartbeat) -> [Action] {
         switch (beat, state) {
+        case (.stalled(let reason), _): return stall(reason)
         case (.late, .running):
             let reason = "QEMU does not answer"
             state = .degraded(reason: reason)
@@ -330,6 +258,13 @@ package struct Lifecycle: Sendable {
         }
     }
 
+    /// The guest waits for its disk: nothing of it is lost while it does, so it is not ended.
+    private mutating func stall(_ reason: String) -> [Action] {
+        guard state == .running else { return [] }
+        state = .degraded(reason: reason)
+        return [.emit(.failure(reason)), .enter(.degraded)]
+    }
+
     // MARK: Stopping
 
     private mutating func stopRequested(force: Bool) -> [Action] {
@@ -339,8 +274,14 @@ package struct Lifecycle: Sendable {
         case .launching(nil):
             state = .launching(abort: .stopped)
             return [.announceStopping, .cancelStart]
+        case .attaching:
+            state = .attaching(abort: .stopped)
+            return [.announceStopping]
         case .launching, .ended:
             return []
+        case .replacing(let step):
+            state = .stopping(Stop(step: step, outcome: .stopped))
+            return [.enter(.stopping), .announceStopping]
         case .stopping(let stop):
             guard force, stop.step < .quit else { return [] }
             state = .stopping(Stop(step: .quit, outcome: stop.outcome))
@@ -360,6 +301,10 @@ package struct Lifecycle: Sendable {
 
     /// The next rung: the last one did not end the guest in its time.
     private mutating func climb() -> [Action] {
+        if case .replacing = state {
+            state = .replacing(.kill)
+            return [.perform(.kill), .startTimer(.stopLadder, .kill)]
+        }
         guard case .stopping(var stop) = state else { return [] }
         switch stop.step {
         case .ask:

@@ -59,7 +59,9 @@ struct APIServer: Service {
             })
     }
 
-    func run() async throws { try await service.run() }
+    func run() async throws {
+        try await withTaskExecutorPreference(EventLoopExecutor()) { try await service.run() }
+    }
 
     private static func router(_ face: AgentFace) -> Router<APIContext> {
         let router = Router(context: APIContext.self)

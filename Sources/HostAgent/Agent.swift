@@ -57,22 +57,29 @@ package struct Agent: Sendable {
     /// - Throws: `HostError` before anything was touched: another process holds the instance, and the like.
     package func run() async throws -> HostExitStatus {
         // The lock comes before anything is touched, handlers before the manager may think that we are ready.
-        let lock = try await takeLock()
+        let held = try takeLock()
+        let survivor = held.survivor
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup)
         let origin = OriginDetector.origin(
             of: options.instance.name, facts: .current(environment: options.environment))
-        let log = try beginLog()
+        let log = try beginLog(survivor)
         let supervisor = Supervisor(
             driver: driver,
             access: GuestAccessPlan(
                 instance: options.instance, home: options.home, network: options.network,
                 searchPath: options.environment["PATH"]),
-            log: log, notifier: Notifier(), deadlines: deadlines(for: origin))
-        for warning in options.instance.warnings { log.emit(.warning(warning)) }
+            delay: delay(for: origin), claim: held.claim, survivor: survivor, log: log, notifier: Notifier(),
+            deadlines: deadlines(for: origin))
+        // The first event of a run that attaches is that it did; these were said when the guest was started.
+        if survivor == nil { for warning in options.instance.warnings { log.emit(.warning(warning)) } }
 
         let status = try await serve(log: log, supervisor: supervisor, origin: origin, signals: signals)
-        lock.release()
+        held.claim.release()
         return status
+    }
+
+    private func delay(for origin: LaunchOrigin) -> RestartDelay {
+        RestartDelay(directory: directory, isKeptAlive: origin.managerKind != .none)
     }
 
     private func deadlines(for origin: LaunchOrigin) -> Deadlines {
@@ -83,7 +90,14 @@ package struct Agent: Sendable {
 
     // MARK: The instance
 
-    private func takeLock() async throws -> FileLock {
+    /// An instance that is this agent's.
+    private struct Held {
+        let claim: InstanceClaim
+        let survivor: Survivor?
+    }
+
+    /// - Returns: the lock, and the guest of this instance that lives without an agent.
+    private func takeLock() throws -> Held {
         let lock: FileLock?
         do {
             lock = try FileLock.acquire(path: directory.agentLock)
@@ -94,17 +108,8 @@ package struct Agent: Sendable {
         }
         guard let lock else { throw Self.held(directory) }
         // Somebody may hold it without our lock: Lima itself, or a guest that outlived its agent.
-        if let pid = UnixSocket.listener(path: directory.agentSocket) {
-            throw HostError(
-                .held, "the instance \"\(directory.name)\" is held by process \(pid), which is not a hostagent",
-                hint: "if that is Lima's, stop it with: limactl stop \(directory.name)")
-        }
-        if let survivor = try driver.survivor() {
-            throw HostError(
-                .held,
-                "the guest of \"\(directory.name)\" still runs as process \(survivor.process.pid), without an agent",
-                hint: "hostagent stop \(directory.name) ends it")
-        }
+        if let pid = directory.stranger { throw directory.heldBy(stranger: pid) }
+        let survivor = try driver.survivor().map { Survivor($0, in: directory) }
         do {
             try TextFile.replace(directory.agentPID, with: "\(HostProcess.pid)\n")
         } catch {
@@ -112,7 +117,7 @@ package struct Agent: Sendable {
                 .cannotCreate, "cannot write \(directory.agentPID): \(error.reason)",
                 hint: error.isFull ? "make room on that disk" : nil)
         }
-        return lock
+        return Held(claim: InstanceClaim(lock, path: directory.agentLock), survivor: survivor)
     }
 
     /// The error that says who holds an instance.
@@ -123,9 +128,10 @@ package struct Agent: Sendable {
             hint: "hostagent info \(directory.name) shows what it is doing; hostagent stop \(directory.name) ends it")
     }
 
-    private func beginLog() throws(HostError) -> EventLog {
+    private func beginLog(_ survivor: Survivor?) throws(HostError) -> EventLog {
         do {
-            return try EventLog(path: directory.eventLog, sink: options.sink)
+            return try EventLog(
+                path: directory.eventLog, sink: options.sink, phase: survivor == nil ? .preparing : .attaching)
         } catch {
             throw HostError(.cannotCreate, "cannot write \(directory.eventLog): \(error.reason)")
         }
@@ -168,6 +174,8 @@ package struct Agent: Sendable {
                 guard let outcome = finished else { continue }
                 let status = outcome.exitStatus(
                     keepAlive: options.instance.settings.keepAlive, manager: origin.managerKind)
+                delay(for: origin).remember(
+                    outcome, status: outcome.exitStatus(keepAlive: .onFailure, manager: .none), log: log)
                 log.emit(.exiting(status: status.rawValue))
                 // We end the streams. Readers get a moment for the last events; nobody can hold us up longer.
                 log.close()
@@ -201,13 +209,12 @@ package struct Agent: Sendable {
     private static func stop(
         _ supervisor: Supervisor, origin: LaunchOrigin, log: EventLog, force: Bool
     ) async -> StopBody {
-        if let command = StopDelegation.command(for: origin) {
-            let result = try? await command.run()
-            if result?.succeeded == true {
+        if let identifier = origin.autoStartedIdentifier {
+            guard let refusal = await StopDelegation.ask(origin) else {
                 if force { supervisor.requestStop(by: "info socket", force: true) }
-                return StopBody(delegatedTo: origin.autoStartedIdentifier)
+                return StopBody(delegatedTo: identifier)
             }
-            log.emit(.warning("systemd did not take the stop: \(result?.complaint ?? "systemctl cannot be run")"))
+            log.emit(.warning("\(identifier) was not stopped through its manager: \(refusal)"))
         }
         supervisor.requestStop(by: "info socket", force: force)
         return StopBody(delegatedTo: nil)

@@ -24,8 +24,12 @@ package final class EventLog: Sendable {
         var sink: Sink?
         var followers: [Int: AsyncStream<String>.Continuation] = [:]
         var nextFollower = 0
+        /// Events that wait for the sink.
+        var sinkBacklog = 0
         /// Subscriptions that were not cancelled: readers that may still have something to read.
         var subscriptions = 0
+        /// Finished when neither of the two is left.
+        var drained: AsyncStream<Void>.Continuation?
         /// Bytes of whole lines in the file.
         var size = 0
         var closed = false
@@ -39,7 +43,7 @@ package final class EventLog: Sendable {
 
     /// Begins a new run; the log of the last one is kept as `….1`.
     /// - Throws: `SystemCallError` when the log cannot be made.
-    package init(path: String, sink: Sink?) throws(SystemCallError) {
+    package init(path: String, sink: Sink?, phase: Phase = .preparing) throws(SystemCallError) {
         self.path = path
         run = UUID().uuidString.lowercased()
         startedAt = Date()
@@ -47,33 +51,36 @@ package final class EventLog: Sendable {
         if Files.kind(path) != nil { try Files.move(path, to: path + ".1") }
         // O_WRONLY | O_CREAT | O_APPEND
         file = try Descriptor(path: path, flags: Descriptor.appending)
-        state = Mutex(State(sink: sink))
+        state = Mutex(State(phase: phase, sink: sink))
     }
 
     /// A reader of the sink that does not read, such as a stopped terminal, holds up this queue and nothing else.
     private let sinkQueue = DispatchQueue(label: "event-sink")
-    private let sinkGroup = DispatchGroup()
-    /// Events that wait for the sink; beyond this many they are dropped.
+    /// Beyond this many that wait, events for the sink are dropped.
     private static let sinkCapacity = 4096
-    private let sinkBacklog = Atomic(0)
 
-    private func deliver(_ record: EventRecord, to sink: @escaping Sink) {
-        guard sinkBacklog.load(ordering: .relaxed) < Self.sinkCapacity else { return }
-        sinkBacklog.add(1, ordering: .relaxed)
-        sinkQueue.async(group: sinkGroup) { [weak self] in
-            if !sink(record) { self?.state.withLock { $0.sink = nil } }
-            self?.sinkBacklog.subtract(1, ordering: .relaxed)
+    private func deliver(_ record: EventRecord, _ state: inout State) {
+        guard let sink = state.sink, state.sinkBacklog < Self.sinkCapacity else { return }
+        state.sinkBacklog += 1
+        sinkQueue.async { [weak self] in
+            let wantsMore = sink(record)
+            self?.state.withLock { state in
+                if !wantsMore { state.sink = nil }
+                state.sinkBacklog -= 1
+                state.reportIfDrained()
+            }
         }
     }
 
     /// Waits until those who follow have what was emitted, at most for this many seconds.
     package func drain(seconds: Double) async {
-        let deadline = HostProcess.monotonicSeconds + seconds
-        while HostProcess.monotonicSeconds < deadline {
-            let busy = state.withLock { $0.subscriptions } > 0 || sinkBacklog.load(ordering: .relaxed) > 0
-            if !busy { return }
-            try? await Task.sleep(for: .milliseconds(5))
+        let (drained, continuation) = AsyncStream.makeStream(of: Void.self)
+        state.withLock { state in
+            state.drained = continuation
+            state.reportIfDrained()
         }
+        DispatchQueue.global().asyncAfter(deadline: .now() + seconds) { continuation.finish() }
+        for await _ in drained {}
     }
 
     package var elapsed: Double { HostProcess.monotonicSeconds - startedMonotonic }
@@ -125,7 +132,7 @@ package final class EventLog: Sendable {
                 if !state.writeFailed { StandardStreams.error("hostagent: cannot write: \(error)\n") }
                 state.writeFailed = true
             }
-            if let sink = state.sink { deliver(record, to: sink) }
+            deliver(record, &state)
             // A reader that does not keep up is let go; it can come back for what it missed.
             var dropped: [AsyncStream<String>.Continuation] = []
             for (id, follower) in state.followers {
@@ -179,6 +186,7 @@ package final class EventLog: Sendable {
                 self?.state.withLock { state in
                     state.subscriptions -= 1
                     if let id { state.followers[id] = nil }
+                    state.reportIfDrained()
                 }
             }
             continuation.finish()
@@ -203,6 +211,10 @@ package final class EventLog: Sendable {
 }
 
 extension EventLog.State {
+    fileprivate func reportIfDrained() {
+        if subscriptions == 0, sinkBacklog == 0 { drained?.finish() }
+    }
+
     /// What an event changes in the standing state.
     fileprivate mutating func apply(_ event: AgentEvent) {
         switch event {

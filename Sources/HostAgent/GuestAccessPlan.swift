@@ -18,11 +18,9 @@ struct GuestAccessPlan: Sendable {
     /// Makes the key pair and the guest's seed volume.
     func prepare() async throws {
         let key = try await SSHKey.ensure(in: home.configurationDirectory)
-        let user = configuration.user
         let seed = GuestSeed(
             instance: instance.name,
-            user: .init(name: user.name, comment: user.comment, uid: user.uid, home: user.home, shell: user.shell),
-            authorizedKeys: [key.authorizedKey],
+            user: configuration.user, authorizedKeys: [key.authorizedKey],
             environment: configuration.environment.map { ($0.name, $0.value) },
             scripts: configuration.provisioning.map { ($0.mode.rawValue, $0.script) },
             network: network, plain: configuration.plain)
@@ -88,7 +86,11 @@ struct GuestAccessPlan: Sendable {
             port: portInUse.port.withLock { $0 })
     }
 
-    func confirm() async throws { try await login.confirm() }
+    func confirm() async throws {
+        loginFailure.text.withLock { $0 = "" }
+        try await login.confirm { failure in loginFailure.text.withLock { $0 = failure } }
+        loginFailure.text.withLock { $0 = "" }
+    }
 
     func waitForBanner() async throws { try await login.waitForBanner() }
 
@@ -109,9 +111,9 @@ struct GuestAccessPlan: Sendable {
                     }
                     let succeeded = try await group.next() ?? false
                     group.cancelAll()
-                    if !succeeded { throw HostError(.failed, "") }
+                    if !succeeded { throw ProbeTimeout() }
                 }
-            } catch is HostError {
+            } catch is ProbeTimeout {
                 let said = last.text.withLock { $0 }
                 throw HostError(
                     .failed,
@@ -124,12 +126,20 @@ struct GuestAccessPlan: Sendable {
     private final class LastFailure: Sendable {
         let text = Mutex("")
     }
+    private struct ProbeTimeout: Error {}
+    private let loginFailure = LastFailure()
 
     /// Seconds a probe is tried.
     private static let probeLimit = 600
 
-    /// The last lines of the guest's console, as the end of an error; empty when it said nothing.
-    var consoleEvidence: String {
+    /// What is known when a start took too long, as the end of an error.
+    var evidence: String {
+        let failure = loginFailure.text.withLock { $0 }
+        return (failure.isEmpty ? "" : "; the last login failed: \(failure)") + consoleEvidence
+    }
+
+    /// The last lines of the guest's console.
+    private var consoleEvidence: String {
         let lines = TextFile.tail(directory.serialLog, count: 4096).split(whereSeparator: \.isNewline).suffix(5)
         guard !lines.isEmpty else { return "; the guest's console (\(directory.serialLog)) is empty" }
         let shown = lines.map { line in

@@ -1,37 +1,79 @@
 import GuestDriver
 import HostModel
+import NIOCore
 import ServiceManagement
 
 /// The one timer of an idle agent: asks the machine whether it lives, and feeds the manager's watchdog when the answer
 /// comes. A machine that is silent for a minute is reported as lost before the watchdog (90 s) shoots the agent.
+///
+/// Its task runs on the event loop that serves the monitor: a beat that hops between threads wakes each of them.
 struct Heartbeat: Sendable {
-    let notifier: Notifier
+    private let notifier: Notifier
+    private let executor = EventLoopExecutor()
 
     /// Seconds between two questions.
     static let interval = 20
-    /// Seconds of silence after which a guest is lost.
+    /// Seconds since its last answer after which a guest is lost.
     static let lostAfter = 60
 
-    /// - Parameter report: what came, and the seconds of silence before it.
-    func run(_ guest: any Guest, report: @Sendable (Lifecycle.Heartbeat, Int) -> Void) async {
+    private let besides: @Sendable () -> Void
+
+    /// - Parameter besides: done at every beat.
+    init(notifier: Notifier, besides: @escaping @Sendable () -> Void) {
+        self.notifier = notifier
+        self.besides = besides
+    }
+
+    /// Beats until the task is cancelled.
+    /// - Parameter report: what changed, and the seconds since the last answer.
+    func start(
+        _ guest: any Guest, report: @escaping @Sendable (Lifecycle.Heartbeat, Int) -> Void
+    ) -> Task<Void, Never> {
+        Task(executorPreference: executor) { await run(guest, report: report) }
+    }
+
+    private func run(_ guest: any Guest, report: @Sendable (Lifecycle.Heartbeat, Int) -> Void) async {
         notifier.feedWatchdog()
-        var silentSince: ContinuousClock.Instant?
-        while (try? await Task.sleep(for: .seconds(silentSince == nil ? Self.interval : 1))) != nil {
-            let asked = ContinuousClock.now
+        var lastAnswer = NIODeadline.now()
+        var isTroubled = false
+        while await sleep(.seconds(isTroubled ? 1 : Int64(Self.interval))) {
+            besides()
             do {
                 // The answer is waited for 10 s (QMPConnection).
-                try await guest.checkAlive()
-                let silence = silentSince.map { $0.duration(to: .now) } ?? .zero
-                silentSince = nil
+                let stall = try await guest.checkAlive()
+                let silence = (NIODeadline.now() - lastAnswer).wholeSeconds
+                lastAnswer = .now()
                 notifier.feedWatchdog()
-                report(.answered, Int(silence.components.seconds))
+                let wasTroubled = isTroubled
+                isTroubled = stall != nil
+                if let stall {
+                    report(.stalled(reason: stall), silence)
+                } else if wasTroubled {
+                    report(.answered, silence)
+                }
             } catch {
                 if Task.isCancelled { return }
-                let since = silentSince ?? asked
-                silentSince = since
-                let silence = Int(since.duration(to: .now).components.seconds)
+                isTroubled = true
+                let silence = (NIODeadline.now() - lastAnswer).wholeSeconds
                 report(silence >= Self.lostAfter ? .lost : .late, silence)
             }
         }
     }
+
+    /// False when the task was cancelled meanwhile.
+    private func sleep(_ time: TimeAmount) async -> Bool {
+        let alarm = executor.loop.scheduleTask(in: time) {}
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                alarm.futureResult.whenComplete { _ in continuation.resume() }
+            }
+        } onCancel: {
+            alarm.cancel()
+        }
+        return !Task.isCancelled
+    }
+}
+
+extension TimeAmount {
+    fileprivate var wholeSeconds: Int { Int(nanoseconds / 1_000_000_000) }
 }

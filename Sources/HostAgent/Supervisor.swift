@@ -12,12 +12,18 @@ actor Supervisor {
     private enum Message: Sendable {
         case input(Lifecycle.Input)
         case launched(any Guest, GuestChannel?)
+        case attached(any Guest, GuestChannel?)
+        /// Work of a start has ended badly.
+        case startWork(Lifecycle.Input, attempt: Int)
         case timer(Lifecycle.Timer, generation: Int)
         case provisioningFailed(mode: String, script: String, status: Int)
     }
 
     private let driver: any GuestDriver
     private let access: GuestAccessPlan
+    private let delay: RestartDelay
+    private let claim: InstanceClaim
+    private let survivor: Survivor?
     private let log: EventLog
     private let notifier: Notifier
     private let deadlines: Deadlines
@@ -32,16 +38,24 @@ actor Supervisor {
     private var timers: [Lifecycle.Timer: Int] = [:]
     private var generation = 0
     private var stopBegan: Double?
-    private var heartbeatRuns = false
+    private var heartbeat: Task<Void, Never>?
     private var wasReady = false
+    /// Provisioning scripts of the current boot that were reported as failed.
+    private var failedScripts: Set<String> = []
+    /// Counts launches: what work for an earlier one still has to say does not count.
+    private var attempt = 0
     private var startWork: [Task<Void, Never>] = []
     private var outcome: Outcome?
 
     init(
-        driver: any GuestDriver, access: GuestAccessPlan, log: EventLog, notifier: Notifier, deadlines: Deadlines
+        driver: any GuestDriver, access: GuestAccessPlan, delay: RestartDelay, claim: InstanceClaim,
+        survivor: Survivor?, log: EventLog, notifier: Notifier, deadlines: Deadlines
     ) {
         self.driver = driver
         self.access = access
+        self.delay = delay
+        self.claim = claim
+        self.survivor = survivor
         self.log = log
         self.notifier = notifier
         self.deadlines = deadlines
@@ -57,7 +71,7 @@ actor Supervisor {
     /// Runs the guest to its end.
     func run() async -> Outcome {
         await withTaskGroup(of: Void.self) { group in
-            enqueue.yield(.input(.start))
+            enqueue.yield(.input(.start(survivor: survivor != nil)))
             group.addTask { [notifier, log, deadlines] in
                 await StartReporter(notifier: notifier, log: log, deadlines: deadlines).run()
             }
@@ -77,15 +91,32 @@ actor Supervisor {
             return lifecycle.handle(input)
         case .launched(let guest, let channel):
             follow(guest, channel, in: &group)
+            log.emit(.guestSpawned(pid: guest.pid, accelerator: guest.accelerator))
             return lifecycle.handle(.launched)
+        case .attached(let guest, let channel):
+            follow(guest, channel, in: &group)
+            log.emit(
+                .attached(
+                    pid: guest.pid, accelerator: guest.accelerator, previousRun: survivor?.previousRun,
+                    previousAgent: survivor?.previousAgent))
+            // What happened to it while no agent lived comes as events.
+            group.addTask { _ = try? await guest.checkAlive() }
+            return lifecycle.handle(.attached(ready: survivor?.wasReady ?? false))
+        case .startWork(let input, let attempt):
+            return attempt == self.attempt ? lifecycle.handle(input) : []
         case .timer(let timer, let generation):
             guard timers[timer] == generation else { return [] }
             timers[timer] = nil
             switch timer {
-            case .phaseDeadline: return lifecycle.handle(.deadlinePassed(evidence: access.consoleEvidence))
+            case .phaseDeadline: return lifecycle.handle(.deadlinePassed(evidence: access.evidence))
             case .stopLadder: return lifecycle.handle(.ladderTimePassed)
             }
         case .provisioningFailed(let mode, let script, let status):
+            // Scripts run before a guest is ready, and each once.
+            let name = "\(mode)/\(script)"
+            guard !lifecycle.phase.isUsable, failedScripts.count < 20, failedScripts.insert(name).inserted else {
+                return []
+            }
             log.emit(.provisioningFailed(mode: mode, script: script, status: status))
             let reason = AgentEvent.provisioningFault(mode: mode, script: script, status: status)
             return lifecycle.handle(.provisioningFailed(reason: reason))
@@ -96,7 +127,11 @@ actor Supervisor {
         switch action {
         case .enter(let phase): log.emit(.phaseChanged(phase))
         case .emit(let event): log.emit(event)
-        case .prepare: start(in: &group) { try await self.prepare() }
+        case .attach: start(in: &group) { try await self.attach() }
+        case .prepare:
+            attempt += 1
+            failedScripts = []
+            start(in: &group) { try await self.prepare() }
         case .launch: start(in: &group) { try await self.launch() }
         case .awaitGuest: awaitGuest(in: &group)
         case .confirmAccess: start(in: &group) { try await self.confirmAccess() }
@@ -132,20 +167,24 @@ actor Supervisor {
 
     /// Work of a start: cancelled by a stop, and its failure fails the start.
     private func start(in group: inout TaskGroup<Void>, _ work: @escaping @Sendable () async throws -> Void) {
-        let task = Task { [enqueue] in
+        let task = Task { [enqueue, attempt] in
             do {
                 try await work()
             } catch is CancellationError {
-                enqueue.yield(.input(.startCancelled))
+                enqueue.yield(.startWork(.startCancelled, attempt: attempt))
             } catch let error as HostError {
                 let hint = error.hint.map { "; \($0)" } ?? ""
-                enqueue.yield(.input(.startFailed(error.code, reason: error.message + hint)))
+                enqueue.yield(.startWork(.startFailed(error.code, reason: error.message + hint), attempt: attempt))
             } catch {
-                enqueue.yield(.input(.startFailed(.failed, reason: "\(error)")))
+                enqueue.yield(.startWork(.startFailed(.failed, reason: "\(error)"), attempt: attempt))
             }
         }
         startWork.append(task)
-        // The group waits for it: nothing outlives the run.
+        keep(task, in: &group)
+    }
+
+    /// The group waits for it and cancels it: nothing outlives the run.
+    private func keep(_ task: Task<Void, Never>, in group: inout TaskGroup<Void>) {
         group.addTask {
             await withTaskCancellationHandler {
                 await task.value
@@ -156,6 +195,7 @@ actor Supervisor {
     }
 
     private func prepare() async throws {
+        try await delay.wait(log)
         try await access.prepare()
         try await driver.prepare()
         enqueue.yield(.input(.prepared))
@@ -172,10 +212,23 @@ actor Supervisor {
         enqueue.yield(.launched(guest, channel))
     }
 
+    private func attach() async throws {
+        guard let survivor else { return }
+        let guest = try await driver.attach(survivor.guest)
+        log.setSSHLocalPort(survivor.guest.sshLocalPort)
+        try access.writeSSHConfiguration(port: survivor.guest.sshLocalPort)
+        let channel = await access.openChannel(log)
+        log.setGuest(pid: guest.pid, accelerator: guest.accelerator)
+        enqueue.yield(.attached(guest, channel))
+    }
+
     private func follow(_ guest: any Guest, _ channel: GuestChannel?, in group: inout TaskGroup<Void>) {
+        heartbeat?.cancel()
+        heartbeat = nil
         self.guest = guest
         self.channel = channel
-        log.emit(.guestSpawned(pid: guest.pid, accelerator: guest.accelerator))
+        // The manager's watchdog runs from the first readiness on, also while another machine boots.
+        if wasReady { beginHeartbeat(in: &group) }
         group.addTask { [enqueue] in
             for await event in guest.events { enqueue.yield(.input(.guest(event))) }
         }
@@ -214,14 +267,17 @@ actor Supervisor {
     // MARK: Running
 
     private func beginHeartbeat(in group: inout TaskGroup<Void>) {
-        guard let guest, !heartbeatRuns else { return }
-        heartbeatRuns = true
-        group.addTask { [enqueue, log, notifier] in
-            await Heartbeat(notifier: notifier).run(guest) { beat, silence in
-                if beat == .late { log.emit(.guestUnresponsive(seconds: silence)) }
-                if beat != .answered || silence > 0 { enqueue.yield(.input(.heartbeat(beat))) }
-            }
+        guard let guest, heartbeat == nil else { return }
+        let heartbeat = Heartbeat(notifier: notifier) { [claim, weak self] in
+            // Without its directory a guest can be found by nobody, and a new one of the same name could come up.
+            if !claim.renew() { self?.requestStop(by: "loss of the instance's directory", force: false) }
         }
+        let task = heartbeat.start(guest) { [enqueue, log] beat, silence in
+            if beat == .late { log.emit(.guestUnresponsive(seconds: silence)) }
+            enqueue.yield(.input(.heartbeat(beat)))
+        }
+        self.heartbeat = task
+        keep(task, in: &group)
     }
 
     // MARK: Stopping

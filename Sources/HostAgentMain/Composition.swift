@@ -7,12 +7,18 @@ import HostOS
 import InstanceStore
 import NIOCore
 import QEMUDriver
+import ServiceManagement
 
 /// Puts the parts together.
 enum Composition {
     static func context(_ environment: [String: String]) -> CommandContext {
-        CommandContext(
-            environment: environment,
+        // A uid that the user database does not know has no name and no home.
+        let account =
+            HostProcess.account
+            ?? Account(name: "\(HostProcess.uid)", uid: HostProcess.uid, home: environment["HOME"] ?? "/")
+        return CommandContext(
+            environment: environment, account: account,
+            manager: manager(environment, account),
             runAgent: { request in
                 let driver = try driver(for: request.instance, environment: request.environment)
                 return try await Agent(
@@ -34,6 +40,14 @@ enum Composition {
                 return true
             },
             orphan: { directory in (try? finder(directory, environment: environment).survivor())?.process.pid })
+    }
+
+    private static func manager(_ environment: [String: String], _ account: Account) -> any ServiceManager {
+        // launchd's part is run against an emulator on hosts that have none: the tests say so.
+        if HostProcess.hasLaunchd || environment["HOSTAGENT_MANAGER"] == "launchd" {
+            return LaunchdManager(account: account, environment: environment)
+        }
+        return SystemdManager(.init(environment: environment, account: account))
     }
 
     private static func places(_ directory: InstanceDirectory, _ environment: [String: String]) -> QEMUDriver.Places {

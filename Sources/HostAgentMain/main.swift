@@ -6,6 +6,7 @@ import HostOS
 // The only place where the parts meet: the commands get an agent, the agent gets a driver.
 HostProcess.ignoreBrokenPipes()
 HostProcess.keepFilesPrivate()
+HostProcess.silenceThreadPriorityComplaint()
 EventLoops.keepSmall()
 
 // Of medium priority, on purpose: top-level code that awaits has a higher one, for which libdispatch wants to raise

@@ -2,6 +2,7 @@ import AgentAPI
 import HostModel
 import HostOS
 import InstanceStore
+import ServiceManagement
 
 /// What commands are given by the program: the process's environment, and the one thing that is not the command
 /// line's business, running an agent.
@@ -17,6 +18,9 @@ package struct CommandContext: Sendable {
     }
 
     package var environment: [String: String]
+    /// Whose process this is.
+    package var account: Account
+    package var manager: any ServiceManager
     package var runAgent: @Sendable (ForegroundRequest) async throws -> HostExitStatus
     /// Ends a guest whose agent died, without asking it when told to `force`; false when there is none. The caller
     /// holds the instance's lock.
@@ -25,12 +29,14 @@ package struct CommandContext: Sendable {
     package var orphan: @Sendable (InstanceDirectory) -> Int32?
 
     package init(
-        environment: [String: String],
+        environment: [String: String], account: Account, manager: any ServiceManager,
         runAgent: @escaping @Sendable (ForegroundRequest) async throws -> HostExitStatus,
         endOrphan: @escaping @Sendable (InstanceDirectory, Bool) async throws -> Bool,
         orphan: @escaping @Sendable (InstanceDirectory) -> Int32?
     ) {
         self.environment = environment
+        self.account = account
+        self.manager = manager
         self.runAgent = runAgent
         self.endOrphan = endOrphan
         self.orphan = orphan
@@ -38,9 +44,21 @@ package struct CommandContext: Sendable {
 
     /// The context of the commands that run in this task.
     @TaskLocal package static var current = CommandContext(
-        environment: [:],
+        environment: [:], account: Account(name: "nobody", uid: 65534, home: "/"),
+        manager: SystemdManager(.init(environment: [:], account: Account(name: "nobody", uid: 65534, home: "/"))),
         runAgent: { _ in throw HostError(.failed, "this program runs no agents") },
         endOrphan: { _, _ in false }, orphan: { _ in nil })
+
+    /// Where an account's caches are (XDG base directories).
+    package func cacheDirectory(of owner: Account) -> String {
+        let set = environment["XDG_CACHE_HOME"].flatMap { $0.hasPrefix("/") && owner == account ? $0 : nil }
+        return (set ?? owner.home + "/.cache") + "/hostagent"
+    }
+
+    /// The registration by which a manager starts this instance, nil where a person's own agent does.
+    package func registration(of directory: InstanceDirectory) -> FoundRegistration? {
+        manager.registrations(of: directory.name).first(where: \.isOurs)
+    }
 
     package func home() throws(HostError) -> LimaHome { try LimaHome(environment: environment) }
 

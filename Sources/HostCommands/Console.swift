@@ -9,9 +9,12 @@ final class Console: Sendable {
     let messageWhenReady: String
     let isTerminal: Bool
     private let quiet: Bool
+    /// Somebody sees what is shown.
+    var shows: Bool { !quiet }
     private let width: Int
     /// The progress line that stands on the terminal.
     private let standing = Mutex("")
+    private let saidReady = Atomic(false)
 
     /// - Parameter quiet: where standard output is no terminal, show nothing.
     init(messageWhenReady: String, quiet: Bool = false) {
@@ -28,10 +31,17 @@ final class Console: Sendable {
         return standing.withLock { standing in
             var text = standing.isEmpty ? "" : "\r\u{1b}[2K"
             for line in EventText.lines(record) { text += line + "\n" }
-            if record.phase.isUsable, record.kind == "phase" { text += messageWhenReady }
+            if record.phase.isUsable, record.kind == "phase", !saidReady.exchange(true, ordering: .relaxed) {
+                text += messageWhenReady
+            }
             standing = EventText.progress(record).map { String($0.prefix(width - 1)) } ?? ""
             return StandardStreams.output(text + standing)
         }
+    }
+
+    /// Says that the guest is ready, where the event did not already.
+    func announceReady() {
+        if !saidReady.exchange(true, ordering: .relaxed) { StandardStreams.output(messageWhenReady) }
     }
 
     /// Takes the progress line away.

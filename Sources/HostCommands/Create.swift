@@ -36,7 +36,7 @@ struct Create: AsyncParsableCommand {
         let file = String(source.split(separator: "/").last ?? "")
         let implied = file.split(separator: ".").first.map(String.init) ?? "default"
         do {
-            return (try TextFile.read(source), source, implied == "lima" ? "default" : implied)
+            return (try TextFile.read(source, anyKind: true), source, implied == "lima" ? "default" : implied)
         } catch {
             if error.isMissing {
                 throw HostError(

@@ -20,6 +20,7 @@ struct Delete: AsyncParsableCommand {
                 .notPermitted, "the instance \"\(directory.name)\" is protected",
                 hint: "remove \(directory.protected) first")
         }
+        if try !directory.isHeld(), let stranger = directory.stranger { throw directory.heldBy(stranger: stranger) }
         if try directory.isHeld() || context.orphan(directory) != nil {
             guard force else {
                 throw HostError(
@@ -28,6 +29,8 @@ struct Delete: AsyncParsableCommand {
             }
             _ = try await Stopper(context: context, directory: directory).run(force: true)
         }
+        // Registered, it would be started again, and fail, at every login or boot.
+        _ = try await AutostartDisable.unregister(directory.name, context)
         do {
             try remove(directory, home: context.home())
         } catch let error as SystemCallError {
@@ -39,7 +42,9 @@ struct Delete: AsyncParsableCommand {
     /// The lock keeps a start away; the new name makes it all or nothing.
     private func remove(_ directory: InstanceDirectory, home: LimaHome) throws {
         guard let lock = try FileLock.acquire(path: directory.agentLock) else {
-            throw Starter.heldSilently(directory)
+            throw HostError(
+                .held, "another command works on the instance \"\(directory.name)\" just now",
+                hint: "hostagent list shows what became of it")
         }
         let doomed = home.path + "/" + Leftovers.name(for: "deleting", directory.name)
         try Files.move(directory.path, to: doomed)

@@ -32,6 +32,9 @@ package enum EventText {
         case "guest-spawned":
             return "QEMU is process \(payload.pid ?? 0), accelerator \(payload.accelerator?.rawValue ?? "?"), "
                 + "SSH on 127.0.0.1:\(record.status.sshLocalPort ?? 0)"
+        case "attached":
+            return "attached to QEMU, process \(payload.pid ?? 0), which outlived its agent"
+                + (payload.previousAgentPID.map { " (process \($0))" } ?? "")
         case "guest-rebooted": return "the guest rebooted"
         case "guest-ready": return "the guest's boot scripts are done"
         case "access-confirmed": return "logged in over SSH in \(payload.milliseconds ?? 0) ms"

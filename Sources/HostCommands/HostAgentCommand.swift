@@ -16,7 +16,7 @@ package struct HostAgentCommand: AsyncParsableCommand {
         version: "hostagent \(version)",
         subcommands: [
             Create.self, Start.self, Stop.self, Restart.self, List.self, Info.self, Events.self, Shell.self,
-            Delete.self,
+            Delete.self, Edit.self, Autostart.self, StartAtLogin.self, Doctor.self, Reap.self,
         ])
 
     package init() {}
@@ -31,6 +31,7 @@ package struct HostAgentCommand: AsyncParsableCommand {
             } else {
                 try command.run()
             }
+            if let failure = StandardStreams.outputFailure { throw failure }
             return HostExitStatus.success.rawValue
         } catch let exit as Exit {
             return exit.status.rawValue

@@ -82,33 +82,66 @@ struct InstanceSurvey: Sendable {
     }
 
     private func addState(to row: inout InstanceRow, _ directory: InstanceDirectory) async {
-        do {
-            guard try directory.isHeld() else {
-                if let pid = context.orphan(directory) {
-                    row.status = .orphaned
-                    row.driverPID = pid
-                } else if row.status == .stopped, let reason = lastFailure(directory) {
-                    row.status = .failed
-                    row.errors = [reason]
-                }
-                return
-            }
-            let info = try await AgentClient(socket: directory.agentSocket).info(patience: .milliseconds(1500))
-            row.status = info.state
+        let state = await state(of: directory)
+        // Files that cannot be read do not hide what runs.
+        let isBroken = row.status == .broken
+        if !isBroken || state.info != nil || state.status == .orphaned { row.status = state.status }
+        row.hostAgentPID = state.agentPID
+        row.driverPID = state.guestPID
+        if let info = state.info {
             row.sshLocalPort = info.sshLocalPort
             row.sshAddress = info.sshLocalPort == nil ? nil : "127.0.0.1"
             row.sshConfigFile = info.sshLocalPort == nil ? nil : directory.sshConfiguration
-            row.hostAgentPID = info.agentPID
-            row.driverPID = info.guestPID
-            if !info.errors.isEmpty { row.errors = (row.errors ?? []) + info.errors }
+        }
+        if !isBroken || state.status != .failed { row.errors = (row.errors ?? []) + state.errors }
+        if row.errors?.isEmpty == true { row.errors = nil }
+    }
+
+    /// How an instance is, as its lock, its agent, its guest's process and its last run tell.
+    struct State: Sendable {
+        var status = InstanceStatus.stopped
+        var errors: [String] = []
+        /// Of the agent, where one answers.
+        var info: AgentInfo?
+        var agentPID: Int32?
+        var guestPID: Int32?
+
+        var failure: String? { errors.last }
+    }
+
+    func states(_ directories: [InstanceDirectory]) async -> [State] {
+        await withTaskGroup(of: (Int, State).self) { group in
+            for (index, directory) in directories.enumerated() {
+                group.addTask { (index, await state(of: directory)) }
+            }
+            var states = [State](repeating: State(), count: directories.count)
+            for await (index, state) in group { states[index] = state }
+            return states
+        }
+    }
+
+    private func state(of directory: InstanceDirectory) async -> State {
+        do {
+            guard try directory.isHeld() else {
+                if let stranger = directory.stranger {
+                    return State(
+                        status: .running, errors: ["process \(stranger), which is not a hostagent, runs it"],
+                        agentPID: stranger)
+                }
+                if let pid = context.orphan(directory) { return State(status: .orphaned, guestPID: pid) }
+                return lastFailure(directory).map { State(status: .failed, errors: [$0]) } ?? State()
+            }
+            let info = try await AgentClient(socket: directory.agentSocket).info(patience: .milliseconds(1500))
+            return State(
+                status: info.state, errors: info.errors, info: info, agentPID: info.agentPID, guestPID: info.guestPID)
         } catch let error as HostError {
             // Held, and its holder does not answer: it has just begun, or it hangs.
             let wasUsable = lastRecord(directory)?.phase.isUsable ?? false
-            if row.status != .broken { row.status = wasUsable ? .degraded : .starting }
-            row.hostAgentPID = directory.recordedAgentPID
-            row.errors = (row.errors ?? []) + [error.message]
+            return State(
+                status: wasUsable ? .degraded : .starting, errors: [error.message],
+                agentPID: directory.recordedAgentPID)
         } catch {
-            row.errors = (row.errors ?? []) + ["\(error)"]
+            return State(status: .starting, errors: ["\(error)"])
         }
     }
 

@@ -25,12 +25,7 @@ struct List: AsyncParsableCommand {
         let format = try ListFormat(json ? "json" : format)
         let context = CommandContext.current
         let home = try context.home()
-        var directories = try home.instances()
-        if !names.isEmpty {
-            let wanted = Set(try names.map { name throws(HostError) in try InstanceName(name) })
-            for name in wanted.sorted() { _ = try home.existing(name) }
-            directories = directories.filter { wanted.contains($0.name) }
-        }
+        let directories = try home.instances(named: names)
         if quiet {
             StandardStreams.output(directories.map { "\($0.name)\n" }.joined())
             return

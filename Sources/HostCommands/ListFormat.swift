@@ -124,21 +124,6 @@ package enum ListFormat: Equatable {
                 row.disk.map(ByteCount.format) ?? "-", row.dir,
             ]
         }
-        let all = [header] + cells
-        let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
-        var text = ""
-        for (index, line) in all.enumerated() {
-            let padded = line.indices.map { column in
-                column == line.count - 1
-                    ? line[column]
-                    : line[column] + String(repeating: " ", count: widths[column] - line[column].count + 4)
-            }
-            text += padded.joined() + "\n"
-            // What is wrong stands under its row: it is why somebody looks.
-            if index > 0, let errors = rows[index - 1].errors {
-                for error in errors { text += "    \(error.replacing("\n", with: "\n    "))\n" }
-            }
-        }
-        return text
+        return TextTable.render(header: header, cells: cells, below: rows.map { $0.errors ?? [] })
     }
 }

@@ -8,6 +8,9 @@ struct Shell: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Opens a shell in an instance's guest, or runs a command there.")
 
+    @Flag(help: "Start the instance first where it is stopped, without asking.")
+    var start = false
+
     @Argument(help: "The instance's name.")
     var name: String
 
@@ -18,11 +21,7 @@ struct Shell: AsyncParsableCommand {
         let context = CommandContext.current
         if name == "--help" || name == "-h" { throw CleanExit.helpRequest(self) }
         let directory = try context.directory(name)
-        guard try directory.isHeld() else {
-            throw HostError(
-                .unavailable, "the instance \"\(name)\" is not running",
-                hint: "start it with: hostagent start \(name)")
-        }
+        if try !directory.isHeld() { try await startFirst(directory, context) }
         let info = try await AgentClient(socket: directory.agentSocket).info()
         guard info.phase.isUsable else {
             throw HostError(
@@ -40,10 +39,29 @@ struct Shell: AsyncParsableCommand {
                 && word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:=@,%".contains($0)) }
             return plain ? word : "'" + word.replacing("'", with: #"'\''"#) + "'"
         }
+        // The guest's shell gets it as one word after -c, where a dash would begin an option.
+        let first = remote.first.map { $0.hasPrefix("-") ? " " + $0 : $0 }
         let failure = HostProcess.become(
             ssh,
             ["-F", directory.sshConfiguration] + (words.isEmpty ? ["-t"] : []) + ["lima-\(name)"]
-                + (words.isEmpty ? [] : ["--"] + remote))
+                + (first.map { ["--", $0] + remote.dropFirst() } ?? []))
         throw HostError(.unavailable, "cannot run ssh: \(failure.reason)")
+    }
+
+    /// Starts a stopped instance, after asking where somebody can answer.
+    private func startFirst(_ directory: InstanceDirectory, _ context: CommandContext) async throws {
+        let canAsk = HostProcess.isTerminal(0) && HostProcess.isTerminal(2)
+        if !start, canAsk { StandardStreams.error("the instance \"\(name)\" is not running; start it? [Y/n] ") }
+        guard start || canAsk, start || Self.isYes(StandardStreams.line()) else {
+            throw HostError(
+                .unavailable, "the instance \"\(name)\" is not running",
+                hint: "start it with: hostagent start \(name), or use: hostagent shell --start \(name)")
+        }
+        try await Starter(context: context, directory: directory, timeout: nil, progress: false, quiet: true).run()
+    }
+
+    /// An empty answer is the one in upper case.
+    private static func isYes(_ answer: String?) -> Bool {
+        answer.map { ["", "y", "yes"].contains($0.trimmed.lowercased()) } ?? false
     }
 }

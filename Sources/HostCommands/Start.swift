@@ -3,6 +3,7 @@ import ArgumentParser
 import HostModel
 import HostOS
 import InstanceStore
+import ServiceManagement
 
 struct Start: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -36,8 +37,19 @@ struct Start: AsyncParsableCommand {
         }
     }
 
+    /// The manager itself executed this process.
+    private func isManagers(_ registration: FoundRegistration, _ context: CommandContext) -> Bool {
+        OriginDetector.origin(of: registration.instance, facts: .current(environment: context.environment))
+            .autoStartedIdentifier != nil
+    }
+
     private func beTheAgent(_ context: CommandContext, _ directory: InstanceDirectory) async throws {
         let instance = try Instance(directory)
+        if let registration = context.registration(of: directory), !isManagers(registration, context) {
+            StandardStreams.error(
+                "hostagent: warning: \(registration.identifier) is registered and does not know of this agent; "
+                    + "without --foreground it is asked to start the instance\n")
+        }
         let console = Console(messageWhenReady: Starter.readyMessage(instance))
         let wanted = progress || console.isTerminal
         var request = CommandContext.ForegroundRequest(

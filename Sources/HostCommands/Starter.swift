@@ -2,6 +2,7 @@ import AgentAPI
 import HostModel
 import HostOS
 import InstanceStore
+import ServiceManagement
 
 /// Starts an agent of its own, or joins one that is starting, and follows it until the guest is ready.
 struct Starter: Sendable {
@@ -9,9 +10,11 @@ struct Starter: Sendable {
     let directory: InstanceDirectory
     let timeout: Int?
     let progress: Bool
+    /// Nothing goes to standard output, which belongs to what comes after the start.
+    var quiet = false
 
     /// How the following ended.
-    private enum Ending {
+    private enum Ending: Sendable {
         case ready
         case failed(errors: [String], status: Int32)
         /// The stream broke off: the agent died, or could not begin.
@@ -22,7 +25,10 @@ struct Starter: Sendable {
         let instance = try Instance(directory)
         for warning in instance.warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
         if try await joinExisting(instance) { return }
-        try refuseOrphan()
+        if let registration = context.registration(of: directory) {
+            try await startThroughManager(registration, instance)
+            return
+        }
         do {
             try await startNew(instance)
         } catch let exit as Exit where exit.status == .held {
@@ -39,11 +45,8 @@ struct Starter: Sendable {
             + (message.isEmpty ? "" : message + "\n")
     }
 
-    private func refuseOrphan() throws(HostError) {
-        guard let pid = context.orphan(directory) else { return }
-        throw HostError(
-            .held, "the guest of \"\(directory.name)\" still runs as process \(pid), without an agent",
-            hint: "hostagent stop \(directory.name) ends it")
+    private func announce(_ text: String) {
+        if !quiet { StandardStreams.output(text) }
     }
 
     // MARK: An agent that is there
@@ -54,7 +57,7 @@ struct Starter: Sendable {
         let client = AgentClient(socket: directory.agentSocket)
         let info = try await waitForInfo(client)
         if info.phase.isUsable {
-            StandardStreams.output("\(directory.name) is running already\n")
+            announce("\(directory.name) is running already\n")
             return true
         }
         if info.phase == .stopping || info.phase.isFinal {
@@ -63,16 +66,35 @@ struct Starter: Sendable {
                 hint: "start it again when it has stopped")
         }
         StandardStreams.error("\(directory.name) is being started by process \(info.agentPID); following\n")
-        let console = Console(messageWhenReady: Self.readyMessage(instance), quiet: !progress)
-        var ending = Ending.silence
-        try await client.events(run: info.run) { record in
-            ending = Self.ending(after: record, ending)
-            _ = console.show(record)
-            return !Self.isOver(ending)
+        let console = Console(messageWhenReady: Self.readyMessage(instance), quiet: !progress || quiet)
+        defer { console.finish() }
+        let ending = try await withThrowingTaskGroup(of: Ending.self) { group in
+            group.addTask {
+                var ending = Ending.silence
+                try await client.events(run: info.run) { record in
+                    ending = Self.ending(after: record, ending)
+                    _ = console.show(record)
+                    return !Self.isOver(ending)
+                }
+                return ending
+            }
+            if let timeout { group.addTask { throw try await lateError(after: timeout) } }
+            defer { group.cancelAll() }
+            return try await group.next() ?? .silence
         }
         console.finish()
         try conclude(ending, console)
         return true
+    }
+
+    /// The error of a start that somebody else carries out and that takes too long for this person.
+    private func lateError(after seconds: Int) async throws -> HostError {
+        try await Task.sleep(for: .seconds(seconds))
+        return HostError(
+            .failed, "\"\(directory.name)\" was not ready within \(seconds) s, and is still being started",
+            hint:
+                "hostagent events --follow \(directory.name) shows how it goes; hostagent stop \(directory.name) ends it"
+        )
     }
 
     /// The lock is taken a moment before the socket answers.
@@ -95,6 +117,95 @@ struct Starter: Sendable {
         return HostError(
             .held, "the instance \"\(directory.name)\" is held by \(holder), which does not answer",
             hint: "hostagent stop --force \(directory.name) ends it")
+    }
+
+    // MARK: The manager's agent
+
+    /// A registered instance is the manager's to start. Its agent's events are followed all the same.
+    private func startThroughManager(_ registration: FoundRegistration, _ instance: Instance) async throws {
+        // A start by hand begins a new count of failures.
+        RestartHistory.forget(directory)
+        let console = Console(messageWhenReady: Self.readyMessage(instance), quiet: !progress || quiet)
+        do {
+            try await withThrowingTaskGroup(of: StartNews.self) { group in
+                group.addTask {
+                    try await context.manager.start(registration)
+                    return .managerIsDone
+                }
+                var isReady = false
+                // launchd knows no readiness: there the agent's own events alone tell.
+                var isShown = context.manager.announcesReadiness && !console.shows
+                if !isShown { group.addTask { try await follow(console) ? .followedToReady : .nothing } }
+                if let timeout { group.addTask { throw try await lateError(after: timeout) } }
+                while !(isReady && isShown), let news = try await group.next() {
+                    switch news {
+                    case .managerIsDone:
+                        isReady = isReady || context.manager.announcesReadiness
+                        // The event that says so is on its way; a reader in trouble holds nobody up for long.
+                        if isReady, !isShown { group.addTask { await .afterSeconds(1) } }
+                    case .followedToReady: (isReady, isShown) = (true, true)
+                    case .timeIsUp: isShown = true
+                    case .nothing: break
+                    }
+                }
+                group.cancelAll()
+            }
+        } catch let error as HostError {
+            console.finish()
+            guard error.code == .failed else { throw error }
+            try await explain(error, registration)
+        }
+        console.finish()
+        if !quiet { console.announceReady() }
+    }
+
+    private enum StartNews: Sendable {
+        case managerIsDone, followedToReady, timeIsUp, nothing
+
+        static func afterSeconds(_ seconds: Int) async -> StartNews {
+            try? await Task.sleep(for: .seconds(seconds))
+            return .timeIsUp
+        }
+    }
+
+    /// Shows the events of the agent that the manager starts, from its first on, until the guest is ready.
+    /// - Throws: `HostError` when that agent gives up.
+    private func follow(_ console: Console) async throws -> Bool {
+        let client = AgentClient(socket: directory.agentSocket)
+        var wait = Duration.milliseconds(5)
+        while !Task.isCancelled {
+            // Nothing tells when a socket appears.
+            if (try? await client.info()) == nil {
+                guard (try? await Task.sleep(for: wait)) != nil else { return false }
+                wait = min(wait * 2, .milliseconds(100))
+                continue
+            }
+            var ending = Ending.silence
+            try? await client.events { record in
+                ending = Self.ending(after: record, ending)
+                _ = console.show(record)
+                return !Self.isOver(ending)
+            }
+            switch ending {
+            case .ready: return true
+            case .failed(let errors, _): throw HostError(.failed, errors.last ?? "its agent ended")
+            case .silence: continue
+            }
+        }
+        return false
+    }
+
+    /// A start that the manager tried and that failed: the manager's result, and the last that was said.
+    private func explain(_ error: HostError, _ registration: FoundRegistration) async throws {
+        let status = try await context.manager.status([registration]).first
+        // The agent's own reason first; what it said besides, where it could not even begin its log.
+        let reason = await InstanceSurvey(context: context).states([directory]).first?.failure
+        let said = (reason.map { [$0] } ?? []) + (await context.manager.lastWords(of: registration))
+        let result = status?.lastFailure ?? error.message
+        StandardStreams.error(
+            "hostagent: \"\(directory.name)\" did not start: \(registration.identifier): \(result)\n"
+                + said.map { "  \($0)\n" }.joined())
+        throw Exit(status: status?.exitStatus.flatMap(HostExitStatus.init(rawValue:)) ?? .failure)
     }
 
     // MARK: A new agent
@@ -121,7 +232,7 @@ struct Starter: Sendable {
         } catch {
             throw HostError(.unavailable, "cannot start an agent: \(error)")
         }
-        let console = Console(messageWhenReady: Self.readyMessage(instance), quiet: !progress)
+        let console = Console(messageWhenReady: Self.readyMessage(instance), quiet: !progress || quiet)
         let reader = pipe.closingWriter()
         var ending = Ending.silence
         var rest: [UInt8] = []
@@ -175,7 +286,7 @@ struct Starter: Sendable {
 
     private func conclude(_ ending: Ending, _ console: Console) throws {
         switch ending {
-        case .ready: StandardStreams.output(console.messageWhenReady)
+        case .ready: if !quiet { console.announceReady() }
         case .silence: throw HostError(.failed, "the agent of \"\(directory.name)\" ended without a word")
         case .failed(let errors, let status):
             let byItself = status == HostExitStatus.success.rawValue

@@ -2,6 +2,7 @@ import AgentAPI
 import HostModel
 import HostOS
 import InstanceStore
+import ServiceManagement
 
 /// Stops an instance by whatever still lives of it, and verifies that nothing does.
 struct Stopper: Sendable {
@@ -11,7 +12,8 @@ struct Stopper: Sendable {
     /// - Returns: false when nothing ran.
     /// - Throws: `HostError` when something still does.
     func run(force: Bool) async throws -> Bool {
-        if let ended = try await endOrphan(force: force) { return ended }
+        let quieted = try await quietManager()
+        if let ended = try await endOrphan(force: force) { return ended || quieted }
         let client = AgentClient(socket: directory.agentSocket)
         let info: AgentInfo
         do {
@@ -22,6 +24,7 @@ struct Stopper: Sendable {
             return true
         }
         let agent = ProcessIdentity.of(pid: info.agentPID)
+        // An agent that a manager started hands the stop to that manager.
         _ = try await client.stop(force: force)
         let console = Console(messageWhenReady: "", quiet: true)
         try? await client.events(since: Int.max / 2, run: info.run) { record in
@@ -31,10 +34,39 @@ struct Stopper: Sendable {
         console.finish()
         // The stream ends a moment before the process does.
         _ = await agent?.waitUntilEnded()
+        if let registration = FoundRegistration(of: info, directory.name) { try await settle(registration) }
         if try directory.isHeld(), ProcessIdentity.of(pid: info.agentPID) == agent {
             throw HostError(.failed, "the agent of \"\(directory.name)\" (process \(info.agentPID)) still runs")
         }
+        // An agent that was killed on the way leaves its guest.
+        _ = try await endOrphan(force: force)
         return true
+    }
+
+    /// The manager may be about to start an agent while none lives: after a failure, or at a start that was just asked
+    /// for. It is told first, or it would start what was stopped.
+    private func quietManager() async throws -> Bool {
+        guard let registration = context.registration(of: directory), try !directory.isHeld() else { return false }
+        guard let status = try? await context.manager.status([registration]).first, !status.isDown else { return false }
+        try await context.manager.stop(registration)
+        return true
+    }
+
+    /// Waits until the manager, too, says that nothing runs.
+    private func settle(_ registration: FoundRegistration) async throws {
+        do {
+            // A stop that is under way is joined.
+            try await context.manager.stop(registration)
+        } catch  where error is HostError {
+            // It does not let us; then it sees the agent's end by itself, a moment after we do.
+            var wait = Duration.milliseconds(20)
+            let deadline = ContinuousClock.now + .seconds(10)
+            while let status = try await context.manager.status([registration]).first, !status.isDown {
+                guard ContinuousClock.now < deadline else { throw error }
+                try await Task.sleep(for: wait)
+                wait = min(wait * 2, .milliseconds(500))
+            }
+        }
     }
 
     /// An agent that holds the lock and does not answer: ended by force, then its guest.
@@ -54,17 +86,40 @@ struct Stopper: Sendable {
         _ = try await endOrphan(force: true)
     }
 
+    /// Ends a guest that no agent holds, if there is one.
+    func reap() async throws { _ = try await endOrphan(force: false) }
+
     /// Ends a guest without an agent under the instance's lock, so that no start can come in between; nil when an
     /// agent holds it.
     private func endOrphan(force: Bool) async throws -> Bool? {
+        // An instance that never ran has no lock; one made here by root would keep its owner out.
+        if Files.kind(directory.agentLock) == nil, directory.stranger == nil, context.orphan(directory) == nil {
+            return false
+        }
         let ended: Bool
         do {
             guard let lock = try FileLock.acquire(path: directory.agentLock) else { return nil }
+            if let stranger = directory.stranger { throw directory.heldBy(stranger: stranger) }
             ended = try await context.endOrphan(directory, force)
+            // Under the lock and without a guest, these name nobody.
+            for path in [directory.agentSocket, directory.agentPID, directory.qmpSocket, directory.channelSocket] {
+                try? Files.remove(path)
+            }
+            for path in [directory.guestRecord, directory.qemuPID] { try? Files.remove(path) }
             lock.release()
         } catch let error as SystemCallError {
             throw HostError(.notPermitted, "cannot lock the instance \"\(directory.name)\": \(error)")
         }
         return ended
+    }
+}
+
+extension FoundRegistration {
+    /// The registration through which an agent runs, by its own word; nil for one that a person started.
+    fileprivate init?(of info: AgentInfo, _ instance: InstanceName) {
+        guard let scope = info.manager.scope, let identifier = info.autoStartedIdentifier else { return nil }
+        self.init(
+            instance: instance, condition: scope == .user ? .login : .boot, identifier: identifier, file: "",
+            isOurs: false)
     }
 }

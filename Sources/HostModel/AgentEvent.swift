@@ -3,6 +3,9 @@ package enum AgentEvent: Sendable, Equatable {
     case phaseChanged(Phase)
     /// The guest's process exists. `pid` is its process number on the host.
     case guestSpawned(pid: Int32, accelerator: Accelerator)
+    /// The agent took over a guest that outlived its agent: the first event of such a run. `previousRun` is the run of
+    /// that agent.
+    case attached(pid: Int32, accelerator: Accelerator, previousRun: String?, previousAgent: Int32?)
     /// The guest rebooted itself.
     case guestRebooted
     /// A line of the guest's cloud-init log.
@@ -31,6 +34,7 @@ package enum AgentEvent: Sendable, Equatable {
         switch self {
         case .phaseChanged: "phase"
         case .guestSpawned: "guest-spawned"
+        case .attached: "attached"
         case .guestRebooted: "guest-rebooted"
         case .guestLog: "guest-log"
         case .guestReady: "guest-ready"

@@ -10,7 +10,7 @@
 ///
 /// On Linux an open-file-description lock (fcntl(2), F_OFD_SETLK), elsewhere flock(2).
 package struct FileLock: ~Copyable, Sendable {
-    private let descriptor: Descriptor
+    fileprivate let descriptor: Descriptor
 
     /// Takes the lock without waiting; nil when somebody else holds it.
     /// - Throws: `SystemCallError` when the file cannot be opened or locked.
@@ -45,5 +45,15 @@ package struct FileLock: ~Copyable, Sendable {
             let free = flock(descriptor.number, LOCK_SH | LOCK_NB) == 0
             return !free
         #endif
+    }
+}
+
+extension FileLock {
+    /// The file that is locked is still the one under this path: nobody removed or replaced it.
+    package borrowing func isStill(at path: String) -> Bool {
+        var locked = stat()
+        var there = stat()
+        guard fstat(descriptor.number, &locked) == 0, stat(path, &there) == 0 else { return false }
+        return locked.st_ino == there.st_ino && locked.st_dev == there.st_dev
     }
 }

@@ -50,7 +50,12 @@ package enum Files {
         try systemCall("chmod", path) { chmod(path, mode) }
     }
 
-    package static func isWritable(_ path: String) -> Bool { access(path, W_OK) == 0 }
+    /// Gives a file to whoever owns another: what root writes for an account has to be readable by it.
+    package static func setOwner(_ path: String, like other: String) throws(SystemCallError) {
+        var info = stat()
+        try systemCall("stat", other) { stat(other, &info) }
+        if info.st_uid != geteuid() { try systemCall("chown", path) { chown(path, info.st_uid, info.st_gid) } }
+    }
 
     /// Makes a directory and those above it, 0700 each.
     package static func makeDirectory(_ path: String) throws(SystemCallError) {

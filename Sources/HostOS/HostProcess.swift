@@ -1,3 +1,5 @@
+import HostModel
+
 #if canImport(Glibc)
     import Glibc
 #else
@@ -10,10 +12,14 @@ package enum HostProcess {
     package static var parent: Int32 { getppid() }
     package static var uid: UInt32 { getuid() }
 
-    /// The account's name and home directory, from the user database.
-    package static var account: (name: String, home: String)? {
-        guard let entry = getpwuid(getuid()) else { return nil }
-        return (String(cString: entry.pointee.pw_name), String(cString: entry.pointee.pw_dir))
+    /// This process's account, from the user database; nil where it is not in there.
+    package static var account: Account? { getpwuid(getuid()).map { account($0.pointee) } }
+
+    /// The account of this name, nil where there is none.
+    package static func account(named name: String) -> Account? { getpwnam(name).map { account($0.pointee) } }
+
+    private static func account(_ entry: passwd) -> Account {
+        Account(name: String(cString: entry.pw_name), uid: entry.pw_uid, home: String(cString: entry.pw_dir))
     }
 
     /// `PATH`.
@@ -24,6 +30,10 @@ package enum HostProcess {
 
     /// A reader that went away is an error of a write, not the end of the program.
     package static func ignoreBrokenPipes() { signal(SIGPIPE, SIG_IGN) }
+
+    /// libdispatch raises the priority of its manager's thread, may not without privilege, and says so on standard
+    /// error at every start (`LIBDISPATCH_LOG` of its source). Nobody can do anything about it.
+    package static func silenceThreadPriorityComplaint() { setenv("LIBDISPATCH_LOG", "NO", 0) }
 
     package static func isTerminal(_ descriptor: Int32) -> Bool { isatty(descriptor) == 1 }
 
@@ -53,8 +63,54 @@ package enum HostProcess {
     package static func become(_ executable: String, _ arguments: [String]) -> SystemCallError {
         var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
         argv.append(nil)
+        // Threads of libdispatch block most signals, exec keeps the mask, and a shell wants Ctrl-C and the resizes of
+        // its terminal. SIGPIPE was ignored for us alone.
+        var none = sigset_t()
+        sigemptyset(&none)
+        pthread_sigmask(SIG_SETMASK, &none, nil)
+        signal(SIGPIPE, SIG_DFL)
         execv(executable, argv)
         return SystemCallError("exec", executable)
+    }
+
+    /// The hardware acceleration that this process may try; nil where there is none.
+    package static var hardwareAccelerator: Accelerator? {
+        #if canImport(Glibc)
+            (try? Descriptor(path: "/dev/kvm", flags: O_RDWR)) == nil ? nil : .kvm
+        #else
+            .hvf
+        #endif
+    }
+
+    /// Runs a program on this process's own terminal to its end, as a shell would: an editor.
+    /// - Returns: its exit status, or minus the signal that killed it.
+    package static func runInteractively(_ executable: String, _ arguments: [String]) throws(SystemCallError) -> Int32 {
+        var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
+        argv.append(nil)
+        defer { for word in argv { free(word) } }
+        // The child inherits this thread's mask, in which libdispatch blocks most signals.
+        var none = sigset_t()
+        var before = sigset_t()
+        sigemptyset(&none)
+        pthread_sigmask(SIG_SETMASK, &none, &before)
+        var pid: pid_t = 0
+        let code = posix_spawn(&pid, executable, nil, nil, argv, environ)
+        pthread_sigmask(SIG_SETMASK, &before, nil)
+        if code != 0 { throw SystemCallError("spawn", executable, code: code) }
+        switch ProcessIdentity.childEnd(of: pid) {
+        case .exited(let status): return status
+        case .signalled(let signal): return -signal
+        case .gone: return -1
+        }
+    }
+
+    /// This host's service manager is launchd.
+    package static var hasLaunchd: Bool {
+        #if canImport(Glibc)
+            false
+        #else
+            true
+        #endif
     }
 
     /// Ends the process at once with this status: nothing that only lives in memory is of use any more.

@@ -48,6 +48,17 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         #endif
     }
 
+    /// The arguments it was started with; empty where the system does not tell.
+    package var arguments: [String] {
+        #if canImport(Glibc)
+            let text = (try? TextFile.read("/proc/\(pid)/cmdline")) ?? ""
+            return isAlive
+                ? text.split(separator: "\0", omittingEmptySubsequences: false).dropLast().map(String.init) : []
+        #else
+            return []
+        #endif
+    }
+
     #if canImport(Glibc)
         /// The kernel's random id of this boot (random(4)).
         package static let currentBootID: String =

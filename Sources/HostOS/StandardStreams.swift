@@ -1,3 +1,5 @@
+import Synchronization
+
 #if canImport(Glibc)
     import Glibc
 #else
@@ -18,8 +20,16 @@ package enum StandardStreams {
 
     /// All of standard input, up to a limit in bytes; nil when there is more.
     package static func input(limit: Int) -> [UInt8]? {
-        (try? TextFile.bytes("/dev/stdin", limit: limit))
+        (try? TextFile.bytes("/dev/stdin", limit: limit, anyKind: true))
     }
+
+    /// Why standard output could not be written, a full disk for one; nil when it could, or nobody reads any more.
+    package static var outputFailure: SystemCallError? {
+        let code = failure.load(ordering: .relaxed)
+        return code == 0 ? nil : SystemCallError("write", "standard output", code: code)
+    }
+
+    private static let failure = Atomic<Int32>(0)
 
     private static func write(_ text: String, to descriptor: Int32) -> Bool {
         var remaining = Array(text.utf8)[...]
@@ -32,7 +42,11 @@ package enum StandardStreams {
                 #endif
             }
             if count < 0 && errno == EINTR { continue }
-            if count <= 0 { return false }
+            if count <= 0 {
+                // A reader that left is no failure of ours.
+                if descriptor == 1, errno != EPIPE { failure.store(errno, ordering: .relaxed) }
+                return false
+            }
             remaining = remaining.dropFirst(count)
         }
         return true

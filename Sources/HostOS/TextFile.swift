@@ -7,8 +7,12 @@
 /// Small files, read whole and written atomically.
 package enum TextFile {
     /// Reads a file of at most `limit` bytes; nil bytes beyond it are not read, the file is refused.
+    /// - Parameter anyKind: pipes and devices too; without it they are refused, for nobody knows when they end.
     /// - Throws: `SystemCallError`; `EFBIG` for a file beyond the limit.
-    package static func bytes(_ path: String, limit: Int = 16 << 20) throws(SystemCallError) -> [UInt8] {
+    package static func bytes(
+        _ path: String, limit: Int = 16 << 20, anyKind: Bool = false
+    ) throws(SystemCallError) -> [UInt8] {
+        if !anyKind, isEndless(path) { throw SystemCallError("read", path, code: EINVAL) }
         let descriptor = try Descriptor(path: path, flags: O_RDONLY)
         var content: [UInt8] = []
         while true {
@@ -19,13 +23,18 @@ package enum TextFile {
         }
     }
 
-    package static func read(_ path: String, limit: Int = 16 << 20) throws(SystemCallError) -> String {
-        String(decoding: try bytes(path, limit: limit), as: UTF8.self)
+    package static func read(
+        _ path: String, limit: Int = 16 << 20, anyKind: Bool = false
+    ) throws(SystemCallError) -> String {
+        String(decoding: try bytes(path, limit: limit, anyKind: anyKind), as: UTF8.self)
     }
+
+    /// A FIFO, a device: opening or reading it can wait for ever.
+    private static func isEndless(_ path: String) -> Bool { [.other, .socket].contains(Files.kind(path)) }
 
     /// The end of a file, at most `count` bytes of it; empty when there is none.
     package static func tail(_ path: String, count: Int) -> String {
-        guard let descriptor = try? Descriptor(path: path, flags: O_RDONLY) else { return "" }
+        guard !isEndless(path), let descriptor = try? Descriptor(path: path, flags: O_RDONLY) else { return "" }
         let size = lseek(descriptor.number, 0, SEEK_END)
         guard size > 0 else { return "" }
         var buffer = [UInt8](repeating: 0, count: min(count, Int(size)))

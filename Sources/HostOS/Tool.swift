@@ -22,6 +22,13 @@ package struct Tool: Sendable, Equatable {
         self.environment = environment
     }
 
+    /// The same with text for its standard input.
+    package func with(input: String) -> Tool {
+        var tool = self
+        tool.input = input
+        return tool
+    }
+
     /// What a finished helper left.
     package struct Result: Sendable, Equatable {
         /// The exit status, or minus the signal's number.

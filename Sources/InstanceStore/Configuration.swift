@@ -53,23 +53,6 @@ package struct Configuration: Sendable, Equatable {
         package var hex: String
     }
 
-    /// The account in the guest.
-    package struct GuestUser: Sendable, Equatable {
-        package var name: String
-        package var comment: String
-        package var uid: Int
-        package var home: String
-        package var shell: String
-
-        package init(name: String, comment: String, uid: Int, home: String, shell: String) {
-            self.name = name
-            self.comment = comment
-            self.uid = uid
-            self.home = home
-            self.shell = shell
-        }
-    }
-
     package struct Variable: Sendable, Equatable {
         package var name: String
         package var value: String

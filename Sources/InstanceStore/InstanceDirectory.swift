@@ -34,6 +34,8 @@ package struct InstanceDirectory: Sendable, Hashable {
     package var sshConfiguration: String { path + "/ssh.config" }
     /// Held by the agent while it lives: the truth about who owns the instance.
     package var agentLock: String { path + "/agent.lock" }
+    /// The recent failures of an instance that a manager keeps alive.
+    package var restartHistory: String { path + "/restarts.json" }
     package var guestRecord: String { path + "/guest.json" }
     package var protected: String { path + "/protected" }
 
@@ -59,6 +61,19 @@ package struct InstanceDirectory: Sendable, Hashable {
         } catch {
             throw HostError(.notPermitted, "cannot ask for the lock of \"\(name)\": \(error)")
         }
+    }
+
+    /// Another program, Lima itself for one, that answers on the agent's socket without holding the lock; to be asked
+    /// when nobody holds it.
+    package var stranger: Int32? {
+        Files.kind(agentSocket) == .socket ? UnixSocket.listener(path: agentSocket) : nil
+    }
+
+    /// The error that says so.
+    package func heldBy(stranger pid: Int32) -> HostError {
+        HostError(
+            .held, "the instance \"\(name)\" is held by process \(pid), which is not a hostagent",
+            hint: "if that is Lima's, stop it with: limactl stop \(name)")
     }
 
     /// What `ha.pid` says; information only, the lock is the truth.

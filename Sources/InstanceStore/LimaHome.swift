@@ -15,6 +15,13 @@ package struct LimaHome: Sendable, Hashable {
         } else {
             throw HostError(.usage, "there is no home directory to find instances in", hint: "set LIMA_HOME or HOME")
         }
+        // Neither ssh's configuration files nor unit files can hold these.
+        if path.contains(where: { $0 == "\"" || $0.isNewline || ($0.asciiValue ?? 32) < 32 }) {
+            throw HostError(
+                .usage,
+                "LIMA_HOME is \(InstanceName.quoted(path)): quotation marks and control characters cannot be used",
+                hint: "set it to another path")
+        }
         if !path.hasPrefix("/") {
             throw HostError(.usage, "LIMA_HOME is \"\(path)\", which is not absolute", hint: "set it to a full path")
         }
@@ -45,6 +52,16 @@ package struct LimaHome: Sendable, Hashable {
             let directory = directory(of: name)
             return Files.kind(directory.path) == .directory ? directory : nil
         }
+    }
+
+    /// The instances that a person named, all where nobody was.
+    /// - Throws: `HostError` for a name that is none, or of no instance.
+    package func instances(named names: [String]) throws(HostError) -> [InstanceDirectory] {
+        if names.isEmpty { return try instances() }
+        var wanted: Set<InstanceName> = []
+        for name in names { wanted.insert(try InstanceName(name)) }
+        for name in wanted.sorted() { _ = try existing(name) }
+        return try instances().filter { wanted.contains($0.name) }
     }
 
     /// The directory of an instance that exists.

@@ -175,7 +175,7 @@ package struct LimaYAML {
         return port == 0 ? nil : port
     }
 
-    private func user(_ value: YAMLValue?) -> Configuration.GuestUser {
+    private func user(_ value: YAMLValue?) -> GuestUser {
         let fields = value?.fields(known: ["name", "comment", "home", "shell", "uid"]) ?? [:]
         // As Lima has it: the host's name where a guest can have it, else "lima". Root is not logged in as.
         let hostName = Self.isUserName(host.userName) && host.userName != "root" ? host.userName : "lima"

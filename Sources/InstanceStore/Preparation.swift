@@ -18,6 +18,7 @@ package struct Preparation: Sendable {
             if let initrd = direct.initrd { try SourceImage.verify(initrd, what: "initrd") }
         }
         guard try SourceImage.format(of: image.disk.path) == .qcow2 else { return }
+        try await refuseOtherFiles(image.disk.path)
         // qemu-img(1), check: 0 consistent, 3 leaked clusters only, anything else is damage.
         let result = try await Tool("qemu-img", ["check", "-q", "-U", "-f", "qcow2", image.disk.path]).run()
         guard result.succeeded || result.status == 3 else {
@@ -26,6 +27,17 @@ package struct Preparation: Sendable {
                 hint: "get the file again; qemu-img check shows all that is wrong")
         }
         try await checkLength(image.disk.path)
+    }
+
+    /// An image can name other files as parts of itself, and whoever made it chooses which: the guest would read them.
+    private func refuseOtherFiles(_ path: String) async throws {
+        let info = try await Tool("qemu-img", ["info", "-U", "-f", "qcow2", "--output=json", path]).run()
+        for (key, what) in [("\"backing-filename\"", "a backing file"), ("\"data-file\"", "an external data file")]
+        where info.output.contains(key + ":") {
+            throw HostError(
+                .badConfiguration, "the image \(path) names \(what)",
+                hint: "make it whole: qemu-img convert -O qcow2 \(path) whole.qcow2")
+        }
     }
 
     /// A truncated image passes `check` when only the tail of its data is gone: the tables still name clusters
@@ -38,7 +50,6 @@ package struct Preparation: Sendable {
         }
         let size = Files.size(path) ?? 0
         for line in map.output.split(separator: "\n") {
-            // Depth 0 is this file; deeper extents lie in its backing file.
             guard line.contains("\"depth\": 0"), let offset = number("\"offset\": ", in: line),
                 let length = number("\"length\": ", in: line),
                 line.contains("\"compressed\": false") || !line.contains("compressed")
@@ -72,7 +83,15 @@ package struct Preparation: Sendable {
                 try TextFile.replace(directory.kernelCommandLine, with: direct.commandLine + "\n")
             }
         }
-        if Files.kind(directory.disk) == nil { try await makeDisk(in: directory) }
+        if Files.kind(directory.disk) == nil {
+            // A console that was written means that the guest has run: its disk was moved away, or a volume is missing.
+            if Files.kind(directory.serialLog) != nil {
+                throw HostError(
+                    .badConfiguration, "the disk \(directory.disk) is gone, and this instance has run already",
+                    hint: "put it back; to begin with an empty disk, delete the instance and create it again")
+            }
+            try await makeDisk(in: directory)
+        }
     }
 
     /// A copy-on-write disk over a copy of the image (shared extents where the file system can): whatever is done to

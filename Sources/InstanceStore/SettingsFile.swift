@@ -1,9 +1,24 @@
 import HostModel
+import HostOS
 
 extension Settings {
+    /// The text of a `hostagent.yaml` with one key at its top set; everything else stays as it was.
+    package static func setting(_ key: String, to value: String, in text: String) -> String {
+        var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        if lines.last == "" { lines.removeLast() }
+        let line = "\(key): \(value)"
+        if let index = lines.firstIndex(where: { $0.hasPrefix(key + ":") }) {
+            lines[index] = line
+        } else {
+            lines.append(line)
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
     /// Reads a `hostagent.yaml`.
     /// - Throws: `HostError` with `.badConfiguration` that lists every fault with line and column.
     package static func load(_ text: String, file: String) throws(HostError) -> Settings {
+        if text.trimmed.isEmpty { return Settings() }
         let findings = Findings()
         let root = try YAMLValue.root(of: text, file: file, findings: findings)
         let fields = root.fields(known: ["stopGrace", "keepAlive", "accelerator"], ignored: ["idleTimeout"])

@@ -28,7 +28,11 @@ package struct AcceleratorProbe: Sendable {
         var accelerator: Accelerator
     }
 
-    private var cacheFile: String { "\(cacheDirectory)/accelerator-\(architecture.rawValue).json" }
+    /// A verdict counts for one processor model, so each has a file.
+    private var cacheFile: String {
+        let model = (processor ?? "default").map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "_" }
+        return "\(cacheDirectory)/accelerator-\(architecture.rawValue)-\(String(model.prefix(64))).json"
+    }
 
     private func verdict(_ accelerator: Accelerator) -> Verdict {
         Verdict(
@@ -38,15 +42,20 @@ package struct AcceleratorProbe: Sendable {
 
     /// The accelerator to use, from the cache or by trying.
     package func accelerator() async -> Accelerator {
-        guard architecture == .host, let candidate = Self.candidate else { return .tcg }
+        guard architecture == .host, let candidate = HostProcess.hardwareAccelerator else { return .tcg }
         if let bytes = try? TextFile.bytes(cacheFile),
             let kept = try? JSONDecoder().decode(Verdict.self, from: Data(bytes)),
             kept == verdict(kept.accelerator)
         {
             return kept.accelerator
         }
-        // A question that was cut off, or could not be put, is no verdict.
-        guard let works = await works(candidate) else { return .tcg }
+        // A question that was cut off, or could not be put, is no verdict; and a host that is busy booting can be slow
+        // once.
+        guard var works = await works(candidate) else { return .tcg }
+        if !works {
+            guard let again = await self.works(candidate) else { return .tcg }
+            works = again
+        }
         keep(works ? candidate : .tcg)
         return works ? candidate : .tcg
     }
@@ -59,14 +68,6 @@ package struct AcceleratorProbe: Sendable {
         // A cache that cannot be written costs time at the next start, nothing else.
         try? Files.makeDirectory(cacheDirectory)
         try? TextFile.replace(cacheFile, with: Array(data))
-    }
-
-    private static var candidate: Accelerator? {
-        #if os(macOS)
-            .hvf
-        #else
-            (try? Descriptor(path: "/dev/kvm", flags: 2)) == nil ? nil : .kvm
-        #endif
     }
 
     /// A boot sector that ends QEMU through isa-debug-exit: `mov al,0x10; out 0xf4,al; hlt`, and the BIOS's signature.

@@ -87,11 +87,13 @@ package struct QEMUDriver: GuestDriver {
             throw failure(of: ProcessIdentity.killedChild(pid).description)
         }
         do {
-            try record(identity)
+            try record(
+                SurvivingGuest(process: identity, accelerator: machine.accelerator, sshLocalPort: sshLocalPort))
             let monitor = try await connect(to: identity, socket: machine.qmpSocket)
             return QEMUGuest(
                 identity: identity, accelerator: machine.accelerator, monitor: monitor,
-                complaint: { [places] in Self.lastLine(of: places.errorLog) }, revoke: probe.revoke)
+                complaint: { [places] in Self.lastLine(of: places.errorLog) },
+                revoke: accelerator == nil ? probe.revoke : nil)
         } catch {
             identity.signal(9)
             // Its end is waited for also when we were told to stop: the disk is free only then.
@@ -112,13 +114,53 @@ package struct QEMUDriver: GuestDriver {
         if let bytes = try? TextFile.bytes(places.guestRecord),
             let record = try? JSONDecoder().decode(GuestRecord.self, from: Data(bytes)), record.process.isAlive
         {
-            return SurvivingGuest(process: record.process)
+            return SurvivingGuest(
+                process: record.process, accelerator: record.accelerator, sshLocalPort: record.sshLocalPort)
         }
-        // An agent can die between spawning QEMU and writing its record: then the socket names the listener.
+        // An agent can die between spawning QEMU and writing its record: then the socket names the listener, and its
+        // arguments tell the rest.
         guard let pid = UnixSocket.listener(path: machine.qmpSocket), let process = ProcessIdentity.of(pid: pid)
         else { return nil }
-        return SurvivingGuest(process: process)
+        guard let found = QEMUMachine.facts(ofArguments: process.arguments) else {
+            throw HostError(
+                .held, "process \(pid) serves \(machine.qmpSocket) and is not a guest of hostagent",
+                hint: "if it is Lima's, stop it with: limactl stop")
+        }
+        return SurvivingGuest(process: process, accelerator: found.accelerator, sshLocalPort: found.sshLocalPort)
     }
+
+    package func attach(_ survivor: SurvivingGuest) async throws -> any Guest {
+        let process = survivor.process
+        let monitor = try await monitor(of: process)
+        try record(survivor)
+        return QEMUGuest(
+            identity: process, accelerator: survivor.accelerator, monitor: monitor,
+            complaint: { [places] in Self.lastLine(of: places.errorLog) }, revoke: nil)
+    }
+
+    /// Silence means busy or hung, not dead: it is asked again for as long as a running guest would be.
+    private func monitor(of process: ProcessIdentity) async throws -> QMPConnection {
+        let deadline = ContinuousClock.now + .seconds(Self.attachLimit)
+        while process.isAlive {
+            do {
+                return try await QMPConnection.open(socket: machine.qmpSocket, timeout: .seconds(10))
+            } catch {
+                guard ContinuousClock.now < deadline else { break }
+                // One that refuses the connection would refuse it again at once.
+                try? await Task.sleep(for: .milliseconds(200))
+            }
+        }
+        guard process.isAlive else {
+            throw HostError(.failed, "QEMU, process \(process.pid), ended while it was looked for")
+        }
+        process.signal(9)
+        _ = await process.ended(within: .seconds(10))
+        throw HostError(
+            .failed, "QEMU, process \(process.pid), did not answer for \(Self.attachLimit) s and was killed")
+    }
+
+    /// Seconds a surviving guest's monitor is tried.
+    private static let attachLimit = 60
 
     package func end(_ survivor: SurvivingGuest, grace: Int, force: Bool) async throws {
         let process = survivor.process
@@ -169,13 +211,17 @@ package struct QEMUDriver: GuestDriver {
     private struct GuestRecord: Codable {
         var driver: String
         var process: ProcessIdentity
+        var accelerator: Accelerator
+        var sshLocalPort: Int
     }
 
-    private func record(_ identity: ProcessIdentity) throws(HostError) {
+    private func record(_ guest: SurvivingGuest) throws(HostError) {
         do {
-            let data = try JSONEncoder().encode(GuestRecord(driver: "qemu", process: identity))
-            try TextFile.replace(places.guestRecord, with: Array(data))
-            try TextFile.replace(places.pidFile, with: "\(identity.pid)\n")
+            let record = GuestRecord(
+                driver: "qemu", process: guest.process, accelerator: guest.accelerator,
+                sshLocalPort: guest.sshLocalPort)
+            try TextFile.replace(places.guestRecord, with: Array(try JSONEncoder().encode(record)))
+            try TextFile.replace(places.pidFile, with: "\(guest.process.pid)\n")
         } catch {
             throw HostError(.cannotCreate, "cannot write \(places.guestRecord): \(error)")
         }
@@ -188,7 +234,13 @@ package struct QEMUDriver: GuestDriver {
         let deadline = ContinuousClock.now + .seconds(30)
         while ContinuousClock.now < deadline {
             if UnixSocket.listener(path: socket) == process.pid {
-                return try await QMPConnection.open(socket: socket, timeout: .seconds(30))
+                do {
+                    return try await QMPConnection.open(socket: socket, timeout: .seconds(30))
+                } catch {
+                    // It opens its monitor before its disks: what it has to complain of comes with its end.
+                    guard await process.ended(within: .seconds(2)) else { throw error }
+                    throw failure(of: await process.waitUntilEnded()?.description ?? "is gone")
+                }
             }
             guard process.isAlive else {
                 let end = await process.waitUntilEnded()
@@ -210,6 +262,11 @@ package struct QEMUDriver: GuestDriver {
         }
         if complaint.contains("write\" lock") {
             return HostError(.held, "the disk is in use by another process\(because)")
+        }
+        if ["qcow2", "Image is not", "could not load", "invalid kernel"].contains(where: complaint.contains) {
+            return HostError(
+                .badConfiguration, "QEMU cannot use a file of the guest\(because)",
+                hint: "the file is damaged; all that QEMU said is in \(places.errorLog)")
         }
         return HostError(
             complaint.contains("No space left") ? .cannotCreate : .failed, "QEMU \(end)\(because)",

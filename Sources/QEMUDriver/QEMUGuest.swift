@@ -12,25 +12,29 @@ final class QEMUGuest: Guest {
     private let identity: ProcessIdentity
     private let monitor: QMPConnection
     private let watch: Task<Void, Never>
+    private let states: StateReader
+    private let continuation: AsyncStream<GuestEvent>.Continuation
 
     /// - Parameters:
     ///   - complaint: the last thing QEMU said on standard error.
-    ///   - revoke: takes back the accelerator's verdict.
+    ///   - revoke: takes back the accelerator's verdict; nil where there was none and a person wants this one.
     init(
         identity: ProcessIdentity, accelerator: Accelerator, monitor: QMPConnection,
-        complaint: @escaping @Sendable () -> String, revoke: @escaping @Sendable () -> Void
+        complaint: @escaping @Sendable () -> String, revoke: (@Sendable () -> Void)?
     ) {
         self.identity = identity
         self.accelerator = accelerator
         self.monitor = monitor
         let (stream, continuation) = AsyncStream.makeStream(of: GuestEvent.self)
         events = stream
+        self.continuation = continuation
+        let states = StateReader(accelerator: accelerator, revoke: revoke)
+        self.states = states
         watch = Task {
             await withTaskGroup(of: Void.self) { group in
                 group.addTask {
                     for await message in monitor.events {
-                        let event = await Self.translate(message, monitor, accelerator: accelerator, revoke: revoke)
-                        if let event { continuation.yield(event) }
+                        if let event = await Self.translate(message, monitor, states) { continuation.yield(event) }
                     }
                 }
                 group.addTask {
@@ -49,9 +53,9 @@ final class QEMUGuest: Guest {
 
     deinit { watch.cancel() }
 
-    private static func translate(
-        _ message: QMPMessage, _ monitor: QMPConnection, accelerator: Accelerator, revoke: @Sendable () -> Void
-    ) async -> GuestEvent? {
+    private static func translate(_ message: QMPMessage, _ monitor: QMPConnection, _ states: StateReader) async
+        -> GuestEvent?
+    {
         guard case .event(let name, let guest, let reason) = message else { return nil }
         switch name {
         // SHUTDOWN's reason (QAPI ShutdownCause): what the guest did itself, but for panics, which have their own.
@@ -59,24 +63,47 @@ final class QEMUGuest: Guest {
         case "RESET": return guest ? .rebooted : nil
         case "GUEST_PANICKED": return .panicked
         case "STOP":
-            // Why it stopped, it says only when asked (QAPI RunState).
-            let state = (try? await monitor.execute("query-status")) ?? nil
-            switch state {
-            case "internal-error":
-                if accelerator != .tcg { revoke() }
-                return .machineStopped(
-                    reason: "QEMU stopped the machine by an internal error of \(accelerator.rawValue)"
-                        + (accelerator == .tcg ? "" : "; the next start uses software emulation"))
-            case "io-error": return .machineStopped(reason: "the guest's disk cannot be written: is the host's full?")
-            default: return nil
-            }
+            // Why it stopped, it says only when asked. What is not answered now, the next heartbeat learns.
+            guard let state = try? await monitor.execute("query-status") else { return nil }
+            return states.event(state)
         default: return nil
         }
     }
 
-    func checkAlive() async throws {
+    /// What a state of the machine (QAPI RunState) means, where it is not running.
+    private struct StateReader: Sendable {
+        let accelerator: Accelerator
+        let revoke: (@Sendable () -> Void)?
+
+        func event(_ state: String) -> GuestEvent? {
+            switch state {
+            case "internal-error":
+                let reason = "QEMU stopped the machine by an internal error of \(accelerator.rawValue)"
+                guard let revoke, accelerator != .tcg else { return .machineStopped(reason: reason) }
+                revoke()
+                return .acceleratorFailed(reason: reason + "; it is booted again by software emulation")
+            case "io-error": return .stalled(reason: QEMUGuest.stallReason)
+            case "guest-panicked": return .panicked
+            case "shutdown": return .poweredOff
+            default: return nil
+            }
+        }
+    }
+
+    private static let stallReason =
+        "the guest's disk cannot be written, and the guest waits for it: make room on the host's disk"
+
+    func checkAlive() async throws -> String? {
         do {
-            _ = try await monitor.execute("query-status")
+            let state = try await monitor.execute("query-status") ?? ""
+            guard let event = states.event(state) else { return nil }
+            guard case .stalled(let reason) = event else {
+                // Heard before, or not: the lifecycle takes it once.
+                continuation.yield(event)
+                return nil
+            }
+            _ = try await monitor.execute("cont")
+            return reason
         } catch {
             throw HostError(.failed, "QEMU does not answer: \(error)")
         }

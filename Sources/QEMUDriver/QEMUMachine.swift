@@ -129,6 +129,18 @@ package struct QEMUMachine: Sendable, Equatable {
         return line
     }
 
+    /// What the arguments of a QEMU that this program started say of it; nil for any other.
+    package static func facts(ofArguments arguments: [String]) -> (accelerator: Accelerator, sshLocalPort: Int)? {
+        guard arguments.contains(where: { $0.hasSuffix("name=\(channelPort)") }) else { return nil }
+        let machine = arguments.first { $0.contains(",accel=") }
+        let network = arguments.first { $0.hasPrefix("user,id=net,") }
+        guard let accelerator = machine?.split(separator: "=").last.flatMap({ Accelerator(rawValue: String($0)) }),
+            let forward = network?.firstRange(of: "hostfwd=tcp:127.0.0.1:"), let network,
+            let port = Int(network[forward.upperBound...].prefix { $0.isNumber })
+        else { return nil }
+        return (accelerator, port)
+    }
+
     /// A value of QEMU's option syntax, in which a comma ends a value and a doubled one stands for itself.
     package static func escape(_ text: String) -> String { text.replacing(",", with: ",,") }
 }

@@ -19,8 +19,5 @@ package struct Notifier: Sendable {
 
     package func feedWatchdog() { send("WATCHDOG=1") }
 
-    /// How often the watchdog wants to be fed, in seconds; nil when there is none.
-    package static var watchdogInterval: Double? { Systemd.watchdogInterval().map { Double($0) / 1e6 } }
-
     private static func line(_ text: String) -> String { text.replacing("\n", with: " ") }
 }

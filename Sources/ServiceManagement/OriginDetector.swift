@@ -52,9 +52,12 @@ package struct OriginDetector: Sendable {
             }
         }
         if facts.parent == 1,
-            let job = ServiceName.launchdLabels(instance).first(where: { $0.label == facts.xpcServiceName })
+            let scope = ManagerScope.allCases.first(where: {
+                ServiceName.launchdLabel(instance, scope: $0) == facts.xpcServiceName
+            })
         {
-            return .manager(kind: .launchd, scope: job.scope, identifier: job.label)
+            let label = ServiceName.launchdLabel(instance, scope: scope)
+            return .manager(kind: .launchd, scope: scope, identifier: label)
         }
         return .person(enclosingUnit: facts.userUnit ?? facts.systemUnit)
     }

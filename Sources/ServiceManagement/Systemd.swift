@@ -17,12 +17,6 @@
 
         /// sd_notify(3): true when the message was sent, false when there is nobody to send it to or that failed.
         static func notify(_ state: String) -> Bool { sd_notify(0, state) > 0 }
-
-        /// sd_watchdog_enabled(3): the interval in microseconds, nil when nobody watches.
-        static func watchdogInterval() -> UInt64? {
-            var microseconds: UInt64 = 0
-            return sd_watchdog_enabled(0, &microseconds) > 0 ? microseconds : nil
-        }
     }
 #else
     /// There is no systemd here.
@@ -30,6 +24,5 @@
         static func userUnit(of pid: Int32) -> String? { nil }
         static func systemUnit(of pid: Int32) -> String? { nil }
         static func notify(_ state: String) -> Bool { false }
-        static func watchdogInterval() -> UInt64? { nil }
     }
 #endif

@@ -3,31 +3,16 @@ import Templates
 
 /// The unit that makes systemd run an instance, rendered for it.
 package struct SystemdUnit: Sendable, Equatable {
-    package var instance: InstanceName
-    package var scope: ManagerScope
-    /// The absolute path of `hostagent`.
-    package var binary: String
-    package var limaHome: String
-    /// The account of a system unit's process; unused in a user unit.
-    package var account: String?
-    package var keepAlive: KeepAlive
-    /// Seconds the guest gets to shut down.
-    package var stopGrace: Int
+    private let registration: Registration
 
-    package init(
-        instance: InstanceName, scope: ManagerScope, binary: String, limaHome: String, account: String? = nil,
-        keepAlive: KeepAlive = .onFailure, stopGrace: Int = 90
-    ) {
-        self.instance = instance
-        self.scope = scope
-        self.binary = binary
-        self.limaHome = limaHome
-        self.account = account
-        self.keepAlive = keepAlive
-        self.stopGrace = stopGrace
-    }
+    package init(_ registration: Registration) { self.registration = registration }
 
-    package var name: String { ServiceName.systemdUnit(instance) }
+    package var scope: ManagerScope { registration.condition.scope }
+    package var name: String { ServiceName.systemdUnit(registration.instance) }
+    /// Seconds the guest is to get.
+    package var stopGrace: Int { registration.stopGrace }
+    /// Seconds that a unit of this scope can really give it.
+    package var effectiveGrace: Int { Self.effectiveGrace(stopGrace, scope: scope) }
 
     /// Told apart from a unit that Lima or a person made.
     package static let marker = "io.hostagent.registration/1"
@@ -44,21 +29,48 @@ package struct SystemdUnit: Sendable, Equatable {
         scope == .user ? min(grace, userManagerStopLimit - stopMargin) : grace
     }
 
+    /// What a unit of this scope is wanted by. A user manager has no `multi-user.target`.
+    package static func target(_ scope: ManagerScope) -> String {
+        scope == .user ? "default.target" : "multi-user.target"
+    }
+
+    /// The program that a unit of ours starts; nil for texts that are none.
+    package static func binary(inText text: String) -> String? {
+        guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("ExecStart=") }) else { return nil }
+        let command = line.dropFirst("ExecStart=".count)
+        guard command.hasPrefix("\"") else { return command.split(separator: " ").first.map(unescape) }
+        var word = ""
+        var quoted = false
+        for character in command.dropFirst() {
+            if quoted {
+                quoted = false
+                word.append(character)
+            } else if character == "\\" {
+                quoted = true
+            } else if character == "\"" {
+                return unescape(word[...])
+            } else {
+                word.append(character)
+            }
+        }
+        return nil
+    }
+
     /// The unit file's text.
     package var text: String {
-        let grace = Self.effectiveGrace(stopGrace, scope: scope)
         let values = [
-            "INSTANCE": instance.text,
+            "INSTANCE": registration.instance.text,
             "MARKER": Self.marker,
             "AFTER": scope == .system ? "After=network-online.target\nWants=network-online.target\n" : "",
-            "BINARY": Self.word(binary),
-            "LIMA_HOME": Self.word("LIMA_HOME=" + limaHome),
-            "ACCOUNT": scope == .system ? account.map { "User=\(Self.escape($0))\n" } ?? "" : "",
-            "RESTART": keepAlive.rawValue,
+            "BINARY": Self.word(registration.binary, inCommand: true),
+            "ENVIRONMENT": environment.map { "Environment=\(Self.word($0))\n" }.joined(),
+            "ACCOUNT": scope == .system ? "User=\(Self.escape(registration.account.name))\n" : "",
+            "RESTART": registration.keepAlive.rawValue,
             // The agent asks for more while a phase makes progress; this is how long it may be silent.
             "TIMEOUT_START": "60s",
-            "TIMEOUT_STOP": "\(grace + Self.stopMargin)s",
-            "WANTED_BY": scope == .system ? "multi-user.target" : "default.target",
+            "TIMEOUT_STOP": "\(effectiveGrace + Self.stopMargin)s",
+            "SANDBOX": scope == .system ? sandbox : "",
+            "WANTED_BY": Self.target(scope),
         ]
         return Templates.systemdUnit.split(separator: "@", omittingEmptySubsequences: false).enumerated().map {
             index, part in
@@ -67,14 +79,58 @@ package struct SystemdUnit: Sendable, Equatable {
         }.joined()
     }
 
+    private var environment: [String] {
+        ["LIMA_HOME=" + registration.limaHome] + (registration.searchPath.map { ["PATH=" + $0] } ?? [])
+    }
+
+    /// What the agent and QEMU may touch when the system's manager runs them (systemd.exec(5)). Each line was tried
+    /// with a guest: QEMU's own sandbox needs the call `seccomp`, software emulation writes the code it executes, and
+    /// `/dev/kvm` must be seen.
+    private var sandbox: String {
+        let inTemporary = ["/tmp/", "/var/tmp/"].contains { (registration.limaHome + "/").hasPrefix($0) }
+        let writable = [registration.limaHome, registration.cacheDirectory].map { Self.word("-" + $0) }
+        return """
+            CapabilityBoundingSet=
+            ProtectSystem=strict
+            ProtectHome=read-only
+            ReadWritePaths=\(writable.joined(separator: " "))
+            \(inTemporary ? "# The instances are in a temporary directory, so it cannot be private." : "PrivateTmp=yes")
+            DevicePolicy=closed
+            DeviceAllow=/dev/kvm rw
+            ProtectClock=yes
+            ProtectControlGroups=yes
+            ProtectHostname=yes
+            ProtectKernelLogs=yes
+            ProtectKernelModules=yes
+            ProtectKernelTunables=yes
+            RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+            RestrictNamespaces=yes
+            RestrictRealtime=yes
+            RestrictSUIDSGID=yes
+            LockPersonality=yes
+            RemoveIPC=yes
+            SystemCallArchitectures=native
+            SystemCallFilter=@system-service seccomp
+            SystemCallErrorNumber=EPERM
+            UMask=0077
+
+            """
+    }
+
     /// Specifiers taken literally (systemd.unit(5)).
     private static func escape(_ text: String) -> String { text.replacing("%", with: "%%") }
 
-    /// One word of a command line or assignment, quoted (systemd.syntax(7)); `$` is only special in command lines,
-    /// where it is doubled, and no path of ours needs one elsewhere.
-    private static func word(_ text: String) -> String {
+    private static func unescape(_ text: Substring) -> String {
+        String(text).replacing("%%", with: "%").replacing("$$", with: "$")
+    }
+
+    /// One word of a list or assignment, quoted (systemd.syntax(7)). In command lines `$` begins a variable and is
+    /// doubled (systemd.service(5)).
+    private static func word(_ text: String, inCommand: Bool = false) -> String {
         let plain = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:=@,".contains($0)) }
         if plain { return text }
-        return "\"" + escape(text).replacing("\\", with: #"\\"#).replacing("\"", with: #"\""#) + "\""
+        var inner = escape(text).replacing("\\", with: #"\\"#).replacing("\"", with: #"\""#)
+        if inCommand { inner = inner.replacing("$", with: "$$") }
+        return "\"" + inner + "\""
     }
 }

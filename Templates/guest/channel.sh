@@ -23,10 +23,9 @@ while read -r line; do printf '%s\n' "$line"; done <&5 >&3 &
 # The log of cloud-init, a line a message, reduced to what JSON strings may hold.
 if [ -n "$log" ]; then
     tail -n +1 -F "$log" 2>/dev/null | while read -r line; do
-        printf '%s' "$line" | LC_ALL=C tr -cd '\040-\176' | cut -c 1-400 | LC_ALL=C sed \
-            -e 's/[\\"]/\\&/g' -e 's/^/{"type":"log","line":"/' -e 's/$/"}/'
-        echo
-    done | grep --line-buffered . >&3 &
+        line=$(printf '%s' "$line" | LC_ALL=C tr -cd '\040-\176' | cut -c 1-400 | LC_ALL=C sed -e 's/[\\"]/\\&/g')
+        [ -z "$line" ] || printf '{"type":"log","line":"%s"}\n' "$line"
+    done >&3 &
 fi
 
 while read -r line; do

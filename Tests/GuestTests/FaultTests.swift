@@ -1,3 +1,4 @@
+import AgentAPI
 import Foundation
 import HostModel
 import HostOS
@@ -110,6 +111,116 @@ struct FaultTests {
         #expect(left == [])
     }
 
+    /// The host's disk fills under a running guest: it waits, says so, and goes on when there is room. Nothing is lost.
+    @Test(.enabled(if: HostProcess.uid == 0)) func aDiskThatFillsUnderAGuest() async throws {
+        let home = try TestHome()
+        let small = home.path + "/small"
+        try Files.makeDirectory(small)
+        #expect(try await Tool("mount", ["-t", "tmpfs", "-o", "size=128m", "tmpfs", small]).run().succeeded)
+        let variables: [String: String?] = ["LIMA_HOME": small]
+        let started = try await home.tool(["create", "mini"], environment: variables).run()
+        #expect(started.succeeded, "\(started)")
+        #expect(try await home.run("start", "mini", environment: variables).succeeded)
+        let room = "\(try await Self.freeKilobytes(small) - 8000)"
+        #expect(
+            try await Tool("dd", ["if=/dev/zero", "of=\(small)/ballast", "bs=1K", "count=\(room)"]).run().succeeded)
+
+        let script = "dd if=/dev/urandom of=/data/large bs=1M count=30 2> /dev/null; sync; md5sum < /data/large"
+        async let writing = home.tool(["shell", "mini", "sh", "-c", script], environment: variables).run()
+        let stalled = try await eventually(within: 60) {
+            try await home.run("list", "--format", "{{.Status}}", environment: variables).output == "Degraded\n"
+        }
+        #expect(stalled)
+        let info = try await home.run("info", "mini", environment: variables)
+        #expect(info.output.contains("make room on the host's disk"), "\(info)")
+        try Files.remove(small + "/ballast")
+        let written = try await writing
+        #expect(written.succeeded, "\(written)")
+        let mended = try await eventually(within: 60) {
+            try await home.run("list", "--format", "{{.Status}}", environment: variables).output == "Running\n"
+        }
+        #expect(mended)
+        #expect(try await home.run("restart", "mini", environment: variables).succeeded)
+        let read = try await home.run("shell", "mini", "sh", "-c", "md5sum < /data/large", environment: variables)
+        #expect(read.output == written.output)
+        #expect(try await home.run("stop", "mini", environment: variables).succeeded)
+        _ = try await Tool("umount", ["-l", small]).run()
+    }
+
+    private static func freeKilobytes(_ path: String) async throws -> Int {
+        let shown = try await Tool("df", ["--output=avail", "-k", path]).run().output
+        return shown.split(separator: "\n").last.flatMap { Int(String($0).trimmed) } ?? 0
+    }
+
+    @Test func aPipeInTheWayHoldsNobodyUp() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        try Files.makeDirectory(home.directory("pipe"))
+        for path in [home.directory("pipe") + "/lima.yaml", home.directory("mini") + "/ha.stdout.log"] {
+            #expect(try await Tool("mkfifo", [path]).run().succeeded)
+        }
+        let list = try await Tool(
+            "timeout", ["10", Checkout.binary, "list", "--format", "{{.Name}} {{.Status}}"],
+            environment: ["LIMA_HOME": home.path]
+        ).run()
+        #expect(list.output == "mini Stopped\npipe Broken\n", "\(list)")
+    }
+
+    @Test func aDiskThatIsGoneIsNotReplaced() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        #expect(try await home.run("stop", "mini").succeeded)
+        let disk = home.directory("mini") + "/disk"
+        try Files.move(disk, to: disk + ".away")
+        let refused = try await home.run("start", "mini")
+        #expect(refused.status == 65 && refused.error.contains("is gone"), "\(refused)")
+        try Files.move(disk + ".away", to: disk)
+        #expect(try await Tool("truncate", ["-s", "100", disk]).run().succeeded)
+        let damaged = try await home.run("start", "mini")
+        #expect(damaged.status == 65 && damaged.error.contains("qcow2"), "\(damaged)")
+    }
+
+    @Test func whatCannotBeWrittenIsNoSuccess() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        let script =
+            "\"$1\" list > /dev/full; echo $?; \"$1\" list --json | head -c 1 > /dev/null; echo ${PIPESTATUS[0]}"
+        let result = try await Tool(
+            "bash", ["-c", script, "bash", Checkout.binary], environment: ["LIMA_HOME": home.path]
+        ).run()
+        #expect(result.output == "1\n0\n" && result.error.contains("No space left"), "\(result)")
+        for (arguments, status) in [
+            (["edit", "--set", "cpus=", "mini"], 64), (["edit", "--set", "cpus=4", "mini"], 0),
+        ]
+            as [([String], Int32)]
+        {
+            #expect(try await home.tool(arguments).run().status == status, "\(arguments)")
+        }
+        #expect(try await home.run("list", environment: ["LIMA_HOME": home.path + "/q\"t"]).status == 64)
+    }
+
+    /// Somebody removes the directory of a running instance: its agent notices, and does not stay behind unseen.
+    @Test func aDirectoryThatIsRemovedUnderARunningGuest() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let info = try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
+        let agent = try #require(ProcessIdentity.of(pid: info.agentPID))
+        let guest = try #require(info.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
+        // The lock alone comes back by itself …
+        try Files.remove(home.directory("mini") + "/agent.lock")
+        let renewed = try await eventually(within: 40) {
+            try await home.run("list", "--format", "{{.Status}} {{.DriverPID}}").output == "Running \(guest.pid)\n"
+        }
+        #expect(renewed)
+        // … the directory does not.
+        try Files.remove(home.directory("mini"))
+        let gone = await eventually(within: 60) { !agent.isAlive && !guest.isAlive }
+        #expect(gone)
+        if !gone { for process in [agent, guest] { process.signal(9) } }
+    }
+
     @Test func aLiveStrangerOnTheSocketIsRespected() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -120,6 +231,11 @@ struct FaultTests {
         #expect(await eventually(within: 20) { UnixSocket.listener(path: socket) != nil })
         let result = try await home.run("start", "mini", "--foreground")
         #expect(result.status == 75 && result.error.contains("not a hostagent"), "\(result)")
+        let list = try await home.run("list")
+        #expect(list.output.contains("Running") && list.output.contains("not a hostagent"), "\(list)")
+        for command in [["stop", "mini"], ["delete", "--force", "mini"]] {
+            #expect(try await home.tool(command).run().status == 75, "\(command)")
+        }
         stranger.cancel()
         _ = try? await stranger.value
     }

@@ -31,6 +31,27 @@ import Testing
         #expect(live == [501])
     }
 
+    /// A line is an event: what a full disk cuts off is not left half, and the numbers have no gap.
+    @Test(.enabled(if: HostProcess.uid == 0)) func aFullDiskCostsEventsNotTheLog() async throws {
+        let scratch = try Scratch()
+        let mounted = try await Tool("mount", ["-t", "tmpfs", "-o", "size=16k", "tmpfs", scratch.path]).run()
+        #expect(mounted.succeeded)
+        let path = scratch.path + "/log"
+        let log = try EventLog(path: path, sink: nil)
+        for number in 1...200 { log.emit(.guestLog(line: "line \(number) \(String(repeating: "x", count: 100))")) }
+        let full = try TextFile.read(path)
+        let count = full.split(separator: "\n").count
+        let size = Files.size(path)
+        // Room again: the next event follows the last whole one.
+        #expect(try await Tool("mount", ["-o", "remount,size=1m", scratch.path]).run().succeeded)
+        log.emit(.guestReady)
+        let numbers = try TextFile.read(path).split(separator: "\n").compactMap { EventRecord(line: $0.utf8)?.seq }
+        log.close()
+        _ = try await Tool("umount", ["-l", scratch.path]).run()
+        #expect(full.hasSuffix("\n") && count < 200 && size == full.utf8.count)
+        #expect(numbers == Array(1...count + 1))
+    }
+
     @Test func nothingIsMissedOrDoubledBetweenPastAndLive() async throws {
         let scratch = try Scratch()
         let log = try EventLog(path: scratch.path + "/log", sink: nil)

@@ -8,9 +8,23 @@ struct Lab: ~Copyable, Sendable {
     let name: String
     private static var script: String { Checkout.root + "/scripts/lab" }
 
-    init() async throws {
+    /// Which machine it is a copy of.
+    enum System: String, Sendable, CaseIterable, CustomTestStringConvertible {
+        /// This machine: Debian 12, systemd 252.
+        case debian12
+        /// Debian 13, systemd 257 (scripts/build-lab-root).
+        case debian13
+
+        var testDescription: String { rawValue }
+
+        fileprivate var variables: [String: String?] {
+            self == .debian12 ? [:] : ["LAB_ROOT": Checkout.dataDirectory + "/hostagent/lab-trixie"]
+        }
+    }
+
+    init(_ system: System) async throws {
         name = "t-\(HostProcess.pid)-\(UInt32.random(in: 0...99999))"
-        let result = try await Tool(Self.script, ["up", name]).run()
+        let result = try await Tool(Self.script, ["up", name], environment: system.variables).run()
         guard result.succeeded else { throw LabError(text: result.output + result.error) }
     }
 
@@ -41,14 +55,20 @@ struct Lab: ~Copyable, Sendable {
         guard result.succeeded else { throw LabError(text: result.error) }
     }
 
+    /// Copies a file or directory of this machine into a directory there.
+    func put(_ path: String, into directory: String) async throws {
+        let result = try await Tool(Self.script, ["put", name, path, directory]).run()
+        guard result.succeeded else { throw LabError(text: result.error) }
+    }
+
     func reboot() async throws {
         let result = try await Tool(Self.script, ["reboot", name]).run()
         guard result.succeeded else { throw LabError(text: result.error) }
     }
 
     /// Runs a test in a lab of its own.
-    static func with(_ body: (borrowing Lab) async throws -> Void) async throws {
-        let lab = try await Lab()
+    static func with(_ system: System = .debian12, _ body: (borrowing Lab) async throws -> Void) async throws {
+        let lab = try await Lab(system)
         do {
             try await body(lab)
         } catch {

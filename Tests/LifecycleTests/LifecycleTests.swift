@@ -14,7 +14,7 @@ import Testing
         return lifecycle
     }
 
-    private static let toLaunching: [Input] = [.start, .prepared]
+    private static let toLaunching: [Input] = [.start(survivor: false), .prepared]
     private static let toBooting: [Input] = toLaunching + [.launched]
     private static let toProvisioning: [Input] = toBooting + [.guestIsProvisioning]
     private static let toConfirming: [Input] = toProvisioning + [.guestIsReady]
@@ -23,7 +23,7 @@ import Testing
     @Test func theWayUp() {
         var lifecycle = Lifecycle()
         #expect(
-            lifecycle.handle(.start) == [
+            lifecycle.handle(.start(survivor: false)) == [
                 .enter(.preparing), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare,
             ])
         #expect(lifecycle.handle(.prepared) == [.launch])
@@ -64,6 +64,42 @@ import Testing
         #expect(lifecycle.handle(.heartbeat(.answered)) == [], "an answer of QEMU does not mend the script")
     }
 
+    // MARK: Surviving guests
+
+    @Test func aGuestThatWasReadyIsConfirmedAndRunning() {
+        var lifecycle = Lifecycle()
+        #expect(lifecycle.handle(.start(survivor: true)) == [.attach])
+        #expect(lifecycle.phase == .attaching)
+        #expect(
+            lifecycle.handle(.attached(ready: true)) == [
+                .emit(.guestReady), .startTimer(.phaseDeadline, .deadline(.attaching)), .confirmAccess,
+            ])
+        #expect(lifecycle.handle(.accessConfirmed).contains(.announceReady))
+    }
+
+    @Test func aGuestThatBootsIsAwaited() {
+        var lifecycle = machine([.start(survivor: true)])
+        #expect(lifecycle.handle(.attached(ready: false)).contains(.awaitGuest))
+        #expect(lifecycle.phase == .booting)
+    }
+
+    @Test func whatHappenedMeanwhileIsLearned() {
+        var off = machine([.start(survivor: true), .attached(ready: true), .guest(.poweredOff)])
+        #expect(off.handle(.guest(.ended(reason: "x"))).last == .finish(.poweredOff, endedBy: nil))
+        var panicked = machine([.start(survivor: true), .attached(ready: true), .guest(.panicked)])
+        _ = panicked.handle(.guest(.ended(reason: "x")))
+        #expect(panicked.phase == .failed)
+    }
+
+    @Test func aStopWhileAttachingWaitsAndIsPolite() {
+        var lifecycle = machine([.start(survivor: true)])
+        #expect(lifecycle.handle(.stopRequested(force: false)) == [.announceStopping])
+        #expect(lifecycle.handle(.startCancelled) == [])
+        #expect(lifecycle.handle(.attached(ready: true)).contains(.perform(.ask)))
+        var gone = machine([.start(survivor: true), .stopRequested(force: false)])
+        #expect(gone.handle(.startFailed(.failed, reason: "x")).last == .finish(.stopped, endedBy: nil))
+    }
+
     // MARK: Deadlines and failed starts
 
     @Test(arguments: [toBooting, toProvisioning, toConfirming])
@@ -79,14 +115,15 @@ import Testing
     }
 
     @Test func aDeadlineWithoutAGuestEndsAtOnce() {
-        var lifecycle = machine([.start])
+        var lifecycle = machine([.start(survivor: false)])
         let actions = lifecycle.handle(.deadlinePassed(evidence: ""))
         #expect(actions.contains(.cancelStart))
         #expect(lifecycle.phase == .failed)
     }
 
     @Test(arguments: [
-        toRunning, toRunning + [.stopRequested(force: false)], [], [.start, .stopRequested(force: false)],
+        toRunning, toRunning + [.stopRequested(force: false)], [],
+        [.start(survivor: false), .stopRequested(force: false)],
     ])
     func aDeadlineThatFiresTooLateChangesNothing(_ inputs: [Input]) {
         var lifecycle = machine(inputs)
@@ -96,7 +133,7 @@ import Testing
     }
 
     @Test func aFailedPreparationEndsWithItsCode() {
-        var lifecycle = machine([.start])
+        var lifecycle = machine([.start(survivor: false)])
         let outcome = Outcome.startFailed(code: .unavailable, reason: "no qemu")
         let actions = lifecycle.handle(.startFailed(.unavailable, reason: "no qemu"))
         #expect(actions.last == .finish(outcome, endedBy: nil))
@@ -147,7 +184,7 @@ import Testing
             ])
     }
 
-    @Test(arguments: [[], [.start]] as [[Input]])
+    @Test(arguments: [[], [.start(survivor: false)]] as [[Input]])
     func aStopWithoutAGuestEndsAtOnce(_ inputs: [Input]) {
         var lifecycle = machine(inputs)
         #expect(lifecycle.handle(.stopRequested(force: false)).last == .finish(.stopped, endedBy: nil))
@@ -218,6 +255,31 @@ import Testing
         #expect(stopping.phase == .stopped, "a panic on the way down was still asked for")
     }
 
+    @Test(arguments: [toBooting, toProvisioning, toConfirming, toRunning])
+    func aGuestWhoseAcceleratorFailedIsBootedAgain(_ inputs: [Input]) {
+        var lifecycle = machine(inputs)
+        let actions = lifecycle.handle(.guest(.acceleratorFailed(reason: "r")))
+        #expect(actions.contains(.perform(.quit)) && actions.contains(.cancelStart))
+        #expect(!actions.contains(.announceStopping), "the manager is not told of a stop")
+        #expect(lifecycle.phase == .preparing)
+        for late in [GuestEvent.poweredOff, .rebooted, .panicked, .acceleratorFailed(reason: "r")] {
+            #expect(lifecycle.handle(.guest(late)) == [])
+        }
+        #expect(lifecycle.handle(.ladderTimePassed) == [.perform(.kill), .startTimer(.stopLadder, .kill)])
+        #expect(lifecycle.handle(.guest(.ended(reason: "x"))).last == .prepare)
+        for input in Self.toRunning.dropFirst() { _ = lifecycle.handle(input) }
+        #expect(lifecycle.phase == .running)
+    }
+
+    @Test func aStopEndsAReplacement() {
+        var lifecycle = machine(Self.toRunning + [.guest(.acceleratorFailed(reason: "r"))])
+        #expect(lifecycle.handle(.stopRequested(force: false)) == [.enter(.stopping), .announceStopping])
+        #expect(lifecycle.handle(.guest(.ended(reason: "x"))).last == .finish(.stopped, endedBy: .quit))
+        var stopping = machine(Self.toRunning + [.stopRequested(force: false)])
+        _ = stopping.handle(.guest(.acceleratorFailed(reason: "r")))
+        #expect(stopping.handle(.guest(.ended(reason: "x"))).last == .finish(.stopped, endedBy: .quit))
+    }
+
     @Test func aKilledGuestIsLost() {
         var running = machine(Self.toRunning)
         let actions = running.handle(.guest(.ended(reason: "was killed by signal 9")))
@@ -241,6 +303,23 @@ import Testing
         #expect(lifecycle.handle(.heartbeat(.answered)) == [])
     }
 
+    @Test func aGuestThatWaitsForItsDiskIsKept() {
+        for input in [Input.guest(.stalled(reason: "r")), .heartbeat(.stalled(reason: "r"))] {
+            var lifecycle = machine(Self.toRunning)
+            #expect(lifecycle.handle(input) == [.emit(.failure("r")), .enter(.degraded)])
+            #expect(lifecycle.handle(input) == [], "said once")
+            #expect(lifecycle.handle(.heartbeat(.answered)) == [.emit(.guestResponsive), .enter(.running)])
+            var booting = machine(Self.toBooting)
+            #expect(booting.handle(input) == [] && booting.phase == .booting)
+        }
+    }
+
+    @Test func aDeadlineDoesNotCutShortAnAbortedLaunch() {
+        var lifecycle = machine(Self.toLaunching + [.stopRequested(force: false)])
+        #expect(lifecycle.handle(.deadlinePassed(evidence: "")) == [])
+        #expect(lifecycle.handle(.launched).contains(.perform(.quit)))
+    }
+
     @Test(arguments: [toRunning + [.heartbeat(.late)], toRunning + [.guest(.rebooted)]])
     func aMinuteOfSilenceIsTheEnd(_ inputs: [Input]) {
         var lifecycle = machine(inputs)
@@ -253,12 +332,14 @@ import Testing
     @Test func nothingComesAfterTheEnd() {
         var random = SystemRandomNumberGenerator()
         let inputs: [Input] = [
-            .start, .prepared, .launched, .startFailed(.failed, reason: "r"), .guestIsProvisioning, .guestIsReady,
+            .start(survivor: false), .start(survivor: true), .attached(ready: true), .prepared, .launched,
+            .startFailed(.failed, reason: "r"), .guestIsProvisioning, .guestIsReady,
             .provisioningFailed(reason: "r"), .accessConfirmed, .guest(.poweredOff), .guest(.rebooted),
             .guest(.panicked), .guest(.machineStopped(reason: "r")), .guest(.ended(reason: "r")),
+            .guest(.acceleratorFailed(reason: "r")),
             .stopRequested(force: false), .stopRequested(force: true), .startCancelled,
             .deadlinePassed(evidence: ""), .ladderTimePassed, .heartbeat(.answered), .heartbeat(.late),
-            .heartbeat(.lost),
+            .heartbeat(.lost), .heartbeat(.stalled(reason: "r")), .guest(.stalled(reason: "r")),
         ]
         for _ in 0..<2000 {
             var lifecycle = Lifecycle()

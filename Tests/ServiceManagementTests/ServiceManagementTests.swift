@@ -74,10 +74,18 @@ import Testing
 }
 
 @Suite struct SystemdUnitTests {
+    private func registration(
+        _ name: String = "default", scope: ManagerScope, grace: Int = 90
+    ) throws -> Registration {
+        Registration(
+            instance: try InstanceName(name), condition: scope == .user ? .login : .boot,
+            account: Account(name: "ada", uid: 1000, home: "/home/a%b"), binary: "/opt/host agent/$x/hostagent",
+            limaHome: "/home/a%b/.lima", cacheDirectory: "/home/a%b/.cache/hostagent", searchPath: "/usr/bin:/bin",
+            keepAlive: .onFailure, stopGrace: grace)
+    }
+
     private func unit(_ name: String = "default", scope: ManagerScope, grace: Int = 90) throws -> SystemdUnit {
-        SystemdUnit(
-            instance: try InstanceName(name), scope: scope, binary: "/opt/host agent/bin/hostagent",
-            limaHome: "/home/a%b/.lima", account: "ada", stopGrace: grace)
+        SystemdUnit(try registration(name, scope: scope, grace: grace))
     }
 
     @Test func everyMarkIsFilledIn() throws {
@@ -86,11 +94,12 @@ import Testing
             let marks = text.split(whereSeparator: { $0 == " " || $0 == "\n" || $0 == "=" })
                 .filter { $0.hasPrefix("@") && $0.hasSuffix("@") && $0.count > 2 }
             #expect(marks == [])
-            #expect(text.contains(#"ExecStart="/opt/host agent/bin/hostagent" start default --foreground --progress"#))
+            #expect(text.contains(#"ExecStart="/opt/host agent/$$x/hostagent" start default --foreground --progress"#))
             #expect(
                 text.contains(#"Environment=LIMA_HOME="/home/a%%b/.lima""#)
                     || text.contains(#"Environment="LIMA_HOME=/home/a%%b/.lima""#))
             #expect(text.contains("KillMode=process"))
+            #expect(SystemdUnit.binary(inText: text) == "/opt/host agent/$x/hostagent")
             #expect(text.contains("RestartPreventExitStatus=3 64 65 66 69 70 73 75 77"))
         }
     }
@@ -111,9 +120,10 @@ import Testing
     @Test(.enabled(if: Tool.path(of: "systemd-analyze", in: nil) != nil), arguments: ManagerScope.allCases)
     func systemdItselfFindsNothingWrong(_ scope: ManagerScope) async throws {
         let scratch = try Scratch()
-        var unit = try unit("my-vm.2_x", scope: scope)
-        unit.binary = "/bin/true"
-        unit.account = "root"
+        var registration = try registration("my-vm.2_x", scope: scope)
+        registration.binary = "/bin/true"
+        registration.account.name = "root"
+        let unit = SystemdUnit(registration)
         let file = "\(scratch.path)/\(unit.name)"
         try TextFile.replace(file, with: unit.text)
         let result = try await Tool(
@@ -143,18 +153,5 @@ import Testing
                 "STATUS=booting, 12 s", "READY=1\nSTATUS=running", "EXTEND_TIMEOUT_USEC=90000000", "WATCHDOG=1",
                 "STOPPING=1\nSTATUS=stopping now",
             ])
-    }
-}
-
-@Suite struct DelegationTests {
-    @Test func commands() {
-        let unit = "lima-vm@a.service"
-        #expect(
-            StopDelegation.command(for: .manager(kind: .systemd, scope: .user, identifier: unit))
-                == Tool("systemctl", ["--user", "stop", "--no-block", "--no-ask-password", unit]))
-        #expect(
-            StopDelegation.command(for: .manager(kind: .systemd, scope: .system, identifier: unit))
-                == Tool("systemctl", ["stop", "--no-block", "--no-ask-password", unit]))
-        #expect(StopDelegation.command(for: .person(enclosingUnit: unit)) == nil)
     }
 }

@@ -1,0 +1,119 @@
+import HostModel
+
+/// The words of the state machine: its states, what comes in, what goes out.
+extension Lifecycle {
+    /// Where the guest is. Cases carry what exists only then.
+    package enum State: Sendable, Equatable {
+        case new
+        /// A guest that outlived its agent is being connected to. It is there whatever was decided meanwhile (`abort`),
+        /// so that waits until the guest is ours.
+        case attaching(abort: Outcome?)
+        case preparing
+        /// QEMU is being started. Once it is under way this must come to an end before anything else can, or a
+        /// process would be left: `abort` is what was decided meanwhile.
+        case launching(abort: Outcome?)
+        case booting
+        case provisioning
+        /// The guest says that it is ready; the agent tries to log in.
+        case confirming
+        case running
+        /// Usable, with what is wrong.
+        case degraded(reason: String)
+        /// The machine is of no use and is ended, for another to take its place; `step` is how.
+        case replacing(StopStep)
+        case stopping(Stop)
+        case ended(Outcome)
+    }
+
+    /// A stop under way.
+    package struct Stop: Sendable, Equatable {
+        package var step: StopStep
+        /// What the end of the guest will mean.
+        package var outcome: Outcome
+        /// The rung on which the guest obeyed; nil until it did.
+        package var obeyedAt: StopStep?
+
+        package init(step: StopStep, outcome: Outcome, obeyedAt: StopStep? = nil) {
+            self.step = step
+            self.outcome = outcome
+            self.obeyedAt = obeyedAt
+        }
+
+        /// The rung that ended the guest.
+        package var endedBy: StopStep { obeyedAt ?? step }
+    }
+
+    package enum Input: Sendable, Equatable {
+        /// `survivor`: a guest that outlived its agent is there.
+        case start(survivor: Bool)
+        /// The surviving guest is ours; `ready`: it had said that it is.
+        case attached(ready: Bool)
+        case prepared
+        case launched
+        /// A phase before `running` failed.
+        case startFailed(HostError.Code, reason: String)
+        case guestIsProvisioning
+        case guestIsReady
+        /// A provisioning script failed; the guest goes on.
+        case provisioningFailed(reason: String)
+        case accessConfirmed
+        case guest(GuestEvent)
+        case stopRequested(force: Bool)
+        /// What a start was doing has stopped because it was told to.
+        case startCancelled
+        /// The current phase took too long; `evidence` is what the guest's console said last.
+        case deadlinePassed(evidence: String)
+        /// The last rung of the stop ladder had its time.
+        case ladderTimePassed
+        case heartbeat(Heartbeat)
+    }
+
+    /// What came of asking the machine whether it lives.
+    package enum Heartbeat: Sendable, Equatable {
+        case answered
+        /// It answers, and the guest stands still for want of its disk.
+        case stalled(reason: String)
+        case late
+        case lost
+    }
+
+    package enum Timer: Sendable, Hashable, CaseIterable {
+        /// The deadline of the phase that is current.
+        case phaseDeadline
+        /// The next rung of the stop ladder.
+        case stopLadder
+    }
+
+    package enum Action: Sendable, Equatable {
+        case enter(Phase)
+        case attach
+        case prepare
+        case launch
+        /// Wait for what tells that the guest is ready, where no channel does.
+        case awaitGuest
+        case confirmAccess
+        case announceReady
+        case beginHeartbeat
+        case startTimer(Timer, Wait)
+        case stopTimer(Timer)
+        case emit(AgentEvent)
+        case announceStopping
+        /// One rung of the ladder.
+        case perform(StopStep)
+        /// Cancels what prepares or starts, and ends without a guest.
+        case cancelStart
+        /// Nothing is left to do; `endedBy` is the rung that ended the guest, nil when it ended by itself.
+        case finish(Outcome, endedBy: StopStep?)
+    }
+
+    /// How long a timer runs; the owner knows the durations.
+    package enum Wait: Sendable, Equatable {
+        case deadline(Phase)
+        /// Half of the grace.
+        case halfGrace
+        /// What QEMU may take to flush and end.
+        case quit
+        /// What a killed process may take to be gone.
+        case kill
+    }
+}

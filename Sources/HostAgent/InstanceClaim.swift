@@ -1,0 +1,33 @@
+import HostOS
+import Synchronization
+
+/// An agent's claim on its instance: the held lock. A lock whose file was removed keeps nobody away, so the claim is
+/// looked after for as long as the agent lives.
+final class InstanceClaim: Sendable {
+    private let path: String
+    private let lock: Mutex<FileLock?>
+
+    init(_ lock: consuming FileLock, path: String) {
+        self.path = path
+        self.lock = Mutex(consume lock)
+    }
+
+    /// Renews a claim whose file is gone.
+    /// - Returns: false when that cannot be: the directory is gone, or another agent holds the instance by now.
+    func renew() -> Bool {
+        lock.withLock { lock in
+            if let held = lock.take() {
+                let isStill = held.isStill(at: path)
+                if isStill {
+                    lock = consume held
+                    return true
+                }
+            }
+            guard let renewed = try? FileLock.acquire(path: path) else { return false }
+            lock = consume renewed
+            return true
+        }
+    }
+
+    func release() { lock.withLock { $0 = nil } }
+}

@@ -1,0 +1,113 @@
+import ArgumentParser
+import HostModel
+import HostOS
+import InstanceStore
+import ServiceManagement
+
+struct AutostartEnable: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "enable", abstract: "Has the manager start an instance at login or at boot.")
+
+    @OptionGroup var instance: InstanceArgument
+
+    @Option(help: "When to start it: login, or boot (before anybody logs in; needs root twice).")
+    var condition = AutostartCondition.login
+
+    @Option(help: ArgumentHelp("Whose instance it is, for --condition=boot; default: yours.", valueName: "account"))
+    var user: String?
+
+    @Option(
+        help: "When to start it again: on-failure (default), always, no; true and false are the first and the last.")
+    var keepAlive: KeepAliveArgument?
+
+    @Flag(
+        help: "With --condition=boot: your own manager starts it, which then runs from boot on (linger). Needs no root."
+    )
+    var linger = false
+
+    @Flag(help: "Start it now, too.")
+    var now = false
+
+    @Flag(help: "Replace a registration that hostagent did not make.")
+    var takeOver = false
+
+    func validate() throws {
+        if user != nil, condition != .boot { throw ValidationError("--user goes with --condition=boot only") }
+        if linger, condition != .boot { throw ValidationError("--linger goes with --condition=boot only") }
+        if linger, user != nil { throw ValidationError("--linger is for your own account, not for --user") }
+    }
+
+    func run() async throws {
+        let context = CommandContext.current
+        let request = AutostartRequest(
+            condition: condition, user: user, keepAlive: keepAlive?.policy, linger: linger, takeOver: takeOver)
+        let directory = try await request.enable(instance.name, context)
+        if now {
+            try await Starter(context: context, directory: directory, timeout: nil, progress: false).run()
+        }
+    }
+}
+
+/// What a person wants registered. Everything is checked before anything is written.
+struct AutostartRequest: Sendable {
+    var condition: AutostartCondition
+    var user: String?
+    var keepAlive: KeepAlive?
+    var linger = false
+    var takeOver = false
+
+    /// - Returns: the instance's directory.
+    func enable(_ name: String, _ context: CommandContext) async throws -> InstanceDirectory {
+        let owner = try owner(context)
+        let home = try home(of: owner, context)
+        let directory = try home.existing(InstanceName(name))
+        let instance = try Instance(directory)
+        // What a unit could not start should be known now.
+        try directory.checkSocketPaths()
+        let registration = Registration(
+            instance: directory.name, condition: linger ? .login : condition, account: owner,
+            binary: HostProcess.executablePath, limaHome: home.path,
+            cacheDirectory: context.cacheDirectory(of: owner), searchPath: context.environment["PATH"],
+            keepAlive: keepAlive ?? instance.settings.keepAlive, stopGrace: instance.settings.stopGrace)
+        if linger { try await Linger.enable(owner) }
+        let notes = try await context.manager.enable(registration, takeOver: takeOver)
+        if let keepAlive, keepAlive != instance.settings.keepAlive { try remember(keepAlive, directory) }
+        for note in notes { StandardStreams.error("hostagent: note: \(note)\n") }
+        let when = condition == .boot ? "the host boots" : "\(owner.name) logs in"
+        StandardStreams.output(
+            "\(directory.name) starts when \(when); start it now with: hostagent start \(directory.name)\n")
+        return directory
+    }
+
+    private func owner(_ context: CommandContext) throws(HostError) -> Account {
+        if let user {
+            guard let account = HostProcess.account(named: user) else {
+                throw HostError(.usage, "there is no account \(InstanceName.quoted(user)) on this host")
+            }
+            if account.uid == 0 { throw Self.rootIsNobodysGuest }
+            return account
+        }
+        if condition == .boot, context.account.uid == 0 { throw Self.rootIsNobodysGuest }
+        return context.account
+    }
+
+    private static let rootIsNobodysGuest = HostError(
+        .usage, "the agent of a guest does not run as root at boot", hint: "name the guest's owner with --user")
+
+    private func home(of owner: Account, _ context: CommandContext) throws(HostError) -> LimaHome {
+        if owner == context.account || context.environment["LIMA_HOME"]?.isEmpty == false { return try context.home() }
+        return LimaHome(path: owner.home + "/.lima")
+    }
+
+    /// The agent asks its settings for the policy, so they have to agree with the manager's.
+    private func remember(_ keepAlive: KeepAlive, _ directory: InstanceDirectory) throws(HostError) {
+        do {
+            let text = Files.kind(directory.settings) == nil ? "" : try TextFile.read(directory.settings)
+            try TextFile.replace(
+                directory.settings, with: Settings.setting("keepAlive", to: keepAlive.rawValue, in: text))
+            try Files.setOwner(directory.settings, like: directory.path)
+        } catch {
+            throw HostError(.cannotCreate, "cannot write \(directory.settings): \(error.reason)")
+        }
+    }
+}

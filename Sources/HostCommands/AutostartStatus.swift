@@ -1,0 +1,122 @@
+import AgentAPI
+import ArgumentParser
+import Foundation
+import HostModel
+import HostOS
+import InstanceStore
+import ServiceManagement
+
+struct AutostartStatus: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Shows how instances are registered, and how that goes.")
+
+    @Argument(help: "Only these.")
+    var names: [String] = []
+
+    @Option(help: ArgumentHelp("table or json.", valueName: "format"))
+    var format = "table"
+
+    func validate() throws {
+        if !["table", "json"].contains(format) { throw ValidationError("--format is table or json, not \(format)") }
+    }
+
+    func run() async throws {
+        let context = CommandContext.current
+        let home = try context.home()
+        let directories = try home.instances(named: names)
+        let rows = try await AutostartSurvey(context: context).rows(directories)
+        if format == "json" {
+            for row in rows { StandardStreams.output(try JSONText.line(row)) }
+        } else {
+            StandardStreams.output(AutostartSurvey.table(rows))
+        }
+    }
+}
+
+/// What `autostart status` shows of an instance.
+package struct AutostartRow: Codable, Sendable, Equatable {
+    package var name: String
+    /// login or boot; left out where it is not registered.
+    package var condition: AutostartCondition?
+    /// The unit or label.
+    package var identifier: String?
+    package var file: String?
+    /// Made by hostagent.
+    package var ours: Bool?
+    package var enabled: Bool
+    package var loaded: Bool
+    package var status: InstanceStatus
+    /// The unit or label that runs it; "a person" for an agent that one started; left out when nothing runs.
+    package var runBy: String?
+    /// RFC 3339.
+    package var since: String?
+    package var restarts: Int?
+    package var lastFailure: String?
+    /// RFC 3339.
+    package var nextTry: String?
+}
+
+/// Puts together what the files, the manager and the agents say. The manager is asked once for all.
+struct AutostartSurvey: Sendable {
+    let context: CommandContext
+
+    func rows(_ directories: [InstanceDirectory]) async throws -> [AutostartRow] {
+        let registrations = directories.map { context.manager.registrations(of: $0.name) }
+        async let states = InstanceSurvey(context: context).states(directories)
+        let known = try await context.manager.status(registrations.flatMap { $0 })
+        var statuses = known[...]
+        return zip(zip(directories, registrations), await states).map { pair, state in
+            let (directory, found) = pair
+            let mine = Array(statuses.prefix(found.count))
+            statuses = statuses.dropFirst(found.count)
+            return row(directory, found, mine, state)
+        }
+    }
+
+    private func row(
+        _ directory: InstanceDirectory, _ found: [FoundRegistration], _ statuses: [ManagerStatus],
+        _ state: InstanceSurvey.State
+    ) -> AutostartRow {
+        var row = AutostartRow(
+            name: directory.name.text, enabled: false, loaded: false, status: state.status)
+        if let info = state.info {
+            row.runBy = info.autoStartedIdentifier ?? "a person"
+            row.since = info.startedAt
+        }
+        row.lastFailure = state.failure
+        guard let index = found.firstIndex(where: \.isOurs) ?? found.indices.first else { return row }
+        let (registration, status) = (found[index], statuses[index])
+        row.condition = registration.condition
+        row.identifier = registration.identifier
+        row.file = registration.file
+        row.ours = registration.isOurs
+        row.enabled = status.isEnabled
+        row.loaded = status.isLoaded
+        row.restarts = status.restarts
+        row.since = row.since ?? status.since.map(Self.time)
+        // Why the guest failed says more than how its agent ended.
+        row.lastFailure = state.failure ?? status.lastFailure
+        row.nextTry = (status.nextTry ?? RestartHistory.load(directory).nextTry).map(Self.time)
+        return row
+    }
+
+    private static func time(_ seconds: Double) -> String {
+        Date(timeIntervalSince1970: seconds).formatted(.iso8601)
+    }
+
+    static func table(_ rows: [AutostartRow]) -> String {
+        let cells = rows.map { row in
+            [
+                row.name, row.condition?.rawValue ?? "-", row.condition == nil ? "-" : row.enabled ? "yes" : "no",
+                row.status.rawValue, row.runBy ?? "-", row.since ?? "-", row.restarts.map(String.init) ?? "-",
+            ]
+        }
+        return TextTable.render(
+            header: ["NAME", "AT", "ENABLED", "STATUS", "RUN BY", "SINCE", "RESTARTS"], cells: cells,
+            below: rows.map { row in
+                (row.ours == false ? ["\(row.file ?? "") was not made by hostagent"] : [])
+                    + (row.lastFailure.map { ["last failure: \($0)"] } ?? [])
+                    + (row.nextTry.map { ["next try: \($0)"] } ?? [])
+            })
+    }
+}

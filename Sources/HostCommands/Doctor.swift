@@ -1,0 +1,63 @@
+import ArgumentParser
+import HostModel
+import HostOS
+import InstanceStore
+import ServiceManagement
+
+struct Doctor: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Says what on this host would keep guests or their autostart from working, and what to do about it.")
+
+    @Option(help: ArgumentHelp("table or json.", valueName: "format"))
+    var format = "table"
+
+    func validate() throws {
+        if !["table", "json"].contains(format) { throw ValidationError("--format is table or json, not \(format)") }
+    }
+
+    func run() async throws {
+        let context = CommandContext.current
+        let instances = try context.home().instances().map(\.name)
+        let registrations = instances.flatMap { context.manager.registrations(of: $0) }
+        let findings =
+            Self.programs(context) + [acceleration(context)] + (await context.manager.diagnose(registrations))
+        if format == "json" {
+            for finding in findings { StandardStreams.output(try JSONText.line(finding)) }
+        } else {
+            StandardStreams.output(
+                TextTable.render(
+                    header: ["CHECK", "VERDICT", "DETAIL"],
+                    cells: findings.map { [$0.check, $0.verdict.rawValue, $0.detail] },
+                    below: findings.map { finding in finding.fix.map { ["fix: \($0)"] } ?? [] }))
+        }
+        if findings.contains(where: { $0.verdict == .problem }) { throw Exit(status: .unavailable) }
+    }
+
+    private static func programs(_ context: CommandContext) -> [HostFinding] {
+        let qemu = "qemu-system-\(Architecture.host.rawValue)"
+        let needed = [
+            ([qemu], "qemu-system-x86"), (["qemu-img"], "qemu-utils"), (["ssh"], "openssh-client"),
+            (["ssh-keygen"], "openssh-client"), (["genisoimage", "mkisofs", "xorriso"], "genisoimage"),
+        ]
+        return needed.map { names, package in
+            let path = names.lazy.compactMap { Tool.path(of: $0, in: context.environment["PATH"]) }.first
+            let check = names.joined(separator: " or ")
+            return path.map { HostFinding(check, .ok, $0) }
+                ?? HostFinding(check, .problem, "not in PATH", fix: "apt-get install \(package)")
+        }
+    }
+
+    private func acceleration(_ context: CommandContext) -> HostFinding {
+        if let accelerator = HostProcess.hardwareAccelerator {
+            return HostFinding(
+                "acceleration", .ok, "\(accelerator.rawValue) can be opened; the first start tries whether it works")
+        }
+        let exists = Files.kind("/dev/kvm") != nil
+        return HostFinding(
+            "acceleration", .warning,
+            exists ? "/dev/kvm is there and may not be opened" : "there is no /dev/kvm; guests are emulated, slowly",
+            fix: exists
+                ? "sudo usermod -aG kvm \(context.account.name), then log in again"
+                : "switch virtualization on in the firmware; in a guest, nested virtualization")
+    }
+}

@@ -1,0 +1,103 @@
+import ArgumentParser
+import HostModel
+import HostOS
+import InstanceStore
+
+struct Edit: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Changes an instance's lima.yaml; a file with a mistake is never saved.")
+
+    @OptionGroup var instance: InstanceArgument
+
+    @Option(help: ArgumentHelp("Set one value without an editor; may be given several times.", valueName: "key=value"))
+    var set: [String] = []
+
+    @Flag(help: "Restart a running instance afterwards, without asking.")
+    var restart = false
+
+    func run() async throws {
+        let context = CommandContext.current
+        let directory = try context.directory(instance.name)
+        let old: String
+        do {
+            old = try TextFile.read(directory.limaYAML)
+        } catch {
+            throw HostError(.notPermitted, "cannot read \(directory.limaYAML): \(error.reason)")
+        }
+        let new = set.isEmpty ? try await edited(old, directory, context) : try changed(old)
+        if new == old {
+            StandardStreams.output("nothing was changed\n")
+            return
+        }
+        let loaded: Loaded<Configuration>
+        do {
+            loaded = try LimaYAML.load(new, file: directory.limaYAML, host: .current)
+        } catch {
+            throw try keep(new, beside: directory, because: error)
+        }
+        do {
+            try TextFile.replace(directory.limaYAML, with: new)
+        } catch {
+            throw HostError(.cannotCreate, "cannot write \(directory.limaYAML): \(error.reason)")
+        }
+        for warning in loaded.warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
+        try await offerRestart(directory, context)
+    }
+
+    private func changed(_ old: String) throws(HostError) -> String {
+        var text = old
+        for assignment in set {
+            guard let mark = assignment.firstIndex(of: "=") else {
+                throw HostError(.usage, "--set takes KEY=VALUE, not \(InstanceName.quoted(assignment))")
+            }
+            text = try LimaYAML.setting(
+                String(assignment[..<mark]), to: String(assignment[assignment.index(after: mark)...]), in: text)
+        }
+        return text
+    }
+
+    /// What a person typed is not thrown away for a mistake in it.
+    private func keep(_ text: String, beside directory: InstanceDirectory, because error: HostError) throws -> HostError
+    {
+        guard set.isEmpty else { return error }
+        let draft = directory.limaYAML + ".rejected"
+        try TextFile.replace(draft, with: text)
+        return HostError(error.code, error.message, hint: "the old file is in force; what you typed is in \(draft)")
+    }
+
+    private func edited(_ old: String, _ directory: InstanceDirectory, _ context: CommandContext) async throws -> String
+    {
+        let named = ["VISUAL", "EDITOR"].lazy.compactMap { context.environment[$0] }.first { !$0.isEmpty }
+        guard HostProcess.isTerminal(0) || named != nil else {
+            throw HostError(
+                .usage, "there is no terminal to edit in", hint: "hostagent edit --set KEY=VALUE \(directory.name)")
+        }
+        let draft = directory.path + "/lima.edit.\(HostProcess.pid).yaml"
+        defer { try? Files.remove(draft) }
+        try TextFile.replace(draft, with: old)
+        // As git and crontab do it: the variable may hold arguments, so a shell reads it; the file is its own word.
+        let status = try HostProcess.runInteractively("/bin/sh", ["-c", "\(named ?? "vi") \"$1\"", "sh", draft])
+        guard status == 0 else {
+            throw HostError(.failed, "the editor ended with status \(status); nothing was changed")
+        }
+        return try TextFile.read(draft)
+    }
+
+    private func offerRestart(_ directory: InstanceDirectory, _ context: CommandContext) async throws {
+        guard try directory.isHeld() else {
+            StandardStreams.output("saved; it counts from the next start\n")
+            return
+        }
+        var wanted = restart
+        if !wanted, HostProcess.isTerminal(0), HostProcess.isTerminal(2) {
+            StandardStreams.error("\(directory.name) is running; restart it now? [y/N] ")
+            wanted = StandardStreams.line().map { ["y", "yes"].contains($0.trimmed.lowercased()) } ?? false
+        }
+        guard wanted else {
+            StandardStreams.output("saved; it counts from the next start: hostagent restart \(directory.name)\n")
+            return
+        }
+        _ = try await Stopper(context: context, directory: directory).run(force: false)
+        try await Starter(context: context, directory: directory, timeout: nil, progress: false).run()
+    }
+}

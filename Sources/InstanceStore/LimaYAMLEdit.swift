@@ -1,0 +1,51 @@
+import HostModel
+import HostOS
+import Yams
+
+extension LimaYAML {
+    /// The text of a `lima.yaml` with one value set; comments and everything else stay as they are.
+    /// - Parameters:
+    ///   - path: a key, or keys joined by dots: `cpus`, `ssh.localPort`.
+    ///   - value: YAML on one line.
+    /// - Throws: `HostError` with `.usage` where the value cannot be put there line by line.
+    package static func setting(_ path: String, to value: String, in text: String) throws(HostError) -> String {
+        let keys = path.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        let isWord: (String) -> Bool = { !$0.isEmpty && $0.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber) } }
+        guard keys.allSatisfy(isWord), !value.contains(where: \.isNewline), !value.trimmed.isEmpty
+        else {
+            throw HostError(.usage, "--set takes KEY=VALUE on one line, such as cpus=4 or ssh.localPort=60022")
+        }
+        let root: Node?
+        do {
+            root = try Yams.compose(yaml: text)
+        } catch {
+            throw HostError(.badConfiguration, "the file is not YAML as it is", hint: "edit it without --set")
+        }
+        var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        var node = root
+        var depth = 0
+        while depth < keys.count, let next = node?.mapping?.first(where: { $0.key.string == keys[depth] })?.value {
+            node = next
+            depth += 1
+        }
+        if depth == keys.count, let node {
+            guard case .scalar(let scalar) = node, scalar.style == .plain, let mark = node.mark else {
+                throw HostError(.usage, "\(path) is not a plain value on one line", hint: "edit the file without --set")
+            }
+            var line = lines[mark.line - 1]
+            let start = line.index(line.startIndex, offsetBy: mark.column - 1)
+            let end = line.index(start, offsetBy: scalar.string.count)
+            line.replaceSubrange(start..<end, with: value)
+            lines[mark.line - 1] = line
+            return lines.joined(separator: "\n")
+        }
+        guard depth == 0 else {
+            throw HostError(
+                .usage, "\(keys[..<depth].joined(separator: ".")) is there and has no \(keys[depth])",
+                hint: "edit the file without --set")
+        }
+        let nested = keys.dropFirst().reversed().reduce(value) { inner, key in "{\(key): \(inner)}" }
+        if lines.last == "" { lines.removeLast() }
+        return (lines + ["\(keys[0]): \(nested)", ""]).joined(separator: "\n")
+    }
+}

@@ -1,0 +1,20 @@
+import HostModel
+import HostOS
+
+/// A user manager that runs from boot on, whether its owner is logged in or not (loginctl(1), enable-linger).
+package enum Linger {
+    package static func isEnabled(_ account: Account) -> Bool {
+        Files.kind("/var/lib/systemd/linger/\(account.name)") != nil
+    }
+
+    /// - Throws: `HostError` with `.notPermitted` where the host wants an administrator for it.
+    package static func enable(_ account: Account) async throws {
+        if isEnabled(account) { return }
+        let result = try await Tool("loginctl", ["--no-ask-password", "enable-linger", account.name]).run()
+        guard result.succeeded, isEnabled(account) else {
+            throw HostError(
+                .notPermitted, "the host does not let \(account.name) linger: \(result.complaint)",
+                hint: "sudo loginctl enable-linger \(account.name)")
+        }
+    }
+}

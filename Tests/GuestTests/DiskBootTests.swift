@@ -1,0 +1,59 @@
+import AgentAPI
+import Foundation
+import HostModel
+import HostOS
+import HostTestSupport
+import Testing
+
+/// Guests that firmware boots from their disk: one image with a boot loader for each, made by the distribution's tools.
+@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(5)))
+struct DiskBootTests {
+    private static let loaderConfiguration = """
+        set timeout=0
+        menuentry mini {
+          linux /boot/kernel console=ttyS0 quiet
+          initrd /boot/initrd
+        }
+
+        """
+
+    /// A bootable disk of the mini guest's programs.
+    private func image(in directory: String) async throws -> String {
+        let boot = directory + "/tree/boot"
+        try Files.makeDirectory(boot + "/grub")
+        // The loader takes a kernel as the distribution has it, which is beside the Debian guest.
+        try Files.copy(Checkout.dataDirectory + "/hostagent/debian/kernel", to: boot + "/kernel")
+        try Files.copy(Checkout.miniGuest + "/initrd", to: boot + "/initrd")
+        try TextFile.replace(boot + "/grub/grub.cfg", with: Self.loaderConfiguration)
+        let image = directory + "/boot.img"
+        let made = try await Tool("grub-mkrescue", ["-o", image, directory + "/tree"]).run()
+        #expect(made.succeeded, "\(made)")
+        return image
+    }
+
+    @Test(arguments: [true, false]) func bootsFromItsDisk(legacyBIOS: Bool) async throws {
+        let home = try TestHome()
+        let work = try Scratch()
+        let yaml = """
+            cpus: 2
+            memory: 512MiB
+            disk: 256MiB
+            firmware: {legacyBIOS: \(legacyBIOS)}
+            images: [{location: "\(try await image(in: work.path))"}]
+
+            """
+        let created = try await home.run("create", "--name", "vm", "-", input: yaml)
+        #expect(created.succeeded, "\(created)")
+        let started = try await home.run("start", "vm", "--timeout", "180")
+        #expect(started.succeeded, "\(started)")
+        let firmware = try await home.run("shell", "vm", "test", "-d", "/sys/firmware/efi")
+        #expect(firmware.status == (legacyBIOS ? 1 : 0))
+        // The firmware keeps its variables in the instance.
+        let variables = home.directory("vm") + "/uefi-vars.fd"
+        #expect((Files.kind(variables) == .regular) == !legacyBIOS)
+        #expect(try await home.run("stop", "vm").succeeded)
+        #expect(try home.events("vm").contains { $0.kind == "guest-ended" && $0.payload?.step == .ask })
+        #expect(try await home.run("start", "vm", "--timeout", "180").succeeded)
+        #expect(try await home.run("stop", "vm").succeeded)
+    }
+}

@@ -1,0 +1,81 @@
+import AgentAPI
+import Foundation
+import HostModel
+import HostOS
+import HostTestSupport
+import Testing
+
+/// Processes that live and do not answer: each has a deadline, a word for it, and a way out.
+@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(6)))
+struct HungTests {
+    private static let sigstop: Int32 = 19
+    private static let sigcont: Int32 = 18
+
+    /// A running instance with the processes of its agent and its guest.
+    private func start(
+        _ home: borrowing TestHome
+    ) async throws -> (agent: ProcessIdentity, guest: ProcessIdentity) {
+        #expect(try await home.run("create", "mini").succeeded)
+        let started = try await home.run("start", "mini")
+        #expect(started.succeeded, "\(started)")
+        let info = try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
+        return (
+            try #require(ProcessIdentity.of(pid: info.agentPID)),
+            try #require(info.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
+        )
+    }
+
+    private func status(_ home: borrowing TestHome) async throws -> String {
+        try await home.run("list", "--format", "{{.Status}}").output.trimmed
+    }
+
+    @Test func aHungQEMUIsDegradedThenLost() async throws {
+        let home = try TestHome()
+        let (agent, guest) = try await start(home)
+        #expect(guest.signal(Self.sigstop))
+        let degraded = try await eventually(within: 60) { try await status(home) == "Degraded" }
+        #expect(degraded)
+        #expect(guest.signal(Self.sigcont))
+        let mended = try await eventually(within: 30) { try await status(home) == "Running" }
+        #expect(mended)
+        #expect(try home.events("mini").contains { $0.kind == "guest-responsive" })
+
+        // A minute without an answer, and it is ended: by the agent, which knows whom it kills.
+        #expect(guest.signal(Self.sigstop))
+        let ended = await eventually(within: 120) { !agent.isAlive }
+        #expect(ended && !guest.isAlive)
+        let events = try home.events("mini")
+        #expect(events.last?.payload?.exitStatus == 1)
+        #expect(events.contains { $0.kind == "failure" && $0.payload?.message?.contains("did not answer") == true })
+        #expect(try await status(home) == "Failed")
+    }
+
+    @Test func aHungAgentIsSaidAndCanBeEnded() async throws {
+        let home = try TestHome()
+        let (agent, guest) = try await start(home)
+        #expect(agent.signal(Self.sigstop))
+        let list = try await home.run("list")
+        #expect(list.output.contains("Degraded") && list.output.contains("    "), "\(list)")
+        let polite = try await home.run("stop", "mini")
+        #expect(polite.status == 75 && polite.error.contains("does not answer"), "\(polite)")
+        #expect(guest.isAlive)
+        let forced = try await home.run("stop", "--force", "mini")
+        #expect(forced.succeeded, "\(forced)")
+        #expect(!agent.isAlive && !guest.isAlive)
+        let after = try await status(home)
+        #expect(["Stopped", "Failed"].contains(after), "\(after)")
+    }
+
+    @Test func anOrphanThatDoesNotAnswerIsNotShotUnasked() async throws {
+        let home = try TestHome()
+        let (agent, guest) = try await start(home)
+        #expect(agent.signal(9))
+        _ = await agent.waitUntilEnded()
+        #expect(guest.signal(Self.sigstop))
+        let polite = try await home.run("stop", "mini")
+        #expect(polite.status == 1 && polite.error.contains("--force"), "\(polite)")
+        #expect(guest.isAlive)
+        #expect(try await home.run("stop", "--force", "mini").succeeded)
+        #expect(!guest.isAlive)
+    }
+}

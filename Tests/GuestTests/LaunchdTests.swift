@@ -1,0 +1,189 @@
+import AgentAPI
+import Foundation
+import HostModel
+import HostOS
+import HostTestSupport
+import Testing
+
+/// The emulated launchd of one test: pid 1 of a namespace, in which every command of the test runs.
+private struct LaunchdHost: ~Copyable, Sendable {
+    let home: TestHome
+    private let state: String
+    private let daemon: Int32
+    private let task: Task<Tool.Result?, Never>
+
+    static let emulator = Checkout.root + "/Tests/launchctl-emulator"
+
+    init(screen: Bool = true) async throws {
+        let home = try TestHome()
+        let state = home.path + "/_launchd"
+        try Files.makeDirectory(state)
+        try Files.makeDirectory(home.path + "/_bin")
+        _ = try await Tool("ln", ["-s", Self.emulator, home.path + "/_bin/launchctl"]).run()
+        let arguments =
+            [
+                "--pid", "--fork", "--mount-proc", "--kill-child", "--", "/usr/bin/python3", Self.emulator, "daemon",
+                state,
+            ]
+            + ["--throttle", "1"] + (screen ? [] : ["--no-gui"])
+        let tool = Tool(
+            "unshare", arguments, environment: ["XDG_DATA_HOME": Checkout.dataDirectory, "HOME": home.path])
+        let task = Task { try? await tool.run() }
+        let marker = "/usr/bin/python3 \(Self.emulator) daemon \(state)"
+        #expect(await eventually(within: 20) { Files.kind(state + "/launchd.sock") == .socket })
+        let found = try await Tool("pgrep", ["-n", "-f", "^\(marker)"]).run().output.trimmed
+        daemon = try #require(Int32(found))
+        self.task = task
+        self.state = state
+        self.home = home
+    }
+
+    func down() async {
+        task.cancel()
+        _ = await task.value
+    }
+
+    /// Runs a command in launchd's world.
+    func run(_ command: String...) async throws -> Tool.Result {
+        let program = command[0] == "hostagent" ? Checkout.binary : command[0]
+        return try await Tool(
+            "nsenter", ["-t", String(daemon), "-p", "-m", "--", program] + command.dropFirst(),
+            environment: [
+                "HOSTAGENT_MANAGER": "launchd", "LAUNCHD_STATE": state, "LIMA_HOME": home.path, "HOME": home.path,
+                "XDG_DATA_HOME": Checkout.dataDirectory,
+                "PATH": "\(home.path)/_bin:\(HostProcess.searchPath ?? "/usr/bin:/bin")",
+            ]
+        ).run()
+    }
+
+    func info(_ name: String) async throws -> AgentInfo? {
+        let text = try await run("hostagent", "info", name).output
+        return try? JSONDecoder().decode(AgentInfo.self, from: Data(text.utf8))
+    }
+
+    static func with(screen: Bool = true, _ body: (borrowing LaunchdHost) async throws -> Void) async throws {
+        let host = try await LaunchdHost(screen: screen)
+        do {
+            try await body(host)
+        } catch {
+            Issue.record("under launchd: \(error)")
+        }
+        await host.down()
+    }
+}
+
+/// launchd's part, against the emulator: macOS itself was never at hand.
+@Suite(
+    .serialized, .enabled(if: Checkout.canBootGuests && (HostProcess.uid == 0)), .timeLimit(.minutes(6)))
+struct LaunchdTests {
+    private static let label = "io.lima-vm.autostart.my-vm.2_x"
+    private static let target = "gui/0/\(label)"
+
+    @Test func theEmulatorBehavesAsReported() async throws {
+        try await LaunchdHost.with { host in
+            let plist = host.home.path + "/job.plist"
+            let text = """
+                <?xml version="1.0"?><plist version="1.0"><dict><key>Label</key><string>job</string>
+                <key>ProgramArguments</key><array><string>/bin/sh</string><string>-c</string>
+                <string>trap "until [ -e \(host.home.path)/go ]; do sleep 0.05; done; exit 0" TERM; echo $XPC_SERVICE_NAME $PPID > \(host.home.path)/said; sleep 60 &amp; wait</string>
+                </array><key>RunAtLoad</key><true/><key>ExitTimeOut</key><integer>120</integer></dict></plist>
+                """
+            try TextFile.replace(plist, with: text)
+            #expect(try await host.run("launchctl", "print", "gui/0/job").status == 113)
+            #expect(try await host.run("launchctl", "bootout", "gui/0/job").status == 3)
+            #expect(try await host.run("launchctl", "bootstrap", "gui/0", plist).status == 0)
+            let said = host.home.path + "/said"
+            #expect(await eventually(within: 10) { Files.kind(said) != nil && !TextFile.tail(said, count: 99).isEmpty })
+            #expect(TextFile.tail(said, count: 99) == "job 1\n", "its parent is pid 1")
+            #expect(try await host.run("launchctl", "bootstrap", "gui/0", plist).status == 37)
+            #expect(try await host.run("launchctl", "bootout", "gui/0/job").status == 36)
+            #expect(try await host.run("launchctl", "bootstrap", "gui/0", plist).status == 5, "too soon")
+            try TextFile.replace(host.home.path + "/go", with: "")
+            let gone = try await eventually(within: 10) {
+                try await host.run("launchctl", "print", "gui/0/job").status == 113
+            }
+            #expect(gone)
+            #expect(try await host.run("launchctl", "disable", "gui/0/job").status == 0)
+            #expect(try await host.run("launchctl", "bootstrap", "gui/0", plist).status == 119)
+            #expect(try await host.run("launchctl", "bootstrap", "gui/501x", plist).status == 0)
+            #expect(try await host.run("launchctl", "bootstrap", "pid/7", plist).status == 125)
+        }
+    }
+
+    @Test func aLoginJobFromEnableToDisable() async throws {
+        try await LaunchdHost.with { host in
+            let name = "my-vm.2_x"
+            #expect(try await host.run("hostagent", "create", "--name", name, "mini").succeeded)
+            // An override that somebody left beats everything until it is taken away.
+            #expect(try await host.run("launchctl", "disable", Self.target).succeeded)
+            let enabled = try await host.run("hostagent", "autostart", "enable", name)
+            #expect(enabled.succeeded, "\(enabled)")
+            let plist = "\(host.home.path)/Library/LaunchAgents/\(Self.label).plist"
+            let text = try TextFile.read(plist)
+            for key in ["AbandonProcessGroup", "ExitTimeOut", "SuccessfulExit", "RunAtLoad", "EnvironmentVariables"] {
+                #expect(text.contains("<key>\(key)</key>"))
+            }
+            #expect(try await host.info(name) == nil, "it starts at the next login")
+
+            let started = try await host.run("hostagent", "start", name)
+            #expect(started.succeeded && started.output.contains("get a shell with"), "\(started)")
+            let first = try #require(try await host.info(name))
+            #expect(first.autoStartedIdentifier == Self.label && first.manager.kind == .launchd)
+
+            // A stop and a start in one breath: the label frees only when the agent is gone.
+            let restarted = try await host.run("hostagent", "restart", name)
+            #expect(restarted.succeeded, "\(restarted)")
+            let second = try #require(try await host.info(name))
+            #expect(second.run != first.run && second.autoStartedIdentifier == Self.label)
+
+            // The agent dies: launchd starts another, which finds the guest.
+            #expect(try await host.run("kill", "-9", String(second.agentPID)).succeeded)
+            let attached = try await eventually(within: 30) {
+                let now = try await host.info(name)
+                return now?.state == .running && now?.run != second.run
+            }
+            #expect(attached)
+            let third = try #require(try await host.info(name))
+            #expect(third.guestPID == second.guestPID)
+
+            // The guest dies: started again. It powers itself off: it stays off.
+            #expect(try await host.run("kill", "-9", String(try #require(third.guestPID))).succeeded)
+            let again = try await eventually(within: 60) {
+                let now = try await host.info(name)
+                return now?.state == .running && now?.guestPID != third.guestPID
+            }
+            #expect(again)
+            _ = try await host.run("hostagent", "shell", name, "sudo", "poweroff")
+            let off = try await eventually(within: 30) {
+                try await host.run("launchctl", "print", Self.target).output.contains("state = not running")
+            }
+            #expect(off)
+            let status = try await host.run("hostagent", "autostart", "status", "--format", "json")
+            #expect(status.output.contains(#""status":"Stopped""#), "\(status)")
+
+            // A loaded job that does not run is kicked.
+            #expect(try await host.run("hostagent", "start", name).succeeded)
+            let disabled = try await host.run("hostagent", "autostart", "disable", name)
+            #expect(disabled.succeeded, "\(disabled)")
+            #expect(try await host.run("pgrep", "-c", "qemu-system|hostagent").output == "0\n")
+            #expect(Files.kind(plist) == nil)
+            #expect(try await host.run("launchctl", "print", Self.target).status == 113)
+            #expect(try TextFile.read(host.home.path + "/_launchd/disabled.json") == "[]", "no override is left")
+        }
+    }
+
+    @Test func overSSHThereIsNoScreen() async throws {
+        try await LaunchdHost.with(screen: false) { host in
+            #expect(try await host.run("hostagent", "create", "mini").succeeded)
+            #expect(try await host.run("hostagent", "autostart", "enable", "--now", "mini").succeeded)
+            #expect(try await host.run("launchctl", "print", "user/0/io.lima-vm.autostart.mini").succeeded)
+            let info = try await host.info("mini")
+            #expect(info?.autoStartedIdentifier == "io.lima-vm.autostart.mini")
+            let doctor = try await host.run("hostagent", "doctor")
+            #expect(doctor.output.contains("user/0 is used"), "\(doctor)")
+            #expect(try await host.run("hostagent", "stop", "--force", "mini").succeeded)
+            #expect(try await host.run("hostagent", "delete", "mini").succeeded)
+            #expect(try Files.names(in: host.home.path + "/Library/LaunchAgents") == [])
+        }
+    }
+}

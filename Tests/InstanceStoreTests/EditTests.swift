@@ -1,0 +1,48 @@
+import HostModel
+import InstanceStore
+import Testing
+
+@Suite struct EditTests {
+    private static let text = "# mine\ncpus: 2   # two\nmemory: 256MiB\nssh:\n  localPort: 0\n"
+
+    private func set(_ key: String, _ value: String) throws -> String {
+        try LimaYAML.setting(key, to: value, in: Self.text)
+    }
+
+    @Test func valuesAreReplacedInPlace() throws {
+        #expect(try set("cpus", "4") == Self.text.replacing("cpus: 2 ", with: "cpus: 4 "))
+        #expect(try set("ssh.localPort", "60022") == Self.text.replacing("localPort: 0", with: "localPort: 60022"))
+    }
+
+    @Test func missingOnesAreAdded() throws {
+        #expect(try set("disk", "8GiB") == Self.text + "disk: 8GiB\n")
+        #expect(try set("firmware.legacyBIOS", "true") == Self.text + "firmware: {legacyBIOS: true}\n")
+    }
+
+    @Test(arguments: [("", "1"), ("a..b", "1"), ("cpus", "1\n2"), ("ssh", "1"), ("ssh.x", "1"), ("a b", "1")])
+    func whatCannotBeDoneLineByLineIsRefused(_ key: String, _ value: String) {
+        #expect(throws: HostError.self) { try set(key, value) }
+    }
+
+    @Test func aSettingOfTheOtherFile() {
+        #expect(Settings.setting("keepAlive", to: "always", in: "") == "keepAlive: always\n")
+        #expect(
+            Settings.setting("keepAlive", to: "no", in: "# x\nkeepAlive: always\nstopGrace: 5s\n")
+                == "# x\nkeepAlive: no\nstopGrace: 5s\n")
+    }
+}
+
+@Suite struct RestartHistoryTests {
+    @Test func theWaitGrowsAndEnds() {
+        var history = RestartHistory()
+        var waits: [RestartHistory.Verdict] = []
+        for _ in 0..<6 {
+            waits.append(history.verdict(at: 100))
+            history.add(failureAt: 100, reason: "r")
+        }
+        #expect(waits == [0, 0, 2, 4, 8, 16].map { .launch(after: $0) })
+        #expect(history.verdict(at: 100) == .giveUp)
+        #expect(history.verdict(at: 100 + RestartHistory.window) == .launch(after: 0), "old failures do not count")
+        #expect(history.verdict(at: 50) == .launch(after: 0), "nor do those of a clock that was wrong")
+    }
+}

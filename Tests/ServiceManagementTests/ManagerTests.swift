@@ -1,0 +1,138 @@
+import HostModel
+import HostOS
+import HostTestSupport
+import ServiceManagement
+import Testing
+
+@Suite struct SystemdStatusTests {
+    /// As systemd 252 prints it, for a unit that runs, one that waits for its next try, and one it does not know.
+    private static let shown = """
+        MainPID=188
+        NRestarts=2
+        Result=success
+        RestartUSec=100ms
+        ExecMainStatus=0
+        Id=lima-vm@a.service
+        LoadState=loaded
+        ActiveState=active
+        SubState=running
+        UnitFileState=enabled
+        StateChangeTimestamp=@1795253079
+
+        MainPID=0
+        NRestarts=4
+        Result=exit-code
+        RestartUSec=1min 30s
+        ExecMainStatus=1
+        Id=lima-vm@b.service
+        LoadState=loaded
+        ActiveState=activating
+        SubState=auto-restart
+        UnitFileState=disabled
+        StateChangeTimestamp=@1000
+
+        Id=lima-vm@c.service
+        LoadState=not-found
+        ActiveState=inactive
+        SubState=dead
+        Result=success
+        StateChangeTimestamp=
+        """
+
+    @Test func whatShowPrints() {
+        let known = SystemdStatus.parse(Self.shown)
+        #expect(
+            known["lima-vm@a.service"]
+                == ManagerStatus(
+                    isEnabled: true, isLoaded: true, activity: .active, pid: 188, since: 1_795_253_079, restarts: 2))
+        #expect(
+            known["lima-vm@b.service"]
+                == ManagerStatus(
+                    isEnabled: false, isLoaded: true, activity: .waiting, since: 1000, restarts: 4,
+                    lastFailure: "the agent ended with status 1", exitStatus: 1, nextTry: 1090))
+        #expect(known["lima-vm@c.service"] == ManagerStatus(isEnabled: false, isLoaded: false, activity: .inactive))
+        #expect(known.count == 3)
+        #expect(SystemdStatus.parse("") == [:] && SystemdStatus.parse("nonsense\n\nId") == [:])
+    }
+
+    @Test func timeSpans() {
+        for (text, seconds) in [("1s", 1), ("100ms", 0.1), ("1min 30s", 90), ("2min", 120), ("1h", 3600)] {
+            #expect(SystemdStatus.span(text) == seconds)
+        }
+        #expect(SystemdStatus.span("infinity") == nil)
+    }
+
+    @Test func theUnitsOwnJob() {
+        let unit = "lima-vm@a.service"
+        #expect(SystemdJob.isStopping(unit, jobs: "12 lima-vm@a.service stop running\n"))
+        #expect(SystemdJob.isStopping(unit, jobs: "3 x.service start waiting\n12 lima-vm@a.service restart waiting"))
+        for jobs in ["", "12 lima-vm@a.service start running", "12 lima-vm@aa.service stop running", "stop"] {
+            #expect(!SystemdJob.isStopping(unit, jobs: jobs), "\(jobs)")
+        }
+    }
+}
+
+@Suite struct LaunchdTextTests {
+    private func registration(_ condition: AutostartCondition, _ policy: KeepAlive) throws -> Registration {
+        Registration(
+            instance: try InstanceName("my-vm.2_x"), condition: condition,
+            account: Account(name: "ada", uid: 501, home: "/Users/ada"), binary: "/opt/a & <b>/hostagent",
+            limaHome: "/Users/ada/.lima", cacheDirectory: "/Users/ada/.cache", searchPath: "/usr/bin",
+            keepAlive: policy,
+            stopGrace: 90)
+    }
+
+    @Test func aLoginJob() throws {
+        let job = LaunchdJob(try registration(.login, .onFailure))
+        #expect(job.Label == "io.lima-vm.autostart.my-vm.2_x")
+        #expect(job.ProgramArguments == ["/opt/a & <b>/hostagent", "start", "my-vm.2_x", "--foreground", "--progress"])
+        #expect(job.UserName == nil && job.LimitLoadToSessionType == ["Aqua", "Background"])
+        #expect(job.ExitTimeOut == 110 && job.AbandonProcessGroup && job.KeepAlive == .afterFailure)
+        let text = try job.text
+        #expect(text.contains("<string>/opt/a &amp; &lt;b&gt;/hostagent</string>"), "user data is encoded")
+        #expect(LaunchdJob(text: Array(text.utf8)) == job)
+    }
+
+    @Test func policiesAndBoot() throws {
+        let boot = LaunchdJob(try registration(.boot, .always))
+        #expect(boot.Label == "io.lima-vm.daemon.my-vm.2_x" && boot.UserName == "ada")
+        #expect(boot.LimitLoadToSessionType == nil && boot.KeepAlive == .afterFailure)
+        let never = LaunchdJob(try registration(.login, .no))
+        let read = LaunchdJob(text: Array(try never.text.utf8))
+        #expect(never.KeepAlive == .never && read == never)
+        #expect(LaunchdJob(text: Array("<plist><dict></dict></plist>".utf8)) == nil, "somebody else's")
+    }
+
+    @Test func whatPrintPrints() {
+        let running = LaunchdPrint("gui/501/x = {\n\tstate = running\n\truns = 3\n\tpid = 77\n\tlast exit code = 1\n}")
+        #expect(running.status.activity == .active && running.pid == 77 && running.status.restarts == 2)
+        #expect(LaunchdPrint("\tstate = not running\n\tlast exit code = 0").status.activity == .inactive)
+        let failed = LaunchdPrint("\tstate = not running\n\tlast exit code = 1: Operation not permitted").status
+        #expect(failed.activity == .failed && failed.exitStatus == 1)
+        #expect(
+            LaunchdPrint("\tstate = spawn scheduled\n\tlast exit code = (never exited)").status.activity == .waiting)
+    }
+
+    @Test func everyCodeHasASentence() {
+        for code in LaunchdCode.allCases { #expect(code.meaning.count > 10) }
+    }
+}
+
+@Suite struct DelegationTests {
+    @Test func commandLines() {
+        let unit = "lima-vm@a.service"
+        func commands(_ kind: ManagerKind, _ scope: ManagerScope, _ name: String) -> [Tool] {
+            StopDelegation.commands(for: .manager(kind: kind, scope: scope, identifier: name))
+        }
+        #expect(
+            commands(.systemd, .user, unit)
+                == [Tool("systemctl", ["--user", "stop", "--no-block", "--no-ask-password", unit])])
+        #expect(
+            commands(.systemd, .system, unit) == [Tool("systemctl", ["stop", "--no-block", "--no-ask-password", unit])])
+        #expect(commands(.launchd, .system, "l") == [Tool("launchctl", ["bootout", "system/l"])])
+        #expect(
+            commands(.launchd, .user, "l")
+                == ["gui", "user"].map { Tool("launchctl", ["bootout", "\($0)/\(HostProcess.uid)/l"]) })
+        #expect(StopDelegation.commands(for: .person(enclosingUnit: unit)) == [])
+    }
+}
