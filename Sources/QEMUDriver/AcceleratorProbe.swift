@@ -49,13 +49,8 @@ package struct AcceleratorProbe: Sendable {
         {
             return kept.accelerator
         }
-        // A question that was cut off, or could not be put, is no verdict; and a host that is busy booting can be slow
-        // once.
-        guard var works = await works(candidate) else { return .tcg }
-        if !works {
-            guard let again = await self.works(candidate) else { return .tcg }
-            works = again
-        }
+        // A question that was cut off, or could not be put, is no verdict.
+        guard let works = await works(candidate) else { return .tcg }
         keep(works ? candidate : .tcg)
         return works ? candidate : .tcg
     }
@@ -75,8 +70,11 @@ package struct AcceleratorProbe: Sendable {
         [0xb0, 0x10, 0xe6, 0xf4, 0xf4] + [UInt8](repeating: 0, count: 505) + [0x55, 0xaa]
     /// isa-debug-exit ends QEMU with the value written, doubled and one.
     static let bootSectorStatus: Int32 = 0x10 << 1 | 1
-    /// A working accelerator takes 0.1 s for it, emulation too; a useless one several seconds.
-    static let limit = Duration.seconds(1)
+    /// Seconds of processor time: a working accelerator takes 0.1 for it, emulation too; a useless one several, inside
+    /// the kernel. Not time on the clock, of which a host that is busy booting everything takes any amount.
+    static let processorSeconds = 1
+    /// What does not end within this, and did not compute either, is no verdict.
+    static let limit = Duration.seconds(10)
 
     /// nil when it could not be tried.
     func works(_ accelerator: Accelerator) async -> Bool? {
@@ -87,8 +85,9 @@ package struct AcceleratorProbe: Sendable {
         guard (try? TextFile.replace(image, with: Self.bootSector)) != nil else { return nil }
         defer { try? Files.remove(image) }
         let tool = Tool(
-            binary,
+            "/bin/sh",
             [
+                "-c", #"ulimit -t "$1"; shift; exec "$@""#, "sh", String(Self.processorSeconds), binary,
                 "-machine", "pc,accel=\(accelerator.rawValue)", "-cpu",
                 processor ?? QEMUMachine.defaultProcessor(accelerator), "-m", "32M", "-nodefaults", "-no-user-config",
                 "-display", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-drive",
@@ -96,7 +95,10 @@ package struct AcceleratorProbe: Sendable {
             ])
         return await withTaskGroup(of: Bool?.self) { group in
             group.addTask { (try? await tool.run()).map { $0.status == Self.bootSectorStatus } }
-            group.addTask { (try? await Task.sleep(for: Self.limit)).map { false } }
+            group.addTask {
+                try? await Task.sleep(for: Self.limit)
+                return nil
+            }
             let first = await group.next() ?? nil
             // Cancelling kills the probe.
             group.cancelAll()
