@@ -38,6 +38,8 @@ package struct AutostartRow: Codable, Sendable, Equatable {
     package var name: String
     /// login or boot; left out where it is not registered.
     package var condition: AutostartCondition?
+    /// Registered at login, with a user manager that runs from boot on: it starts when the host does.
+    package var lingers: Bool?
     /// The unit or label.
     package var identifier: String?
     package var file: String?
@@ -87,6 +89,8 @@ struct AutostartSurvey: Sendable {
         guard let index = found.firstIndex(where: \.isOurs) ?? found.indices.first else { return row }
         let (registration, status) = (found[index], statuses[index])
         row.condition = registration.condition
+        let couldLinger = context.manager.kind == .systemd && registration.condition == .login
+        row.lingers = couldLinger ? Linger.isEnabled(context.account) : nil
         row.identifier = registration.identifier
         row.file = registration.file
         row.ours = registration.isOurs
@@ -104,10 +108,14 @@ struct AutostartSurvey: Sendable {
         Date(timeIntervalSince1970: seconds).formatted(.iso8601)
     }
 
+    private static func at(_ row: AutostartRow) -> String {
+        row.lingers == true ? "boot (linger)" : row.condition?.rawValue ?? "-"
+    }
+
     static func table(_ rows: [AutostartRow]) -> String {
         let cells = rows.map { row in
             [
-                row.name, row.condition?.rawValue ?? "-", row.condition == nil ? "-" : row.enabled ? "yes" : "no",
+                row.name, at(row), row.condition == nil ? "-" : row.enabled ? "yes" : "no",
                 row.status.rawValue, row.runBy ?? "-", row.since ?? "-", row.restarts.map(String.init) ?? "-",
             ]
         }

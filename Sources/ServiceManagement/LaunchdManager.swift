@@ -50,15 +50,44 @@ package struct LaunchdManager: ServiceManager {
             notes.append("replaced \(foreign.file), which was not made by hostagent")
         }
         if let other = there.first(where: { $0.scope != scope }) { throw other.isThereAlready }
+        let isLoaded = try await printed(try await target(job.Label, scope)) != nil
+        let before = try? TextFile.read(file, limit: 1 << 20)
         try await install(try job.text, as: file, scope: scope)
-        if scope == .user {
-            // It is loaded at the next login; an override that forbids that would outlive everything.
-            try await launchctl("enable", [try await target(job.Label, scope)], accepting: [])
-        } else {
-            try await awaitGone("system/\(job.Label)", within: job.ExitTimeOut)
-            try await launchctl("bootstrap", ["system", file], privileged: true, accepting: [.loaded])
+        do {
+            try await allowLoading(job.Label, file, scope, isLoaded: isLoaded)
+        } catch {
+            if let before {
+                try? await install(before, as: file, scope: scope)
+            } else {
+                try? await remove(file, scope: scope)
+            }
+            throw error
+        }
+        if isLoaded {
+            notes.append(
+                "launchd has it loaded as it was; what is new counts from: hostagent restart \(registration.instance)")
+        } else if scope == .system {
+            notes.append("launchd starts what it loads: it is being started now")
         }
         return notes
+    }
+
+    /// Makes launchd load a property list: an agent's at the next login, a daemon's now and at every boot. An override
+    /// that forbids it would outlive everything, so that goes first.
+    private func allowLoading(_ label: String, _ file: String, _ scope: ManagerScope, isLoaded: Bool) async throws {
+        if scope == .user {
+            try await launchctl(["enable", try await target(label, scope)], accepting: [])
+        } else if !isLoaded {
+            let both = #"launchctl enable "system/$1" && exec launchctl bootstrap system "$2""#
+            let result = try await privileged("sh", ["-c", both, "sh", label, file]).run()
+            if !isRoot, result.error.contains("sudo:") {
+                throw HostError(.notPermitted, "sudo did not have launchd load \(file): \(result.complaint)")
+            }
+            // A daemon that is loaded meanwhile is what was wanted.
+            guard result.succeeded || LaunchdCode(rawValue: result.status) == .loaded else {
+                throw failure(result, "bootstrap", ["system", file])
+            }
+        }
     }
 
     private func install(_ text: String, as file: String, scope: ManagerScope) async throws {
@@ -72,8 +101,9 @@ package struct LaunchdManager: ServiceManager {
             }
             return
         }
-        let arguments = ["install", "-m", "0644", "-o", "root", "/dev/stdin", file]
-        let result = try await Tool("sudo", arguments).with(input: text).run()
+        // As a whole or not at all, too; macOS's install(1) takes no pipe.
+        let put = #"umask 022 && cat > "$1.new" && mv -f "$1.new" "$1""#
+        let result = try await privileged("sh", ["-c", put, "sh", file]).with(input: text).run()
         guard result.succeeded else {
             throw HostError(.notPermitted, "sudo did not put \(file) there: \(result.complaint)")
         }
@@ -83,18 +113,22 @@ package struct LaunchdManager: ServiceManager {
 
     package func disable(_ found: FoundRegistration) async throws {
         guard found.isOurs else { throw found.notOurs }
-        try await bootOut(found)
-        if found.scope == .user || isRoot {
+        try await bootOut(found, asRoot: found.scope == .system)
+        try await remove(found.file, scope: found.scope)
+    }
+
+    private func remove(_ file: String, scope: ManagerScope) async throws {
+        if scope == .user || isRoot {
             do {
-                try Files.remove(found.file)
+                try Files.remove(file)
             } catch {
-                throw HostError(.notPermitted, "cannot remove \(found.file): \(error.reason)")
+                throw HostError(.notPermitted, "cannot remove \(file): \(error.reason)")
             }
             return
         }
-        let result = try await Tool("sudo", ["rm", "-f", found.file]).run()
+        let result = try await privileged("rm", ["-f", file]).run()
         guard result.succeeded else {
-            throw HostError(.notPermitted, "sudo did not remove \(found.file): \(result.complaint)")
+            throw HostError(.notPermitted, "sudo did not remove \(file): \(result.complaint)")
         }
     }
 
@@ -102,25 +136,29 @@ package struct LaunchdManager: ServiceManager {
 
     package func start(_ found: FoundRegistration) async throws {
         let target = try await target(found.identifier, found.scope)
-        if let state = try await printed(target) {
-            if state.pid != nil { return }
-            try await launchctl("kickstart", [target], accepting: [])
-            return
-        }
-        // `disable` beats RunAtLoad and outlives reboots: whatever set it, a start by hand is meant.
-        try await launchctl("enable", [target], accepting: [])
         let domain = String(target.dropLast(found.identifier.count + 1))
-        try await launchctl("bootstrap", [domain, found.file], accepting: [.loaded])
+        let state = try await printed(target)
+        if state?.pid != nil { return }
+        // `disable` beats RunAtLoad and outlives reboots: whatever set it, a start by hand is meant.
+        let lines =
+            state == nil
+            ? [["enable", target], ["bootstrap", domain, found.file]] : [["kickstart", target]]
+        do {
+            for line in lines { try await launchctl(line, accepting: [.loaded]) }
+        } catch let error as HostError where error.code == .notPermitted {
+            throw HostError(
+                .notPermitted, "launchd does not let \(account.name) start \(found.identifier)",
+                hint: lines.map { "sudo launchctl " + $0.joined(separator: " ") }.joined(separator: " && "))
+        }
     }
 
-    package func stop(_ found: FoundRegistration) async throws { try await bootOut(found) }
+    package func stop(_ found: FoundRegistration) async throws { try await bootOut(found, asRoot: false) }
 
     /// `bootout` returns before the job is gone, so it is asked for until launchd does not know it any more.
-    private func bootOut(_ found: FoundRegistration) async throws {
+    private func bootOut(_ found: FoundRegistration, asRoot: Bool) async throws {
         let target = try await target(found.identifier, found.scope)
         guard try await printed(target) != nil else { return }
-        try await launchctl(
-            "bootout", [target], privileged: found.scope == .system, accepting: [.inProgress, .notLoaded])
+        try await launchctl(["bootout", target], asRoot: asRoot, accepting: [.inProgress, .notLoaded])
         let job = (try? TextFile.bytes(found.file, limit: 1 << 20)).flatMap(LaunchdJob.init(text:))
         try await awaitGone(target, within: job?.ExitTimeOut ?? 120)
     }
@@ -200,15 +238,15 @@ package struct LaunchdManager: ServiceManager {
         throw failure(result, "print", [target])
     }
 
-    private func launchctl(
-        _ verb: String, _ arguments: [String], privileged: Bool = false, accepting accepted: Set<LaunchdCode>
-    ) async throws {
-        let tool =
-            privileged && !isRoot
-            ? Tool("sudo", ["launchctl", verb] + arguments) : Tool("launchctl", [verb] + arguments)
-        let result = try await tool.run()
+    private func launchctl(_ line: [String], asRoot: Bool = false, accepting accepted: Set<LaunchdCode>) async throws {
+        let result = try await (asRoot ? privileged("launchctl", line) : Tool("launchctl", line)).run()
         if result.succeeded || LaunchdCode(rawValue: result.status).map(accepted.contains) == true { return }
-        throw failure(result, verb, arguments)
+        throw failure(result, line[0], Array(line.dropFirst()))
+    }
+
+    /// A program run by root, through sudo where we are not.
+    private func privileged(_ program: String, _ arguments: [String]) -> Tool {
+        isRoot ? Tool(program, arguments) : Tool("sudo", [program] + arguments)
     }
 
     private func failure(_ result: Tool.Result, _ verb: String, _ arguments: [String]) -> HostError {
@@ -218,72 +256,5 @@ package struct LaunchdManager: ServiceManager {
         }
         return HostError(
             code == .notPermitted ? .notPermitted : .failed, "\(line): \(code.meaning)", hint: code.hint(for: line))
-    }
-}
-
-/// The codes of launchctl that are known from reports (`launchctl error CODE` names some).
-package enum LaunchdCode: Int32, CaseIterable, Sendable {
-    case notPermitted = 1
-    case notLoaded = 3
-    case inputOutput = 5
-    case inProgress = 36
-    case loaded = 37
-    case noSuchDomain = 112
-    case unknownService = 113
-    case disabled = 119
-    case noDomainSupport = 125
-
-    package var meaning: String {
-        switch self {
-        case .notPermitted: "launchd does not permit it"
-        case .notLoaded, .unknownService: "launchd has no such job"
-        case .inputOutput: "launchd refuses: the job is being ended, is loaded already, or is disabled"
-        case .inProgress: "the job is being ended"
-        case .loaded: "the job is loaded already, or is just being ended"
-        case .noSuchDomain, .noDomainSupport: "there is no such domain: nobody is logged in there"
-        case .disabled: "the job is disabled by an override"
-        }
-    }
-
-    func hint(for line: String) -> String? {
-        switch self {
-        case .notPermitted: "sudo \(line)"
-        case .inputOutput, .loaded: "wait until launchctl print does not know the job any more, then try again"
-        case .noSuchDomain, .noDomainSupport: "log in at the screen, or register with --condition=boot"
-        case .disabled: "launchctl enable removes the override"
-        default: nil
-        }
-    }
-}
-
-/// What `launchctl print` says of a job: `key = value` lines.
-package struct LaunchdPrint: Sendable, Equatable {
-    private var values: [String: String] = [:]
-
-    package init(_ text: String) {
-        for line in text.split(separator: "\n") {
-            let parts = line.split(separator: "=", maxSplits: 1)
-            guard parts.count == 2 else { continue }
-            let key = String(parts[0]).trimmed
-            // Nested blocks repeat keys; the job's own come first.
-            if values[key] == nil { values[key] = String(parts[1]).trimmed }
-        }
-    }
-
-    package var pid: Int32? { values["pid"].flatMap { Int32($0) } }
-
-    package var status: ManagerStatus {
-        let code = values["last exit code"].flatMap { Int32($0.prefix { $0.isNumber }) }
-        let failed = code.map { $0 != 0 } ?? false
-        let activity: ManagerStatus.Activity =
-            switch values["state"] {
-            case "running": .active
-            case "spawn scheduled": .waiting
-            default: failed ? .failed : .inactive
-            }
-        return ManagerStatus(
-            isEnabled: true, isLoaded: true, activity: activity, pid: pid,
-            restarts: values["runs"].flatMap { Int($0) }.map { max(0, $0 - 1) },
-            lastFailure: failed ? "the agent ended with status \(code ?? 0)" : nil, exitStatus: failed ? code : nil)
     }
 }

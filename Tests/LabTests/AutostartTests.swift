@@ -138,23 +138,15 @@ struct AutostartTests {
             try await lab.reboot()
             let lingers = try await eventually(within: 60) { try await isRunning(lab, by: Self.unit) }
             #expect(lingers)
+            #expect(try await lab.tester("hostagent autostart status").contains("boot (linger)"))
             try await lab.tester("hostagent stop \(Self.name)")
         }
-    }
-
-    /// Calls of sudo since this was asked last.
-    private func sudoCalls(_ lab: borrowing Lab) async throws -> Int {
-        let count = try await lab.root("grep -c COMMAND= /var/log/sudo-calls; : > /var/log/sudo-calls")
-        return Int(count.output.trimmed) ?? 0
     }
 
     @Test(arguments: Lab.System.allCases) func aBootUnitOfAnUnprivilegedAccount(_ system: Lab.System) async throws {
         try await Lab.with(system) { lab in
             try await lab.prepare(instance: Self.name, linger: false)
-            let sudoers = "Defaults logfile=/var/log/sudo-calls\\ntester ALL=(root) NOPASSWD: ALL\\n"
-            #expect(
-                try await lab.root("printf '\(sudoers)' > /etc/sudoers.d/tester; chmod 440 /etc/sudoers.d/tester")
-                    .succeeded)
+            try await lab.allowSudo()
             // Unknown accounts are refused before anything is written.
             let unknown = try await lab.user(
                 "tester", "\(Lab.hostagent) autostart enable \(Self.name) --condition=boot --user nobodyx")
@@ -164,7 +156,7 @@ struct AutostartTests {
             #expect(rootless.status == 64 && rootless.error.contains("--user"), "\(rootless)")
 
             try await lab.tester("hostagent autostart enable \(Self.name) --condition=boot")
-            #expect(try await sudoCalls(lab) == 2)
+            #expect(try await lab.sudoCalls() == 2)
             let verified = try await lab.root("systemd-analyze verify --man=no /etc/systemd/system/\(Self.unit)")
             #expect(verified.output + verified.error == "")
             let exposure = try await lab.root("systemd-analyze security --no-pager \(Self.unit) | tail -n 1").output
@@ -193,9 +185,9 @@ struct AutostartTests {
             #expect(try await lab.root("systemctl is-system-running --wait").output == "running\n")
             try await lab.expectNothingLost(Self.name, after: "a reboot of the host")
 
-            _ = try await sudoCalls(lab)
+            _ = try await lab.sudoCalls()
             try await lab.tester("hostagent autostart disable \(Self.name)")
-            #expect(try await sudoCalls(lab) <= 3)
+            #expect(try await lab.sudoCalls() <= 3)
             let left = try await lab.root("find /etc/systemd -name 'lima-vm@*'; pgrep -a 'hostagent|qemu'")
             #expect(left.output == "", "\(left)")
             let status = try await lab.tester("hostagent autostart status --format json")

@@ -1,0 +1,80 @@
+import AgentAPI
+import HostModel
+import HostOS
+import HostTestSupport
+import Testing
+
+/// `edit` with an editor and at a terminal, and what it offers a running guest.
+@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(3)))
+struct EditCommandTests {
+    /// Runs a command at a terminal (script(1)), with what a person types there.
+    private func terminal(_ home: borrowing TestHome, _ command: String, typed: String) async throws -> Tool.Result {
+        let tool = home.tool([])
+        return try await Tool(
+            "script", ["-q", "-e", "-c", "\(Checkout.binary) \(command)", "/dev/null"], input: typed,
+            environment: tool.environment
+        ).run()
+    }
+
+    @Test func anEditorOfAnyShape() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        let yaml = home.directory("mini") + "/lima.yaml"
+        let original = try TextFile.read(yaml)
+
+        // With arguments of its own; VISUAL goes before EDITOR.
+        let edited = try await home.run(
+            "edit", "mini", environment: ["VISUAL": "sed -i 's/^cpus: 2/cpus: 3/'", "EDITOR": "false"])
+        #expect(edited.succeeded && edited.output == "saved; it counts from the next start\n", "\(edited)")
+        #expect(try TextFile.read(yaml) == original.replacing("cpus: 2", with: "cpus: 3"))
+
+        let unchanged = try await home.run("edit", "mini", environment: ["VISUAL": nil, "EDITOR": "true"])
+        #expect(unchanged.output == "nothing was changed\n")
+
+        // The editor fails: what it left counts for nothing.
+        let failed = try await home.run(
+            "edit", "mini", environment: ["VISUAL": nil, "EDITOR": "sh -c 'echo > $0; exit 3'"])
+        #expect(failed.status == 1 && failed.error.contains("the editor ended with status 3"), "\(failed)")
+
+        // A mistake is not saved, and what was typed is not lost.
+        let before = try TextFile.read(yaml)
+        let rejected = try await home.run(
+            "edit", "mini", environment: ["VISUAL": nil, "EDITOR": "sed -i 's/^cpus: 3/cpus: many/'"])
+        #expect(rejected.status == 65 && rejected.error.contains("lima.yaml.rejected"), "\(rejected)")
+        #expect(try TextFile.read(yaml) == before)
+        #expect(try TextFile.read(yaml + ".rejected").contains("cpus: many"))
+
+        let nowhere = try await home.run("edit", "mini", environment: ["VISUAL": nil, "EDITOR": nil])
+        #expect(nowhere.status == 64 && nowhere.error.contains("--set KEY=VALUE"), "\(nowhere)")
+        #expect(try Files.names(in: home.directory("mini")).allSatisfy { !$0.contains("lima.edit") })
+    }
+
+    @Test func aRestartIsOfferedAndAShellStartsWhatIsStopped() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        // Stopped: asked at a terminal, refused elsewhere, done with the flag; the output is the command's alone.
+        let refused = try await home.run("shell", "mini", "true")
+        #expect(refused.status == 69 && refused.error.contains("hostagent shell --start mini"), "\(refused)")
+        let declined = try await terminal(home, "shell mini true", typed: "n\n")
+        #expect(declined.status == 69 && declined.output.contains("start it? [Y/n]"), "\(declined)")
+        let started = try await home.run("shell", "--start", "mini", "nproc")
+        #expect(started.succeeded && started.output == "2\n", "\(started)")
+
+        let client = AgentClient(socket: home.directory("mini") + "/ha.sock")
+        let first = try await client.info().run
+        let kept = try await terminal(home, "edit mini --set cpus=1", typed: "n\n")
+        #expect(kept.succeeded && kept.output.contains("restart it now? [y/N]"), "\(kept)")
+        #expect(try await client.info().run == first)
+        let restarted = try await terminal(home, "edit mini --set cpus=3", typed: "y\n")
+        #expect(restarted.succeeded, "\(restarted)")
+        #expect(try await home.run("shell", "mini", "nproc").output == "3\n")
+        let quiet = try await home.run("edit", "--restart", "mini", "--set", "cpus=1")
+        #expect(quiet.succeeded, "\(quiet)")
+        #expect(try await home.run("shell", "mini", "nproc").output == "1\n")
+
+        #expect(try await home.run("stop", "mini").succeeded)
+        let asked = try await terminal(home, "shell mini nproc", typed: "\n")
+        #expect(asked.succeeded && asked.output.contains("1\r\n"), "\(asked)")
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+}
