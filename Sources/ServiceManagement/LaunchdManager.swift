@@ -80,13 +80,12 @@ package struct LaunchdManager: ServiceManager {
         } else if !isLoaded {
             let both = #"launchctl enable "system/$1" && exec launchctl bootstrap system "$2""#
             let result = try await privileged("sh", ["-c", both, "sh", label, file]).run()
-            if !isRoot, result.error.contains("sudo:") {
+            // A daemon that is loaded meanwhile is what was wanted.
+            if result.succeeded || LaunchdCode(rawValue: result.status) == .loaded { return }
+            if result.complaint.hasPrefix("sudo:") {
                 throw HostError(.notPermitted, "sudo did not have launchd load \(file): \(result.complaint)")
             }
-            // A daemon that is loaded meanwhile is what was wanted.
-            guard result.succeeded || LaunchdCode(rawValue: result.status) == .loaded else {
-                throw failure(result, "bootstrap", ["system", file])
-            }
+            throw failure(result, "bootstrap", ["system", file])
         }
     }
 
