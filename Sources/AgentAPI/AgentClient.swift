@@ -29,6 +29,24 @@ package struct AgentClient: Sendable {
         return (try? JSONDecoder().decode(StopBody.self, from: Data(answer))) ?? StopBody(delegatedTo: nil)
     }
 
+    /// Asks the agent to read its configuration again.
+    package func reload() async throws -> ReloadBody {
+        try await decoded(exchange(.POST, Route.reload, patience: .seconds(30)))
+    }
+
+    /// Asks the agent to become the program that is now on disk. It answers before it does.
+    package func upgrade() async throws -> UpgradeBody {
+        try await decoded(exchange(.POST, Route.upgrade, patience: .seconds(30)))
+    }
+
+    private func decoded<Body: Decodable>(_ answer: [UInt8]) throws -> Body {
+        do {
+            return try JSONDecoder().decode(Body.self, from: Data(answer))
+        } catch {
+            throw HostError(.failed, "the agent behind \(socket) answered what is not understood: \(error)")
+        }
+    }
+
     /// The agent's events after `since`, then live ones, until the agent ends the stream or `body` is false. A reader
     /// that fell behind and was let go comes back for what it missed.
     package func events(

@@ -20,6 +20,9 @@ package struct AgentInfo: Codable, Sendable, Equatable {
     package var readyAt: String?
     package var accelerator: Accelerator?
     package var manager: Manager
+    /// What of the configuration waits for the guest's next start, or for the registration to be written anew; nil of
+    /// agents that do not tell.
+    package var pending: [PendingChange]?
     /// Where an agent that a person started runs: a session, a terminal's scope, another service.
     package var enclosingUnit: String?
 
@@ -33,8 +36,9 @@ package struct AgentInfo: Codable, Sendable, Equatable {
     package init(
         instance: InstanceName, driver: String, phase: Phase, errors: [String], sshLocalPort: Int?, agentPID: Int32,
         guestPID: Int32?, version: String, run: String, startedAt: String, readyAt: String?,
-        accelerator: Accelerator?, origin: LaunchOrigin
+        accelerator: Accelerator?, pending: [PendingChange], origin: LaunchOrigin
     ) {
+        self.pending = pending
         self.instance = instance.text
         self.driver = driver
         state = phase.status
@@ -93,4 +97,6 @@ package enum Route {
     package static let events = "/v1/events"
     package static let health = "/v1/health"
     package static let stop = "/v1/stop"
+    package static let reload = "/v1/reload"
+    package static let upgrade = "/v1/upgrade"
 }

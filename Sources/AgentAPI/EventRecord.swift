@@ -25,6 +25,29 @@ package struct EventRecord: Codable, Sendable, Equatable {
         package var errors: [String]?
         package var sshLocalPort: Int?
         package var cloudInitProgress: CloudInitProgress?
+        package var portForward: PortForwardStatus?
+    }
+
+    package struct PortForwardStatus: Codable, Sendable, Equatable {
+        /// `forwarding`, `stopping` or `failed`, as Lima has them.
+        package var type: String
+        package var `protocol`: String
+        package var guestAddr: String
+        package var hostAddr: String
+        package var error: String?
+
+        package init(_ forward: PortForward, _ state: PortForwardState) {
+            `protocol` = forward.transport.rawValue
+            guestAddr = "0.0.0.0:\(forward.guestPort)"
+            hostAddr = "\(forward.hostAddress):\(forward.hostPort)"
+            switch state {
+            case .forwarding: type = "forwarding"
+            case .stopped: type = "stopping"
+            case .failed(let reason):
+                type = "failed"
+                error = reason
+            }
+        }
     }
 
     package struct CloudInitProgress: Codable, Sendable, Equatable {
@@ -55,6 +78,9 @@ package struct EventRecord: Codable, Sendable, Equatable {
         package var mode: String?
         package var script: String?
         package var exitStatus: Int32?
+        package var applied: [String]?
+        package var pending: [String]?
+        package var version: String?
 
         package init() {}
     }
@@ -86,6 +112,7 @@ package struct EventRecord: Codable, Sendable, Equatable {
             sshLocalPort: standing.sshLocalPort)
         switch event {
         case .guestLog(let line): status.cloudInitProgress = .init(logLine: line, active: true)
+        case .portForward(let forward, let state): status.portForward = .init(forward, state)
         case .guestReady: status.cloudInitProgress = .init(active: false, completed: true)
         default: break
         }
@@ -109,7 +136,7 @@ extension EventRecord.Payload {
     init?(_ event: AgentEvent) {
         self.init()
         switch event {
-        case .phaseChanged, .guestRebooted, .guestReady, .guestResponsive: return nil
+        case .phaseChanged, .guestRebooted, .guestReady, .guestResponsive, .portForward: return nil
         case .guestSpawned(let pid, let accelerator):
             self.pid = pid
             self.accelerator = accelerator
@@ -132,6 +159,11 @@ extension EventRecord.Payload {
             self.step = step
             self.seconds = (seconds * 1000).rounded() / 1000
         case .guestUnresponsive(let seconds): self.seconds = Double(seconds)
+        case .guestClockSet(let reason): message = reason
+        case .reloaded(let applied, let pending):
+            self.applied = applied
+            self.pending = pending
+        case .upgrading(let version): self.version = version
         case .warning(let text), .failure(let text): message = text
         case .exiting(let status): exitStatus = status
         }

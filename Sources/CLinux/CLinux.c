@@ -2,13 +2,16 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <spawn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 int clinux_pidfd_open(int pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
@@ -50,6 +53,28 @@ long clinux_copy_range(int source, long offset, int destination, long length) {
 
 int clinux_spawn_close_from(void *actions, int lowest) {
     return posix_spawn_file_actions_addclosefrom_np(actions, lowest);
+}
+
+/* A moment that does not come; only the cancellation is waited for. */
+static int watch_clock(int fd) {
+    struct itimerspec never = {.it_value = {.tv_sec = INT64_MAX / 2000000000}};
+    return timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL);
+}
+
+int clinux_clock_watch(void) {
+    int fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (fd >= 0 && watch_clock(fd) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+int clinux_clock_jumped(int fd) {
+    uint64_t expirations;
+    int jumped = read(fd, &expirations, sizeof expirations) < 0 && errno == ECANCELED;
+    watch_clock(fd);
+    return jumped;
 }
 
 short clinux_spawn_setsid(void) { return POSIX_SPAWN_SETSID; }

@@ -6,8 +6,20 @@ import NIOPosix
 /// The host's end of the guest channel.
 package final class GuestChannel: Sendable {
     /// What the host may say to the guest.
-    package enum Command: String, Sendable {
+    package enum Command: Sendable, Equatable {
         case poweroff, reboot
+        /// Seconds since 1970.
+        case time(Double)
+
+        /// The line on the wire, with its end.
+        package var line: String {
+            switch self {
+            case .poweroff: #"{"type":"poweroff"}"# + "\n"
+            case .reboot: #"{"type":"reboot"}"# + "\n"
+            case .time(let seconds):
+                #"{"type":"time","seconds":\#((seconds * 1000).rounded() / 1000)}"# + "\n"
+            }
+        }
     }
 
     /// What the guest says; finishes when QEMU closes its end.
@@ -42,7 +54,7 @@ package final class GuestChannel: Sendable {
     deinit { channel.close(promise: nil) }
 
     package func send(_ command: Command) {
-        channel.writeAndFlush(ByteBuffer(string: #"{"type":"\#(command.rawValue)"}"# + "\n"), promise: nil)
+        channel.writeAndFlush(ByteBuffer(string: command.line), promise: nil)
     }
 
     package func close() { channel.close(promise: nil) }

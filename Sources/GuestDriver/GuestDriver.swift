@@ -35,8 +35,13 @@ package struct SurvivingGuest: Sendable, Equatable {
     package let accelerator: Accelerator
     /// The port of 127.0.0.1 that leads to its SSH server.
     package let sshLocalPort: Int
+    /// The configuration it was started with, a digest for each key that counts at a start only; nil where nothing tells.
+    package let startedWith: [String: String]?
 
-    package init(process: ProcessIdentity, accelerator: Accelerator, sshLocalPort: Int) {
+    package init(
+        process: ProcessIdentity, accelerator: Accelerator, sshLocalPort: Int, startedWith: [String: String]?
+    ) {
+        self.startedWith = startedWith
         self.process = process
         self.accelerator = accelerator
         self.sshLocalPort = sshLocalPort
@@ -62,6 +67,12 @@ package protocol Guest: Sendable {
     func quit() async throws
     /// Ends the process by SIGKILL, after verifying that it is still the same one.
     func kill()
+
+    /// The ports of the host that lead to the guest, but for its SSH server's.
+    func portForwards() async throws -> Set<PortForward>
+    /// - Throws: when it cannot be, because the port is taken or not ours to open for instance.
+    func open(_ forward: PortForward) async throws
+    func close(_ forward: PortForward) async throws
 }
 
 /// What a driver reports about its guest.
@@ -72,6 +83,8 @@ package enum GuestEvent: Sendable, Equatable {
     case rebooted
     /// The guest's kernel panicked.
     case panicked
+    /// The machine runs again after it stood still.
+    case resumed
     /// The machine stopped running by itself, for good: an internal error.
     case machineStopped(reason: String)
     /// The machine stands still until the host's disk takes what the guest writes.

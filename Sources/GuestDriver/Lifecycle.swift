@@ -12,6 +12,17 @@ package struct Lifecycle: Sendable {
 
     package init() {}
 
+    /// A guest is there that is not on its way out.
+    private var hasGuestThatListens: Bool {
+        switch state {
+        case .booting, .provisioning, .confirming, .running, .degraded: true
+        default: false
+        }
+    }
+
+    /// The agent may be replaced by another program that attaches: nothing is under way that only this one knows of.
+    package var canBeHandedOver: Bool { hasGuestThatListens }
+
     /// The phase the state stands for.
     package var phase: Phase {
         switch state {
@@ -45,6 +56,8 @@ package struct Lifecycle: Sendable {
         case .deadlinePassed(let evidence): return deadlinePassed(evidence)
         case .ladderTimePassed: return climb()
         case .heartbeat(let beat): return heartbeat(beat)
+        // Forwards are looked at too: they are what dies when a host sleeps.
+        case .hostClockChanged: return hasGuestThatListens ? [.setGuestClock, .forwardPorts] : []
         }
     }
 
@@ -65,10 +78,13 @@ package struct Lifecycle: Sendable {
         if let abort { return beginStop(outcome: abort) }
         guard ready else {
             state = .booting
-            return [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)), .awaitGuest]
+            return [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)), .forwardPorts, .awaitGuest]
         }
         state = .confirming
-        return [.emit(.guestReady), .startTimer(.phaseDeadline, .deadline(.attaching)), .confirmAccess]
+        return [
+            .emit(.guestReady), .startTimer(.phaseDeadline, .deadline(.attaching)), .forwardPorts, .setGuestClock,
+            .confirmAccess,
+        ]
     }
 
     private mutating func prepared() -> [Action] {
@@ -81,7 +97,7 @@ package struct Lifecycle: Sendable {
         guard case .launching(let abort) = state else { return [] }
         if let abort { return endMachine(outcome: abort) }
         state = .booting
-        return [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)), .awaitGuest]
+        return [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)), .forwardPorts, .awaitGuest]
     }
 
     private mutating func startCancelled() -> [Action] {
@@ -176,6 +192,7 @@ package struct Lifecycle: Sendable {
         switch (event, state) {
         case (_, .ended), (_, .new): return []
         case (.stalled(let reason), _): return stall(reason)
+        case (.resumed, _): return hasGuestThatListens ? [.setGuestClock] : []
         case (.ended, .replacing):
             state = .preparing
             return [.stopTimer(.stopLadder), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare]
@@ -246,7 +263,7 @@ package struct Lifecycle: Sendable {
             return [.enter(.degraded)]
         case (.answered, .degraded) where provisioningFault == nil:
             state = .running
-            return [.emit(.guestResponsive), .enter(.running)]
+            return [.emit(.guestResponsive), .enter(.running), .setGuestClock]
         case (.lost, .running), (.lost, .degraded), (.lost, .booting), (.lost, .provisioning), (.lost, .confirming):
             let outcome = Outcome.guestLost(reason: "QEMU did not answer for a minute and was killed")
             state = .stopping(Stop(step: .kill, outcome: outcome))

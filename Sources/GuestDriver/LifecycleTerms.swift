@@ -66,6 +66,8 @@ extension Lifecycle {
         /// The last rung of the stop ladder had its time.
         case ladderTimePassed
         case heartbeat(Heartbeat)
+        /// The host's clock was set, or the host slept.
+        case hostClockChanged
     }
 
     /// What came of asking the machine whether it lives.
@@ -94,6 +96,10 @@ extension Lifecycle {
         case confirmAccess
         case announceReady
         case beginHeartbeat
+        /// Open the ports of the host that are to lead to the guest, and close others.
+        case forwardPorts
+        /// Tell the guest what time it is.
+        case setGuestClock
         case startTimer(Timer, Wait)
         case stopTimer(Timer)
         case emit(AgentEvent)

@@ -9,6 +9,7 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 import ServiceLifecycle
+import Synchronization
 
 /// Serves the API on `ha.sock`: what is asked goes through `AgentFace`, nothing is decided here.
 struct APIServer: Service {
@@ -18,6 +19,12 @@ struct APIServer: Service {
         var log: EventLog
         /// Begins a stop and says who carries it out.
         var stop: @Sendable (_ force: Bool) async -> StopBody
+        /// Reads the configuration again.
+        var reload: @Sendable () async throws(HostError) -> ReloadBody
+        /// Says which program the agent would become.
+        var checkUpgrade: @Sendable () async throws(HostError) -> UpgradeBody
+        /// Becomes it.
+        var upgrade: @Sendable (UpgradeBody) async -> Void
     }
 
     private let service: any Service
@@ -51,6 +58,8 @@ struct APIServer: Service {
                     response = Self.failure(.internalServerError, "\(error)")
                 }
                 try await writer.write(response: response.head, body: response.body)
+                // Only after its answer: nothing is answered after that.
+                if let upgrade = context.upgrade.value { await face.upgrade(upgrade) }
             },
             onServerRunning: { _ in
                 // The umask made it 0700; a socket is not executed. The directory keeps others away meanwhile.
@@ -79,6 +88,22 @@ struct APIServer: Service {
         }
         router.post("v1/stop") { request, _ in
             json(await face.stop(request.uri.queryParameters["force"] == "true"), status: .accepted)
+        }
+        router.post("v1/reload") { _, _ in
+            do {
+                return json(try await face.reload())
+            } catch let error as HostError {
+                return failure(error.code == .badConfiguration ? .unprocessableContent : .conflict, error.message)
+            }
+        }
+        router.post("v1/upgrade") { _, context in
+            do {
+                let upgrade = try await face.checkUpgrade()
+                context.upgrade.value = upgrade
+                return json(upgrade, status: .accepted)
+            } catch let error as HostError {
+                return failure(.conflict, error.message)
+            }
         }
         return router
     }
@@ -124,6 +149,16 @@ struct APIServer: Service {
 struct APIContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let channel: any Channel
+    /// What is to be done after the answer.
+    let upgrade = Later<UpgradeBody>()
+
+    final class Later<Value: Sendable>: Sendable {
+        private let stored = Mutex<Value?>(nil)
+        var value: Value? {
+            get { stored.withLock { $0 } }
+            set { stored.withLock { $0 = newValue } }
+        }
+    }
 
     init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)

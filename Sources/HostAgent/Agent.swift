@@ -26,11 +26,18 @@ package struct Agent: Sendable {
         /// How guests of this driver see the host.
         package var network: GuestSeed.Network
         package var driverName: String
+        /// The program on disk, and the arguments with which it would take this one's place.
+        package var upgrade: (binary: String, arguments: [String])
+        /// The descriptor of the lock that the program before this one, in the same process, held.
+        package var inheritedLock: Int32?
 
         package init(
             instance: Instance, home: LimaHome, environment: [String: String], version: String, startLimit: Int?,
-            sink: EventLog.Sink?, network: GuestSeed.Network, driverName: String
+            sink: EventLog.Sink?, network: GuestSeed.Network, driverName: String,
+            upgrade: (binary: String, arguments: [String]), inheritedLock: Int32?
         ) {
+            self.upgrade = upgrade
+            self.inheritedLock = inheritedLock
             self.instance = instance
             self.home = home
             self.environment = environment
@@ -59,21 +66,23 @@ package struct Agent: Sendable {
         // The lock comes before anything is touched, handlers before the manager may think that we are ready.
         let held = try takeLock()
         let survivor = held.survivor
-        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup)
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup, .sigusr2)
         let origin = OriginDetector.origin(
             of: options.instance.name, facts: .current(environment: options.environment))
         let log = try beginLog(survivor)
+        let live = LiveConfiguration(options.instance, survivor: survivor, origin: origin)
         let supervisor = Supervisor(
             driver: driver,
             access: GuestAccessPlan(
                 instance: options.instance, home: options.home, network: options.network,
                 searchPath: options.environment["PATH"]),
             delay: delay(for: origin), claim: held.claim, survivor: survivor, log: log, notifier: Notifier(),
-            deadlines: deadlines(for: origin))
+            deadlines: deadlines(for: origin), forwards: live.forwards)
         // The first event of a run that attaches is that it did; these were said when the guest was started.
         if survivor == nil { for warning in options.instance.warnings { log.emit(.warning(warning)) } }
 
-        let status = try await serve(log: log, supervisor: supervisor, origin: origin, signals: signals)
+        let status = try await serve(
+            Work(log: log, supervisor: supervisor, origin: origin, live: live), signals: signals)
         held.claim.release()
         return status
     }
@@ -83,9 +92,13 @@ package struct Agent: Sendable {
     }
 
     private func deadlines(for origin: LaunchOrigin) -> Deadlines {
-        var grace = options.instance.settings.stopGrace
-        if case .manager(.systemd, let scope, _) = origin { grace = SystemdUnit.effectiveGrace(grace, scope: scope) }
+        let grace = Self.grace(options.instance.settings, origin)
         return Deadlines(grace: grace, start: options.startLimit)
+    }
+
+    private static func grace(_ settings: Settings, _ origin: LaunchOrigin) -> Int {
+        guard case .manager(.systemd, let scope, _) = origin else { return settings.stopGrace }
+        return SystemdUnit.effectiveGrace(settings.stopGrace, scope: scope)
     }
 
     // MARK: The instance
@@ -100,7 +113,11 @@ package struct Agent: Sendable {
     private func takeLock() throws -> Held {
         let lock: FileLock?
         do {
-            lock = try FileLock.acquire(path: directory.agentLock)
+            if let inherited = options.inheritedLock {
+                lock = try FileLock.adopt(descriptor: inherited, path: directory.agentLock)
+            } else {
+                lock = try FileLock.acquire(path: directory.agentLock)
+            }
         } catch {
             throw HostError(
                 error.isDenied ? .notPermitted : .cannotCreate,
@@ -139,19 +156,39 @@ package struct Agent: Sendable {
 
     // MARK: Serving
 
-    private func serve(
-        log: EventLog, supervisor: Supervisor, origin: LaunchOrigin, signals: UnixSignalsSequence
-    ) async throws -> HostExitStatus {
-        let face = APIServer.AgentFace(
-            info: { [options] in Self.info(options: options, log: log, origin: origin) }, log: log,
-            stop: { force in await Self.stop(supervisor, origin: origin, log: log, force: force) })
+    /// What one agent works with.
+    private struct Work: Sendable {
+        let log: EventLog
+        let supervisor: Supervisor
+        let origin: LaunchOrigin
+        let live: LiveConfiguration
+    }
+
+    private var upgrade: Upgrade {
+        Upgrade(directory: directory, binary: options.upgrade.binary, arguments: options.upgrade.arguments)
+    }
+
+    private func face(_ work: Work) -> APIServer.AgentFace {
+        APIServer.AgentFace(
+            info: { [options] in Self.info(options: options, work) }, log: work.log,
+            stop: { force in await Self.stop(work, force: force) },
+            reload: { () throws(HostError) in try await Self.reload(work) },
+            checkUpgrade: { [upgrade] () throws(HostError) in
+                UpgradeBody(version: try await upgrade.check(), run: work.log.run)
+            },
+            upgrade: { [upgrade] body in _ = await work.supervisor.upgrade(upgrade, version: body.version) })
+    }
+
+    private func serve(_ work: Work, signals: UnixSignalsSequence) async throws -> HostExitStatus {
+        let (log, supervisor, origin) = (work.log, work.supervisor, work.origin)
+        let face = face(work)
         let (bound, boundContinuation) = AsyncStream.makeStream(of: Void.self)
         let server = try APIServer(socket: directory.agentSocket, face: face) { boundContinuation.finish() }
         let group = ServiceGroup(
             configuration: .init(
                 services: [.init(service: server)], logger: Logger(label: "agent") { _ in SwiftLogNoOpLogHandler() }))
 
-        return try await withThrowingTaskGroup(of: Outcome?.self) { [options] tasks in
+        return try await withThrowingTaskGroup(of: Outcome?.self) { tasks in
             tasks.addTask {
                 defer { boundContinuation.finish() }
                 do {
@@ -167,13 +204,13 @@ package struct Agent: Sendable {
                 return await supervisor.run()
             }
             tasks.addTask {
-                await Self.obey(signals, supervisor: supervisor)
+                await obey(signals, work)
                 return nil
             }
             while let finished = try await tasks.next() {
                 guard let outcome = finished else { continue }
                 let status = outcome.exitStatus(
-                    keepAlive: options.instance.settings.keepAlive, manager: origin.managerKind)
+                    keepAlive: work.live.settings.keepAlive, manager: origin.managerKind)
                 delay(for: origin).remember(
                     outcome, status: outcome.exitStatus(keepAlive: .onFailure, manager: .none), log: log)
                 log.emit(.exiting(status: status.rawValue))
@@ -190,25 +227,50 @@ package struct Agent: Sendable {
         }
     }
 
-    /// SIGTERM is how managers ask, SIGINT how a person does; a second one means now. SIGHUP: the terminal went away.
-    private static func obey(_ signals: UnixSignalsSequence, supervisor: Supervisor) async {
+    /// SIGTERM is how managers ask for a stop, SIGINT how a person does; a second one means now. SIGHUP asks for the
+    /// configuration to be read again, unless it says that the terminal went away. SIGUSR2 asks for an upgrade.
+    private func obey(_ signals: UnixSignalsSequence, _ work: Work) async {
+        let supervisor = work.supervisor
+        let hadTerminal = HostProcess.hasTerminal
         var interrupts = 0
         for await signal in signals {
             switch signal {
             case .sigint:
                 interrupts += 1
                 supervisor.requestStop(by: "SIGINT", force: interrupts > 1)
-            case .sighup: supervisor.requestStop(by: "SIGHUP", force: false)
+            case .sighup where hadTerminal && !HostProcess.hasTerminal:
+                supervisor.requestStop(by: "SIGHUP", force: false)
+            case .sighup: _ = try? await Self.reload(work)
+            case .sigusr2:
+                do {
+                    _ = await supervisor.upgrade(upgrade, version: try await upgrade.check())
+                } catch {
+                    work.log.emit(.warning("not upgraded: \(error)"))
+                }
             default: supervisor.requestStop(by: "SIGTERM", force: false)
             }
         }
     }
 
+    /// What can be applied to the running guest is; a file with a mistake changes nothing.
+    private static func reload(_ work: Work) async throws(HostError) -> ReloadBody {
+        do {
+            let (applied, warnings) = try work.live.reload()
+            let complaints = await work.supervisor.apply(
+                grace: grace(work.live.settings, work.origin), forwards: work.live.forwards)
+            let pending = work.live.pending
+            work.log.emit(.reloaded(applied: applied, pending: pending.map(\.key)))
+            return ReloadBody(applied: applied, pending: pending, warnings: warnings + complaints)
+        } catch {
+            work.log.emit(.warning("the configuration was not read again: \(error.message)"))
+            throw error
+        }
+    }
+
     /// A stop over the socket goes through the manager that started us, so that its picture stays true; what the
     /// manager refuses we do ourselves, and end with a status that it takes for a stop.
-    private static func stop(
-        _ supervisor: Supervisor, origin: LaunchOrigin, log: EventLog, force: Bool
-    ) async -> StopBody {
+    private static func stop(_ work: Work, force: Bool) async -> StopBody {
+        let (supervisor, origin, log) = (work.supervisor, work.origin, work.log)
         if let identifier = origin.autoStartedIdentifier {
             guard let refusal = await StopDelegation.ask(origin) else {
                 if force { supervisor.requestStop(by: "info socket", force: true) }
@@ -220,13 +282,15 @@ package struct Agent: Sendable {
         return StopBody(delegatedTo: nil)
     }
 
-    private static func info(options: Options, log: EventLog, origin: LaunchOrigin) -> AgentInfo {
+    private static func info(options: Options, _ work: Work) -> AgentInfo {
+        let log = work.log
         let now = log.snapshot
         return AgentInfo(
             instance: options.instance.name, driver: options.driverName, phase: now.phase, errors: now.errors,
             sshLocalPort: now.sshLocalPort, agentPID: HostProcess.pid, guestPID: now.guestPID,
             version: options.version, run: log.run, startedAt: format(log.startedAt),
-            readyAt: now.readyAt.map(format), accelerator: now.accelerator, origin: origin)
+            readyAt: now.readyAt.map(format), accelerator: now.accelerator,
+            pending: work.live.pending, origin: work.origin)
     }
 
     private static func format(_ date: Date) -> String {

@@ -29,5 +29,15 @@ final class InstanceClaim: Sendable {
         }
     }
 
+    /// Lends the lock's descriptor to what replaces this program, with the reason why it did not.
+    func handOver(_ become: (Int32) -> SystemCallError) -> SystemCallError {
+        lock.withLock { lock in
+            guard let held = lock.take() else { return SystemCallError("hand over", path, code: 9) }
+            let failure = become(held.descriptorNumber)
+            lock = consume held
+            return failure
+        }
+    }
+
     func release() { lock.withLock { $0 = nil } }
 }

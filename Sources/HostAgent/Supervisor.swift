@@ -17,6 +17,8 @@ actor Supervisor {
         case startWork(Lifecycle.Input, attempt: Int)
         case timer(Lifecycle.Timer, generation: Int)
         case provisioningFailed(mode: String, script: String, status: Int)
+        /// Become another program, if now is a good time.
+        case upgrade(Upgrade, version: String, CheckedContinuation<HostError?, Never>)
     }
 
     private let driver: any GuestDriver
@@ -26,7 +28,9 @@ actor Supervisor {
     private let survivor: Survivor?
     private let log: EventLog
     private let notifier: Notifier
-    private let deadlines: Deadlines
+    private var deadlines: Deadlines
+    private var wantedForwards: [PortForward]
+    private let clock = HostClock()
 
     private nonisolated let queue: AsyncStream<Message>
     private nonisolated let enqueue: AsyncStream<Message>.Continuation
@@ -49,8 +53,10 @@ actor Supervisor {
 
     init(
         driver: any GuestDriver, access: GuestAccessPlan, delay: RestartDelay, claim: InstanceClaim,
-        survivor: Survivor?, log: EventLog, notifier: Notifier, deadlines: Deadlines
+        survivor: Survivor?, log: EventLog, notifier: Notifier, deadlines: Deadlines,
+        forwards: [PortForward]
     ) {
+        wantedForwards = forwards
         self.driver = driver
         self.access = access
         self.delay = delay
@@ -68,6 +74,28 @@ actor Supervisor {
         enqueue.yield(.input(.stopRequested(force: force)))
     }
 
+    /// Goes by another configuration from now on.
+    /// - Returns: a sentence for each port that could not be opened.
+    func apply(grace: Int, forwards: [PortForward]) async -> [String] {
+        deadlines.grace = grace
+        wantedForwards = forwards
+        guard let guest, lifecycle.canBeHandedOver else { return [] }
+        return await PortForwarding(guest: guest, log: log).become(forwards)
+    }
+
+    /// Becomes another program.
+    /// - Returns: only when that cannot be, with the reason.
+    nonisolated func upgrade(_ upgrade: Upgrade, version: String) async -> HostError? {
+        await withCheckedContinuation { continuation in
+            let result = enqueue.yield(.upgrade(upgrade, version: version, continuation))
+            if case .terminated = result { continuation.resume(returning: Self.noTimeToUpgrade(.stopped)) }
+        }
+    }
+
+    private static func noTimeToUpgrade(_ phase: Phase) -> HostError {
+        HostError(.held, "an agent that is \(phase.rawValue) is not replaced", hint: "try again when the guest runs")
+    }
+
     /// Runs the guest to its end.
     func run() async -> Outcome {
         await withTaskGroup(of: Void.self) { group in
@@ -75,12 +103,19 @@ actor Supervisor {
             group.addTask { [notifier, log, deadlines] in
                 await StartReporter(notifier: notifier, log: log, deadlines: deadlines).run()
             }
+            group.addTask { [clock, enqueue] in
+                for await _ in clock.jumps { enqueue.yield(.input(.hostClockChanged)) }
+            }
             for await message in queue {
                 for action in take(message, in: &group) { perform(action, in: &group) }
                 if outcome != nil { break }
             }
             enqueue.finish()
             group.cancelAll()
+            // Who asked too late is told.
+            for await case .upgrade(_, _, let continuation) in queue {
+                continuation.resume(returning: Self.noTimeToUpgrade(.stopping))
+            }
         }
         return outcome ?? .guestLost(reason: "the supervisor's queue ended")
     }
@@ -111,6 +146,9 @@ actor Supervisor {
             case .phaseDeadline: return lifecycle.handle(.deadlinePassed(evidence: access.evidence))
             case .stopLadder: return lifecycle.handle(.ladderTimePassed)
             }
+        case .upgrade(let upgrade, let version, let continuation):
+            continuation.resume(returning: become(upgrade, version: version))
+            return []
         case .provisioningFailed(let mode, let script, let status):
             // Scripts run before a guest is ready, and each once.
             let name = "\(mode)/\(script)"
@@ -135,6 +173,8 @@ actor Supervisor {
         case .launch: start(in: &group) { try await self.launch() }
         case .awaitGuest: awaitGuest(in: &group)
         case .confirmAccess: start(in: &group) { try await self.confirmAccess() }
+        case .forwardPorts: forwardPorts(in: &group)
+        case .setGuestClock: setGuestClock()
         case .announceReady:
             wasReady = true
             notifier.ready(status: "running")
@@ -264,11 +304,36 @@ actor Supervisor {
         enqueue.yield(.input(.accessConfirmed))
     }
 
+    // MARK: Being replaced
+
+    /// - Returns: only when this agent goes on, with the reason.
+    private func become(_ upgrade: Upgrade, version: String) -> HostError {
+        guard lifecycle.canBeHandedOver else { return Self.noTimeToUpgrade(lifecycle.phase) }
+        log.emit(.upgrading(version: version))
+        let failure = upgrade.perform(claim)
+        log.emit(.warning(failure.message))
+        return failure
+    }
+
     // MARK: Running
+
+    private func forwardPorts(in group: inout TaskGroup<Void>) {
+        guard let guest else { return }
+        group.addTask { [log, wantedForwards] in
+            await PortForwarding(guest: guest, log: log).become(wantedForwards)
+        }
+    }
+
+    private func setGuestClock() {
+        guard let channel else { return }
+        channel.send(.time(HostClock.now))
+        log.emit(.guestClockSet(reason: "the host's clock jumped, or the guest stood still"))
+    }
 
     private func beginHeartbeat(in group: inout TaskGroup<Void>) {
         guard let guest, heartbeat == nil else { return }
-        let heartbeat = Heartbeat(notifier: notifier) { [claim, weak self] in
+        let heartbeat = Heartbeat(notifier: notifier) { [claim, clock, weak self] in
+            clock.check()
             // Without its directory a guest can be found by nobody, and a new one of the same name could come up.
             if !claim.renew() { self?.requestStop(by: "loss of the instance's directory", force: false) }
         }

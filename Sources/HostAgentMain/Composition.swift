@@ -12,6 +12,9 @@ import ServiceManagement
 /// Puts the parts together.
 enum Composition {
     static func context(_ environment: [String: String]) -> CommandContext {
+        // Taken now: a lock is for this process alone, and a path is of use only while the program still lies there.
+        let inheritedLock = HostProcess.takeVariable(Upgrade.lockVariable).flatMap { Int32($0) }
+        let binary = HostProcess.executablePath
         // A uid that the user database does not know has no name and no home.
         let account =
             HostProcess.account
@@ -28,7 +31,10 @@ enum Composition {
                         network: .init(
                             address: QEMUMachine.Network.guest, gateway: QEMUMachine.Network.host,
                             resolver: QEMUMachine.Network.resolver),
-                        driverName: "qemu"),
+                        driverName: "qemu",
+                        // What was replaced on disk still has its old path here.
+                        upgrade: (binary: binary, arguments: Array(CommandLine.arguments.dropFirst())),
+                        inheritedLock: inheritedLock),
                     driver: driver
                 ).run()
             },
@@ -67,7 +73,7 @@ enum Composition {
             channelSocket: directory.channelSocket)
         return QEMUDriver(
             machine: machine, places: places(directory, environment), accelerator: nil, environment: environment,
-            makeReady: {})
+            startedWith: nil, makeReady: {})
     }
 
     private static func driver(
@@ -82,7 +88,7 @@ enum Composition {
             channelSocket: directory.channelSocket)
         return QEMUDriver(
             machine: machine, places: places(directory, environment),
-            accelerator: instance.settings.accelerator, environment: environment,
+            accelerator: instance.settings.accelerator, environment: environment, startedWith: instance.fixedAtStart,
             makeReady: { try await Preparation(configuration).make(in: directory) })
     }
 

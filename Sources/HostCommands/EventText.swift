@@ -55,10 +55,28 @@ package enum EventText {
                 ?? "the guest ended by itself"
         case "guest-unresponsive": return "QEMU does not answer"
         case "guest-responsive": return "QEMU answers again"
+        case "port-forward": return forward(record.status.portForward)
+        case "guest-clock-set": return "told the guest the time: \(payload.message ?? "")"
+        case "reloaded":
+            let names = { (keys: [String]?) in (keys ?? []).isEmpty ? "nothing" : (keys ?? []).joined(separator: ", ") }
+            return "read the configuration again; applied: \(names(payload.applied)); "
+                + "at the next start: \(names(payload.pending))"
+        case "upgrading": return "becoming hostagent \(payload.version ?? "?"); the guest runs on"
         case "warning": return "warning: \(payload.message ?? "")"
         case "failure": return "error: \(payload.message ?? "")"
         case "exiting": return "exiting with status \(payload.exitStatus ?? 0)"
         default: return nil
+        }
+    }
+
+    private static func forward(_ status: EventRecord.PortForwardStatus?) -> String? {
+        guard let status else { return nil }
+        let what =
+            "\(status.protocol) \(status.hostAddr) to the guest's \(status.guestAddr.split(separator: ":").last ?? "")"
+        switch status.type {
+        case "forwarding": return "forwarding \(what)"
+        case "failed": return "warning: not forwarding \(what): \(status.error ?? "")"
+        default: return "not forwarding \(what) any more"
         }
     }
 }

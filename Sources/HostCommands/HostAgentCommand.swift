@@ -15,7 +15,8 @@ package struct HostAgentCommand: AsyncParsableCommand {
             """,
         version: "hostagent \(version)",
         subcommands: [
-            Create.self, Start.self, Stop.self, Restart.self, List.self, Info.self, Events.self, Shell.self,
+            Create.self, Start.self, Stop.self, Restart.self, Reload.self, Upgrade.self, List.self, Info.self,
+            Events.self, Shell.self,
             Delete.self, Edit.self, Autostart.self, StartAtLogin.self, Doctor.self, Reap.self,
         ])
 

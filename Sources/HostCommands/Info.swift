@@ -13,12 +13,7 @@ struct Info: AsyncParsableCommand {
 
     func run() async throws {
         let directory = try CommandContext.current.directory(instance.name)
-        guard try directory.isHeld() else {
-            throw HostError(
-                .unavailable, "the instance \"\(directory.name)\" has no running agent",
-                hint: "hostagent start \(directory.name) starts one; hostagent list shows the instance's state")
-        }
-        let info = try await AgentClient(socket: directory.agentSocket).info()
+        let info = try await AgentClient.ofRunning(directory).info()
         StandardStreams.output(try JSONText.pretty(info))
     }
 }

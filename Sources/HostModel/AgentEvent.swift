@@ -24,6 +24,13 @@ package enum AgentEvent: Sendable, Equatable {
     /// QEMU did not answer for `seconds`.
     case guestUnresponsive(seconds: Int)
     case guestResponsive
+    case portForward(PortForward, PortForwardState)
+    /// The guest was told the host's time, because of `reason`.
+    case guestClockSet(reason: String)
+    /// The configuration was read again; these keys count from now on.
+    case reloaded(applied: [String], pending: [String])
+    /// The agent is about to become this version of itself; the guest runs on.
+    case upgrading(version: String)
     case warning(String)
     case failure(String)
     /// The last event of a run.
@@ -45,6 +52,10 @@ package enum AgentEvent: Sendable, Equatable {
         case .guestEnded: "guest-ended"
         case .guestUnresponsive: "guest-unresponsive"
         case .guestResponsive: "guest-responsive"
+        case .portForward: "port-forward"
+        case .guestClockSet: "guest-clock-set"
+        case .reloaded: "reloaded"
+        case .upgrading: "upgrading"
         case .warning: "warning"
         case .failure: "failure"
         case .exiting: "exiting"

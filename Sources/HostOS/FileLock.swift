@@ -29,6 +29,24 @@ package struct FileLock: ~Copyable, Sendable {
         return FileLock(descriptor: descriptor)
     }
 
+    /// Takes over a lock that the program before this one, in the same process, held.
+    /// - Returns: nil when the descriptor is not the lock of this file.
+    package static func adopt(descriptor number: Int32, path: String) throws(SystemCallError) -> FileLock? {
+        guard fcntl(number, F_SETFD, FD_CLOEXEC) == 0 else { return nil }
+        let lock = FileLock(descriptor: Descriptor(taking: number))
+        guard lock.isStill(at: path) else { return nil }
+        // The lock is the open file's, so taking it again does nothing where it is held.
+        #if canImport(Glibc)
+            try systemCall("lock", path) { clinux_lock_whole_file(number) }
+        #else
+            try systemCall("lock", path) { flock(number, LOCK_EX | LOCK_NB) }
+        #endif
+        return lock
+    }
+
+    /// The number of its descriptor, for a program that takes this one's place.
+    package var descriptorNumber: Int32 { descriptor.number }
+
     private init(descriptor: consuming Descriptor) { self.descriptor = descriptor }
 
     /// Gives the lock up. Letting the value go does the same; saying it keeps the lock until here.

@@ -73,6 +73,58 @@ package enum HostProcess {
         return SystemCallError("exec", executable)
     }
 
+    /// The signals that ask an agent to stop or to do something. Blocked while one program replaces another, they wait
+    /// for the new one's handlers.
+    package static let stopSignals = [SIGTERM, SIGINT, SIGHUP, SIGUSR2]
+
+    /// Replaces this process by another program that inherits one descriptor besides the standard streams.
+    /// - Parameters:
+    ///   - variable: the environment variable that tells its number.
+    ///   - blocking: signals that stay blocked until the new program unblocks them.
+    /// - Returns: only when that failed, with the reason; nothing has changed then.
+    package static func become(
+        _ executable: String, _ arguments: [String], keeping descriptor: Int32, variable: String, blocking: [Int32]
+    ) -> SystemCallError {
+        var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
+        argv.append(nil)
+        defer { for word in argv { free(word) } }
+        var blocked = sigset_t()
+        var before = sigset_t()
+        sigemptyset(&blocked)
+        for signal in blocking { sigaddset(&blocked, signal) }
+        pthread_sigmask(SIG_SETMASK, &blocked, &before)
+        // Not every library opens its descriptors close-on-exec.
+        for number in Int32(3)..<Int32(openDescriptorLimit) where fcntl(number, F_GETFD) >= 0 {
+            _ = fcntl(number, F_SETFD, number == descriptor ? 0 : FD_CLOEXEC)
+        }
+        setenv(variable, String(descriptor), 1)
+        execv(executable, argv)
+        let failure = SystemCallError("exec", executable)
+        unsetenv(variable)
+        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        pthread_sigmask(SIG_SETMASK, &before, nil)
+        return failure
+    }
+
+    /// One above the highest descriptor that may be open.
+    private static var openDescriptorLimit: Int {
+        #if canImport(Glibc)
+            let open = (try? Files.names(in: "/proc/self/fd"))?.compactMap { Int($0) }.max()
+        #else
+            let open: Int? = nil
+        #endif
+        return (open ?? Int(getdtablesize())) + 1
+    }
+
+    /// Takes a variable out of this process's environment.
+    package static func takeVariable(_ name: String) -> String? {
+        defer { unsetenv(name) }
+        return getenv(name).map { String(cString: $0) }
+    }
+
+    /// There is a terminal that this process belongs to (tty(4)); false once it has gone away.
+    package static var hasTerminal: Bool { (try? Descriptor(path: "/dev/tty", flags: O_RDWR | O_NOCTTY)) != nil }
+
     /// The hardware acceleration that this process may try; nil where there is none.
     package static var hardwareAccelerator: Accelerator? {
         #if canImport(Glibc)

@@ -15,6 +15,7 @@ package struct Configuration: Sendable, Equatable {
     package var legacyBIOS: Bool
     /// The port of 127.0.0.1 that leads to the guest's SSH server; nil lets every start choose a free one.
     package var sshLocalPort: Int?
+    package var portForwards: [PortForward]
     package var user: GuestUser
     /// In the file's order.
     package var environment: [Variable]
@@ -86,6 +87,9 @@ package struct Settings: Sendable, Equatable {
     package var keepAlive = KeepAlive.onFailure
     /// nil: probe what the host can do.
     package var accelerator: Accelerator?
+    /// Instances whose units this one's comes after: they are started before it and stopped after it.
+    package var after: [InstanceName] = []
+    package var before: [InstanceName] = []
 
     package init() {}
 }

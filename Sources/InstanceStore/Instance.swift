@@ -8,6 +8,8 @@ package struct Instance: Sendable {
     package let settings: Settings
     /// Sentences about keys that were ignored.
     package let warnings: [String]
+    /// What counts at a start only, a digest for each key: where two differ, the guest has to be started again.
+    package let fixedAtStart: [String: String]
 
     package var name: InstanceName { directory.name }
 
@@ -30,6 +32,9 @@ package struct Instance: Sendable {
             } else {
                 Settings()
             }
+        fixedAtStart = LimaYAML.digests(of: text).merging(
+            settings.accelerator.map { ["accelerator": $0.rawValue] } ?? [:]
+        ) { first, _ in first }
     }
 
     private static func text(_ path: String) throws(HostError) -> String? {

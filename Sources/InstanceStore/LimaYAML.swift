@@ -1,3 +1,5 @@
+import Crypto
+import Foundation
 import HostModel
 import HostOS
 import Yams
@@ -30,16 +32,32 @@ package struct LimaYAML {
     static let limaOnly: Set<String> = [
         "additionalDisks", "audio", "base", "caCerts", "containerd", "copyToHost", "dns",
         "guestInstallPrefix", "hostResolver", "minimumLimaVersion", "mountInotify", "mountType",
-        "mountTypesUnsupported", "mounts", "nestedVirtualization", "networks", "os", "param", "portForwards",
+        "mountTypesUnsupported", "mounts", "nestedVirtualization", "networks", "os", "param",
         "propagateProxyEnv", "rosetta", "timezone", "upgradePackages", "video",
     ]
     static let known: Set<String> = [
-        "arch", "cpuType", "cpus", "disk", "env", "firmware", "images", "memory", "message", "plain", "probes",
+        "arch", "cpuType", "cpus", "disk", "env", "firmware", "images", "memory", "message", "plain", "portForwards",
+        "probes",
         "provision", "ssh", "user", "vmOpts", "vmType",
     ]
 
+    /// Keys that count for a running guest too.
+    private static let live: Set<String> = ["message", "portForwards"]
+
+    /// A digest of the value of every key at the top that counts at a start only. Comments and layout do not count.
+    static func digests(of text: String) -> [String: String] {
+        let entries = (try? Yams.compose(yaml: text))?.mapping.map(Array.init) ?? []
+        var digests: [String: String] = [:]
+        for (key, value) in entries {
+            guard let name = key.scalar?.string, !live.contains(name), let text = try? Yams.serialize(node: value)
+            else { continue }
+            digests[name] = SHA256.hash(data: Data(text.utf8)).prefix(8).map { String($0, radix: 16) }.joined()
+        }
+        return digests
+    }
+
     private let host: Host
-    private let findings = Findings()
+    let findings = Findings()
 
     /// - Parameter file: the name used in messages.
     /// - Throws: `HostError` with `.badConfiguration` that lists every fault with line and column.
@@ -70,6 +88,7 @@ package struct LimaYAML {
             legacyBIOS: fields["firmware"]?.fields(known: ["legacyBIOS"], ignored: ["images"])["legacyBIOS"]?.boolean()
                 ?? false,
             sshLocalPort: sshPort(fields["ssh"]),
+            portForwards: portForwards(fields["portForwards"]),
             user: user(fields["user"]),
             environment: environment(fields["env"]),
             plain: plain,

@@ -21,13 +21,29 @@ extension Settings {
         if text.trimmed.isEmpty { return Settings() }
         let findings = Findings()
         let root = try YAMLValue.root(of: text, file: file, findings: findings)
-        let fields = root.fields(known: ["stopGrace", "keepAlive", "accelerator"], ignored: ["idleTimeout"])
+        let fields = root.fields(
+            known: ["stopGrace", "keepAlive", "accelerator", "after", "before"], ignored: ["idleTimeout"])
         var settings = Settings()
         // Below a second no guest can shut down; an hour is longer than any manager waits.
         if let grace = fields["stopGrace"]?.duration(in: 1...3600) { settings.stopGrace = grace }
         if let keepAlive = fields["keepAlive"]?.word(KeepAlive.self) { settings.keepAlive = keepAlive }
         settings.accelerator = fields["accelerator"]?.word(Accelerator.self)
+        settings.after = names(fields["after"])
+        settings.before = names(fields["before"])
         try findings.throwIfFaulty(file: file)
         return settings
+    }
+
+    private static func names(_ value: YAMLValue?) -> [InstanceName] {
+        let elements: [YAMLValue] = value?.elements() ?? []
+        return elements.compactMap { element -> InstanceName? in
+            guard let text = element.text() else { return nil }
+            do throws(HostError) {
+                return try InstanceName(text)
+            } catch {
+                element.fault(error.message)
+                return nil
+            }
+        }
     }
 }

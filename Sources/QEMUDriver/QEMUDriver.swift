@@ -26,20 +26,23 @@ package struct QEMUDriver: GuestDriver {
     private let places: Places
     private let accelerator: Accelerator?
     private let environment: [String: String]
+    private let startedWith: [String: String]?
     private let makeReady: @Sendable () async throws -> Void
 
     /// - Parameters:
     ///   - accelerator: what the person wants; nil probes.
     ///   - environment: the variables of this process.
+    ///   - startedWith: the configuration by which guests are launched, to be kept with their record.
     ///   - makeReady: makes the files the machine names, where they are missing.
     package init(
         machine: QEMUMachine, places: Places, accelerator: Accelerator?, environment: [String: String],
-        makeReady: @escaping @Sendable () async throws -> Void
+        startedWith: [String: String]?, makeReady: @escaping @Sendable () async throws -> Void
     ) {
         self.machine = machine
         self.places = places
         self.accelerator = accelerator
         self.environment = environment
+        self.startedWith = startedWith
         self.makeReady = makeReady
     }
 
@@ -88,10 +91,12 @@ package struct QEMUDriver: GuestDriver {
         }
         do {
             try record(
-                SurvivingGuest(process: identity, accelerator: machine.accelerator, sshLocalPort: sshLocalPort))
+                SurvivingGuest(
+                    process: identity, accelerator: machine.accelerator, sshLocalPort: sshLocalPort,
+                    startedWith: startedWith))
             let monitor = try await connect(to: identity, socket: machine.qmpSocket)
             return QEMUGuest(
-                identity: identity, accelerator: machine.accelerator, monitor: monitor,
+                identity: identity, accelerator: machine.accelerator, sshLocalPort: sshLocalPort, monitor: monitor,
                 complaint: { [places] in Self.lastLine(of: places.errorLog) },
                 revoke: accelerator == nil ? probe.revoke : nil)
         } catch {
@@ -115,7 +120,8 @@ package struct QEMUDriver: GuestDriver {
             let record = try? JSONDecoder().decode(GuestRecord.self, from: Data(bytes)), record.process.isAlive
         {
             return SurvivingGuest(
-                process: record.process, accelerator: record.accelerator, sshLocalPort: record.sshLocalPort)
+                process: record.process, accelerator: record.accelerator, sshLocalPort: record.sshLocalPort,
+                startedWith: record.startedWith)
         }
         // An agent can die between spawning QEMU and writing its record: then the socket names the listener, and its
         // arguments tell the rest.
@@ -126,7 +132,8 @@ package struct QEMUDriver: GuestDriver {
                 .held, "process \(pid) serves \(machine.qmpSocket) and is not a guest of hostagent",
                 hint: "if it is Lima's, stop it with: limactl stop")
         }
-        return SurvivingGuest(process: process, accelerator: found.accelerator, sshLocalPort: found.sshLocalPort)
+        return SurvivingGuest(
+            process: process, accelerator: found.accelerator, sshLocalPort: found.sshLocalPort, startedWith: nil)
     }
 
     package func attach(_ survivor: SurvivingGuest) async throws -> any Guest {
@@ -134,7 +141,8 @@ package struct QEMUDriver: GuestDriver {
         let monitor = try await monitor(of: process)
         try record(survivor)
         return QEMUGuest(
-            identity: process, accelerator: survivor.accelerator, monitor: monitor,
+            identity: process, accelerator: survivor.accelerator, sshLocalPort: survivor.sshLocalPort,
+            monitor: monitor,
             complaint: { [places] in Self.lastLine(of: places.errorLog) }, revoke: nil)
     }
 
@@ -213,13 +221,14 @@ package struct QEMUDriver: GuestDriver {
         var process: ProcessIdentity
         var accelerator: Accelerator
         var sshLocalPort: Int
+        var startedWith: [String: String]?
     }
 
     private func record(_ guest: SurvivingGuest) throws(HostError) {
         do {
             let record = GuestRecord(
                 driver: "qemu", process: guest.process, accelerator: guest.accelerator,
-                sshLocalPort: guest.sshLocalPort)
+                sshLocalPort: guest.sshLocalPort, startedWith: guest.startedWith)
             try TextFile.replace(places.guestRecord, with: Array(try JSONEncoder().encode(record)))
             try TextFile.replace(places.pidFile, with: "\(guest.process.pid)\n")
         } catch {

@@ -11,6 +11,7 @@ final class QEMUGuest: Guest {
 
     private let identity: ProcessIdentity
     private let monitor: QMPConnection
+    private let sshLocalPort: Int
     private let watch: Task<Void, Never>
     private let states: StateReader
     private let continuation: AsyncStream<GuestEvent>.Continuation
@@ -19,11 +20,12 @@ final class QEMUGuest: Guest {
     ///   - complaint: the last thing QEMU said on standard error.
     ///   - revoke: takes back the accelerator's verdict; nil where there was none and a person wants this one.
     init(
-        identity: ProcessIdentity, accelerator: Accelerator, monitor: QMPConnection,
+        identity: ProcessIdentity, accelerator: Accelerator, sshLocalPort: Int, monitor: QMPConnection,
         complaint: @escaping @Sendable () -> String, revoke: (@Sendable () -> Void)?
     ) {
         self.identity = identity
         self.accelerator = accelerator
+        self.sshLocalPort = sshLocalPort
         self.monitor = monitor
         let (stream, continuation) = AsyncStream.makeStream(of: GuestEvent.self)
         events = stream
@@ -62,6 +64,7 @@ final class QEMUGuest: Guest {
         case "SHUTDOWN": return guest && reason != "guest-panic" ? .poweredOff : nil
         case "RESET": return guest ? .rebooted : nil
         case "GUEST_PANICKED": return .panicked
+        case "RESUME": return .resumed
         case "STOP":
             // Why it stopped, it says only when asked. What is not answered now, the next heartbeat learns.
             guard let state = try? await monitor.execute("query-status") else { return nil }
@@ -120,4 +123,31 @@ final class QEMUGuest: Guest {
     }
 
     func kill() { identity.signal(9) }
+
+    // MARK: Ports
+
+    /// QEMU itself says which there are, so an agent that attaches needs no record of them.
+    func portForwards() async throws -> Set<PortForward> {
+        let listing = try await monitor.execute("human-monitor-command", ["command-line": "info usernet"]) ?? ""
+        let own = PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: sshLocalPort, guestPort: 22)
+        return UserNetwork.forwards(inListing: listing).subtracting([own])
+    }
+
+    func open(_ forward: PortForward) async throws {
+        let rule = UserNetwork.rule(forward, to: forward.guestPort)
+        try await usernet("hostfwd_add \(QEMUMachine.networkID) \(rule)", succeeds: "")
+    }
+
+    func close(_ forward: PortForward) async throws {
+        let rule = UserNetwork.rule(forward, to: nil)
+        try await usernet("hostfwd_remove \(QEMUMachine.networkID) \(rule)", succeeds: "removed")
+    }
+
+    /// The human monitor answers with text, an error's too.
+    private func usernet(_ line: String, succeeds word: String) async throws {
+        let said = (try await monitor.execute("human-monitor-command", ["command-line": line]) ?? "").trimmed
+        guard word.isEmpty ? said.isEmpty : said.contains(word) else {
+            throw HostError(.unavailable, said.isEmpty ? "QEMU said nothing" : said)
+        }
+    }
 }

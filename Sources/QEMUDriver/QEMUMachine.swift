@@ -66,6 +66,9 @@ package struct QEMUMachine: Sendable, Equatable {
         package static let resolver = "192.168.5.3"
     }
 
+    /// What the guest's network is called in QEMU's monitor.
+    static let networkID = "net"
+
     /// The name of the virtio-serial port that is the guest channel.
     package static let channelPort = "io.hostagent.channel.0"
 
@@ -115,10 +118,10 @@ package struct QEMUMachine: Sendable, Equatable {
             "-drive", "if=none,id=cidata,format=raw,readonly=on,file=\(Self.escape(cidata))",
             "-device", "virtio-blk-pci,drive=cidata",
             "-netdev",
-            "user,id=net,net=\(Network.range),dhcpstart=\(Network.guest),"
+            "user,id=\(Self.networkID),net=\(Network.range),dhcpstart=\(Network.guest),"
                 + "hostfwd=tcp:127.0.0.1:\(sshLocalPort)-:22",
             // No boot ROM: the guest does not boot from the network, and loading it takes time.
-            "-device", "virtio-net-pci,netdev=net,romfile=",
+            "-device", "virtio-net-pci,netdev=\(Self.networkID),romfile=",
             "-device", "virtio-serial-pci",
             "-chardev", "socket,id=channel,path=\(Self.escape(channelSocket)),server=on,wait=off",
             "-device", "virtserialport,chardev=channel,name=\(Self.channelPort)",
@@ -133,7 +136,7 @@ package struct QEMUMachine: Sendable, Equatable {
     package static func facts(ofArguments arguments: [String]) -> (accelerator: Accelerator, sshLocalPort: Int)? {
         guard arguments.contains(where: { $0.hasSuffix("name=\(channelPort)") }) else { return nil }
         let machine = arguments.first { $0.contains(",accel=") }
-        let network = arguments.first { $0.hasPrefix("user,id=net,") }
+        let network = arguments.first { $0.hasPrefix("user,id=\(networkID),") }
         guard let accelerator = machine?.split(separator: "=").last.flatMap({ Accelerator(rawValue: String($0)) }),
             let forward = network?.firstRange(of: "hostfwd=tcp:127.0.0.1:"), let network,
             let port = Int(network[forward.upperBound...].prefix { $0.isNumber })

@@ -1,3 +1,4 @@
+import Foundation
 import HostModel
 import HostOS
 import NIOCore
@@ -65,17 +66,25 @@ package final class QMPConnection: Sendable {
 
     deinit { channel.close(promise: nil) }
 
-    /// Sends a command without arguments.
-    /// - Returns: the `status` of the answer where it has one (`query-status`).
+    /// Sends a command.
+    /// - Returns: the `status` of the answer where it has one (`query-status`), or the text it is
+    ///   (`human-monitor-command`).
     /// - Throws: `Failure`.
     @discardableResult
-    package func execute(_ command: String, timeout: TimeAmount = .seconds(10)) async throws -> String? {
+    package func execute(
+        _ command: String, _ arguments: [String: String] = [:], timeout: TimeAmount = .seconds(10)
+    ) async throws -> String? {
         let id = dispatcher.nextID()
+        let line = try JSONEncoder().encode(Command(execute: command, arguments: arguments, id: id)) + [0x0a]
         return try await wait(for: id, timeout: timeout) { [channel] in
-            // The commands are our own words: nothing in them needs escaping.
-            let line = ByteBuffer(string: #"{"execute":"\#(command)","id":\#(id)}"# + "\n")
-            channel.writeAndFlush(line, promise: nil)
+            channel.writeAndFlush(ByteBuffer(bytes: line), promise: nil)
         }
+    }
+
+    private struct Command: Encodable {
+        var execute: String
+        var arguments: [String: String]
+        var id: Int
     }
 
     package func close() { channel.close(promise: nil) }
@@ -139,7 +148,7 @@ package final class QMPConnection: Sendable {
         func receive(_ message: QMPMessage) {
             switch message {
             case .greeting: settle(Self.greeting, .success(nil))
-            case .answer(let id, let status): settle(id, .success(status))
+            case .answer(let id, let value): settle(id, .success(value))
             case .failure(let id, let description): settle(id, .failure(.refused(description)))
             case .event: continuation.yield(message)
             }

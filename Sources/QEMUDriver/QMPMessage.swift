@@ -3,7 +3,8 @@ import Foundation
 /// One line from QEMU's monitor (QEMU Machine Protocol specification), as far as we use it.
 package enum QMPMessage: Sendable, Equatable {
     case greeting
-    case answer(id: Int, status: String?)
+    /// `value` is the `status` of the answer where it has one, or the answer itself where that is text.
+    case answer(id: Int, value: String?)
     case failure(id: Int, description: String)
     /// `guest` and `reason` are those of SHUTDOWN and RESET.
     case event(name: String, guest: Bool, reason: String)
@@ -16,7 +17,7 @@ package enum QMPMessage: Sendable, Equatable {
         } else if let event = wire.event {
             self = .event(name: event, guest: wire.data?.guest ?? false, reason: wire.data?.reason ?? "")
         } else if let id = wire.id {
-            self = wire.error.map { .failure(id: id, description: $0.desc) } ?? .answer(id: id, status: wire.status)
+            self = wire.error.map { .failure(id: id, description: $0.desc) } ?? .answer(id: id, value: wire.value)
         } else {
             return nil
         }
@@ -40,7 +41,7 @@ package enum QMPMessage: Sendable, Equatable {
         var data: EventData?
         var id: Int?
         var error: Failure?
-        var status: String?
+        var value: String?
 
         enum CodingKeys: String, CodingKey {
             case QMP, event, data, id, error
@@ -55,7 +56,8 @@ package enum QMPMessage: Sendable, Equatable {
             data = try? values.decodeIfPresent(EventData.self, forKey: .data)
             id = try? values.decodeIfPresent(Int.self, forKey: .id)
             error = try values.decodeIfPresent(Failure.self, forKey: .error)
-            status = (try? values.decodeIfPresent(Status.self, forKey: .result))?.status
+            let status = (try? values.decodeIfPresent(Status.self, forKey: .result))?.status
+            value = status ?? (try? values.decodeIfPresent(String.self, forKey: .result))
         }
     }
 }

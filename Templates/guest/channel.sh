@@ -28,9 +28,17 @@ if [ -n "$log" ]; then
     done >&3 &
 fi
 
+# After the host slept or this guest stood still. The fraction where date takes it; busybox takes whole seconds.
+set_clock() {
+    seconds=${1##*'"seconds":'}
+    seconds=${seconds%%[!0-9.]*}
+    date -u -s "@$seconds" || date -u -s "@${seconds%.*}"
+}
+
 while read -r line; do
     case $line in
     *'"type":"poweroff"'*) poweroff & ;;
     *'"type":"reboot"'*) reboot & ;;
+    *'"type":"time"'*) set_clock "$line" ;;
     esac
 done <&3

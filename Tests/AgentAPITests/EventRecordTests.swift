@@ -38,6 +38,8 @@ import Testing
             .guestReady, .accessConfirmed(milliseconds: 180), .provisioningFailed(mode: "m", script: "s", status: -1),
             .stopRequested(by: "SIGTERM", force: true), .stopStep(.askAgain), .guestEnded(step: .kill, seconds: 1.5),
             .guestUnresponsive(seconds: 10), .guestResponsive, .warning("w"), .failure("f"), .exiting(status: 1),
+            .portForward(.init(.udp, hostAddress: "0.0.0.0", hostPort: 1, guestPort: 2), .failed(reason: "r")),
+            .guestClockSet(reason: "r"), .reloaded(applied: ["a"], pending: ["b"]), .upgrading(version: "2"),
         ]
         for event in events {
             let sent = record(event, phase: .stopping)
@@ -54,7 +56,8 @@ import Testing
     private func json(_ origin: LaunchOrigin) throws -> [String: Any] {
         let info = AgentInfo(
             instance: try InstanceName("a"), driver: "qemu", phase: .running, errors: [], sshLocalPort: 1, agentPID: 2,
-            guestPID: 3, version: "v", run: "r", startedAt: "t", readyAt: nil, accelerator: .tcg, origin: origin)
+            guestPID: 3, version: "v", run: "r", startedAt: "t", readyAt: nil, accelerator: .tcg,
+            pending: [.init(key: "cpus", until: .restart)], origin: origin)
         let data = try JSONEncoder().encode(info)
         return try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
     }

@@ -12,11 +12,12 @@ import Testing
 
     @Test func messages() {
         #expect(parse(#"{"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": ["oob"]}}"#) == .greeting)
-        #expect(parse(#"{"return": {}, "id": 1}"#) == .answer(id: 1, status: nil))
+        #expect(parse(#"{"return": {}, "id": 1}"#) == .answer(id: 1, value: nil))
         #expect(
             parse(#"{"return": {"status": "shutdown", "running": false}, "id": 2}"#)
-                == .answer(id: 2, status: "shutdown"))
-        #expect(parse(#"{"return": [1], "id": 3}"#) == .answer(id: 3, status: nil))
+                == .answer(id: 2, value: "shutdown"))
+        #expect(parse(#"{"return": "said\r\n", "id": 5}"#) == .answer(id: 5, value: "said\r\n"))
+        #expect(parse(#"{"return": [1], "id": 3}"#) == .answer(id: 3, value: nil))
         #expect(
             parse(#"{"error": {"class": "GenericError", "desc": "no"}, "id": 4}"#) == .failure(id: 4, description: "no")
         )

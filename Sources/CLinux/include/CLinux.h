@@ -32,6 +32,12 @@ long clinux_copy_range(int source, long offset, int destination, long length);
 /* posix_spawn_file_actions_addclosefrom_np(3), glibc 2.34; `actions` is a posix_spawn_file_actions_t. */
 int clinux_spawn_close_from(void *actions, int lowest);
 
+/* timerfd_create(2) with TFD_TIMER_CANCEL_ON_SET: readable when the realtime clock jumps. A descriptor, or -1. */
+int clinux_clock_watch(void);
+
+/* Reads such a descriptor and sets it anew: 1 when the clock has jumped, 0 when not. */
+int clinux_clock_jumped(int fd);
+
 /* POSIX_SPAWN_SETSID of <spawn.h>. */
 short clinux_spawn_setsid(void);
 

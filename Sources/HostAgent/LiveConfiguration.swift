@@ -1,0 +1,72 @@
+import AgentAPI
+import GuestDriver
+import HostModel
+import InstanceStore
+import Synchronization
+
+/// The configuration by which an agent and its guest go. It can be read again while the guest runs; what counts at a
+/// start only is then known to be pending.
+final class LiveConfiguration: Sendable {
+    private struct State {
+        var instance: Instance
+        var pending: [PendingChange]
+    }
+
+    private let directory: InstanceDirectory
+    private let origin: LaunchOrigin
+    /// What the registration was made from, as far as this agent knows.
+    private let registered: Settings
+    /// A digest of what the guest was started with; nil where nothing tells.
+    private let guestHas: [String: String]?
+    private let state: Mutex<State>
+
+    /// - Parameter survivor: a guest that was started before this agent, by another configuration perhaps.
+    init(_ instance: Instance, survivor: Survivor?, origin: LaunchOrigin) {
+        directory = instance.directory
+        self.origin = origin
+        registered = instance.settings
+        guestHas = survivor == nil ? instance.fixedAtStart : survivor?.guest.startedWith
+        state = Mutex(State(instance: instance, pending: []))
+        state.withLock { $0.pending = pending(of: instance) }
+    }
+
+    var settings: Settings { state.withLock { $0.instance.settings } }
+    var forwards: [PortForward] { state.withLock { $0.instance.configuration.portForwards } }
+    var pending: [PendingChange] { state.withLock { $0.pending } }
+
+    /// Reads the files again.
+    /// - Returns: the keys that count from now on, and warnings about the files.
+    /// - Throws: `HostError` when they have a mistake; everything stays as it was then.
+    func reload() throws(HostError) -> (applied: [String], warnings: [String]) {
+        let new = try Instance(directory)
+        return state.withLock { state in
+            let old = state.instance
+            var applied: [String] = []
+            if new.configuration.portForwards != old.configuration.portForwards { applied.append("portForwards") }
+            if new.configuration.message != old.configuration.message { applied.append("message") }
+            if new.settings.stopGrace != old.settings.stopGrace { applied.append("stopGrace") }
+            if origin.managerKind == .none, new.settings.keepAlive != old.settings.keepAlive {
+                applied.append("keepAlive")
+            }
+            state.instance = new
+            state.pending = pending(of: new)
+            return (applied, new.warnings)
+        }
+    }
+
+    private func pending(of instance: Instance) -> [PendingChange] {
+        let has = guestHas ?? instance.fixedAtStart
+        let wanted = instance.fixedAtStart
+        var keys = Set(has.keys).union(wanted.keys).filter { has[$0] != wanted[$0] }.map {
+            PendingChange(key: $0, until: .restart)
+        }
+        // The manager's own file carries these.
+        if origin.managerKind != .none {
+            let new = instance.settings
+            if new.keepAlive != registered.keepAlive { keys.append(.init(key: "keepAlive", until: .enable)) }
+            if new.after != registered.after { keys.append(.init(key: "after", until: .enable)) }
+            if new.before != registered.before { keys.append(.init(key: "before", until: .enable)) }
+        }
+        return keys.sorted()
+    }
+}
