@@ -88,7 +88,8 @@ package struct Agent: Sendable {
     }
 
     private func delay(for origin: LaunchOrigin) -> RestartDelay {
-        RestartDelay(directory: directory, isKeptAlive: origin.managerKind != .none)
+        let isKeptAlive = origin.managerKind != .none && options.instance.settings.keepAlive != .no
+        return RestartDelay(directory: directory, isKeptAlive: isKeptAlive)
     }
 
     private func deadlines(for origin: LaunchOrigin) -> Deadlines {

@@ -23,6 +23,8 @@ struct RestartDelay: Sendable {
             try? history.save(directory)
             log.emit(.warning("\(story)\(last); the next try is in \(Int(seconds)) s"))
             try await Task.sleep(for: .seconds(seconds))
+            history.nextTry = nil
+            try? history.save(directory)
         case .giveUp:
             // Whoever starts it by hand begins anew.
             RestartHistory.forget(directory)

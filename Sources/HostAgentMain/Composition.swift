@@ -41,7 +41,12 @@ enum Composition {
             endOrphan: { directory, force in
                 let finder = finder(directory, environment: environment)
                 guard let survivor = try finder.survivor() else { return false }
-                let grace = (try? Instance(directory))?.settings.stopGrace ?? Settings().stopGrace
+                let settings = (try? Instance(directory))?.settings ?? Settings()
+                // A unit's own time is cut, too, where it is a user manager's.
+                let grace =
+                    SystemdJob.scopeOfOwnUnit(of: directory.name).map {
+                        SystemdUnit.effectiveGrace(settings.stopGrace, scope: $0)
+                    } ?? settings.stopGrace
                 try await finder.end(survivor, grace: grace, force: force)
                 return true
             },
@@ -61,7 +66,8 @@ enum Composition {
         let cache = environment["XDG_CACHE_HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil } ?? home + "/.cache"
         return .init(
             pidFile: directory.qemuPID, guestRecord: directory.guestRecord, errorLog: directory.qemuLog,
-            cacheDirectory: cache + "/hostagent")
+            // A unit's sandbox lets it write where its instances are, and nowhere else.
+            cacheDirectories: [cache + "/hostagent", directory.home + "/_config"])
     }
 
     /// Enough of a driver to find and end a guest whose configuration may be unreadable.

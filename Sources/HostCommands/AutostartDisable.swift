@@ -21,17 +21,21 @@ struct AutostartDisable: AsyncParsableCommand {
 
     /// - Returns: false when there was nothing to remove.
     static func unregister(_ name: InstanceName, _ context: CommandContext) async throws -> Bool {
+        let home = try context.home()
         let found = context.manager.registrations(of: name)
-        for registration in found where registration.isOurs {
+        let mine = found.filter { $0.isFor(home: home.path, of: context.account) }
+        for registration in mine {
             try await context.manager.disable(registration)
-            // What the manager stopped may have left its guest; only that is looked for, and nothing started by hand.
-            if let directory = try? context.home().existing(name) {
+            // What the manager stopped may have left its guest.
+            if let directory = try? home.existing(name) {
                 try await Stopper(context: context, directory: directory).reap()
+                RestartHistory.forget(directory)
             }
         }
-        if let foreign = found.first(where: { !$0.isOurs }) {
-            StandardStreams.error("hostagent: note: \(foreign.file) was not made by hostagent and is left alone\n")
+        for other in found where !mine.contains(other) {
+            let whose = other.isOurs ? "is for another instance of that name" : "was not made by hostagent"
+            StandardStreams.error("hostagent: note: \(other.file) \(whose) and is left alone\n")
         }
-        return found.contains(where: \.isOurs)
+        return !mine.isEmpty
     }
 }

@@ -40,11 +40,11 @@ struct AutostartEnable: AsyncParsableCommand {
     func run() async throws {
         let context = CommandContext.current
         let request = AutostartRequest(
-            condition: condition, user: user, keepAlive: keepAlive?.policy, linger: linger, takeOver: takeOver)
+            condition: condition, user: user, keepAlive: keepAlive?.policy, linger: linger, takeOver: takeOver,
+            now: now)
         let directory = try await request.enable(instance.name, context)
-        if now {
-            try await Starter(context: context, directory: directory, timeout: nil, progress: false).run()
-        }
+        let starter = Starter(context: context, directory: directory, timeout: nil, progress: false)
+        if now { try await starter.run(isBeingStarted: condition == .boot) }
     }
 }
 
@@ -55,6 +55,7 @@ struct AutostartRequest: Sendable {
     var keepAlive: KeepAlive?
     var linger = false
     var takeOver = false
+    var now = false
 
     /// - Returns: the instance's directory.
     func enable(_ name: String, _ context: CommandContext) async throws -> InstanceDirectory {
@@ -66,16 +67,25 @@ struct AutostartRequest: Sendable {
         try directory.checkSocketPaths()
         let registration = Registration(
             instance: directory.name, condition: linger ? .login : condition, account: owner,
-            binary: HostProcess.executablePath, limaHome: home.path,
-            cacheDirectory: context.cacheDirectory(of: owner), searchPath: context.environment["PATH"],
-            keepAlive: keepAlive ?? instance.settings.keepAlive, stopGrace: instance.settings.stopGrace)
+            binary: HostProcess.executablePath, limaHome: home.path, searchPath: context.environment["PATH"],
+            keepAlive: keepAlive ?? instance.settings.keepAlive, stopGrace: instance.settings.stopGrace,
+            after: instance.settings.after, before: instance.settings.before,
+            startsNow: now && condition == .boot && !linger)
+        try context.manager.check(registration, takeOver: takeOver)
         if linger { try await Linger.enable(owner) }
-        let notes = try await context.manager.enable(registration, takeOver: takeOver)
-        if let keepAlive, keepAlive != instance.settings.keepAlive { try remember(keepAlive, directory) }
+        // Before the manager may start it: the agent asks its settings for the policy.
+        let before = try remember(keepAlive, directory)
+        let notes: [String]
+        do {
+            notes = try await context.manager.enable(registration, takeOver: takeOver)
+        } catch {
+            try before?.restore()
+            throw error
+        }
         for note in notes { StandardStreams.error("hostagent: note: \(note)\n") }
         let when = condition == .boot ? "the host boots" : "\(owner.name) logs in"
-        StandardStreams.output(
-            "\(directory.name) starts when \(when); start it now with: hostagent start \(directory.name)\n")
+        let how = now ? "" : "; start it now with: \(context.manager.startCommand(registration))"
+        StandardStreams.output("\(directory.name) starts when \(when)\(how)\n")
         return directory
     }
 
@@ -99,15 +109,28 @@ struct AutostartRequest: Sendable {
         return LimaHome(path: owner.home + "/.lima")
     }
 
+    /// What a file held.
+    private struct Before {
+        let path: String
+        let text: String?
+
+        func restore() throws {
+            if let text { try TextFile.replace(path, with: text) } else { try Files.remove(path) }
+        }
+    }
+
     /// The agent asks its settings for the policy, so they have to agree with the manager's.
-    private func remember(_ keepAlive: KeepAlive, _ directory: InstanceDirectory) throws(HostError) {
+    /// - Returns: nil when nothing had to be changed.
+    private func remember(_ keepAlive: KeepAlive?, _ directory: InstanceDirectory) throws(HostError) -> Before? {
+        let path = directory.settings
         do {
-            let text = Files.kind(directory.settings) == nil ? "" : try TextFile.read(directory.settings)
-            try TextFile.replace(
-                directory.settings, with: Settings.setting("keepAlive", to: keepAlive.rawValue, in: text))
-            try Files.setOwner(directory.settings, like: directory.path)
+            let text = Files.kind(path) == nil ? nil : try TextFile.read(path)
+            guard let keepAlive, try Settings.load(text ?? "", file: path).keepAlive != keepAlive else { return nil }
+            try TextFile.replace(path, with: Settings.setting("keepAlive", to: keepAlive.rawValue, in: text ?? ""))
+            try Files.setOwner(path, like: directory.path)
+            return Before(path: path, text: text)
         } catch {
-            throw HostError(.cannotCreate, "cannot write \(directory.settings): \(error.reason)")
+            throw (error as? HostError) ?? HostError(.cannotCreate, "cannot write \(path): \(error)")
         }
     }
 }

@@ -63,7 +63,7 @@ struct AutostartSurvey: Sendable {
     let context: CommandContext
 
     func rows(_ directories: [InstanceDirectory]) async throws -> [AutostartRow] {
-        let registrations = directories.map { context.manager.registrations(of: $0.name) }
+        let registrations = directories.map(context.registrations(of:))
         async let states = InstanceSurvey(context: context).states(directories)
         let known = try await context.manager.status(registrations.flatMap { $0 })
         var statuses = known[...]
@@ -100,7 +100,8 @@ struct AutostartSurvey: Sendable {
         row.since = row.since ?? status.since.map(Self.time)
         // Why the guest failed says more than how its agent ended.
         row.lastFailure = state.failure ?? status.lastFailure
-        row.nextTry = (status.nextTry ?? RestartHistory.load(directory).nextTry).map(Self.time)
+        let next = status.nextTry ?? RestartHistory.load(directory).nextTry
+        row.nextTry = next.flatMap { $0 > HostClock.now ? Self.time($0) : nil }
         return row
     }
 

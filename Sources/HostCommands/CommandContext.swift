@@ -49,15 +49,16 @@ package struct CommandContext: Sendable {
         runAgent: { _ in throw HostError(.failed, "this program runs no agents") },
         endOrphan: { _, _ in false }, orphan: { _ in nil })
 
-    /// Where an account's caches are (XDG base directories).
-    package func cacheDirectory(of owner: Account) -> String {
-        let set = environment["XDG_CACHE_HOME"].flatMap { $0.hasPrefix("/") && owner == account ? $0 : nil }
-        return (set ?? owner.home + "/.cache") + "/hostagent"
-    }
-
     /// The registration by which a manager starts this instance, nil where a person's own agent does.
     package func registration(of directory: InstanceDirectory) -> FoundRegistration? {
-        manager.registrations(of: directory.name).first(where: \.isOurs)
+        registrations(of: directory).first(where: \.isOurs)
+    }
+
+    /// The registrations of an instance by whoever made them; those of another instance of this name are left out.
+    package func registrations(of directory: InstanceDirectory) -> [FoundRegistration] {
+        manager.registrations(of: directory.name).filter {
+            !$0.isOurs || $0.isFor(home: directory.home, of: account)
+        }
     }
 
     package func home() throws(HostError) -> LimaHome { try LimaHome(environment: environment) }

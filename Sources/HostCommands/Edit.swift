@@ -2,6 +2,7 @@ import ArgumentParser
 import HostModel
 import HostOS
 import InstanceStore
+import ServiceManagement
 
 struct Edit: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -37,6 +38,7 @@ struct Edit: AsyncParsableCommand {
         }
         do {
             try TextFile.replace(directory.limaYAML, with: new)
+            try Files.setOwner(directory.limaYAML, like: directory.path)
         } catch {
             throw HostError(.cannotCreate, "cannot write \(directory.limaYAML): \(error.reason)")
         }
@@ -96,6 +98,9 @@ struct Edit: AsyncParsableCommand {
         guard wanted else {
             StandardStreams.output("saved; it counts from the next start: hostagent restart \(directory.name)\n")
             return
+        }
+        if let registration = context.registration(of: directory) {
+            try await context.manager.requirePermission(toRestart: registration)
         }
         _ = try await Stopper(context: context, directory: directory).run(force: false)
         try await Starter(context: context, directory: directory, timeout: nil, progress: false).run()

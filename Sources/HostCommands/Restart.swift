@@ -1,6 +1,7 @@
 import ArgumentParser
 import HostModel
 import InstanceStore
+import ServiceManagement
 
 struct Restart: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Stops an instance and starts it again.")
@@ -15,6 +16,9 @@ struct Restart: AsyncParsableCommand {
         let directory = try context.directory(instance.name)
         // What could not be started again is not stopped.
         _ = try Instance(directory)
+        if let registration = context.registration(of: directory) {
+            try await context.manager.requirePermission(toRestart: registration)
+        }
         _ = try await Stopper(context: context, directory: directory).run(force: force)
         try await Starter(context: context, directory: directory, timeout: nil, progress: false).run()
     }

@@ -28,13 +28,27 @@ struct Start: AsyncParsableCommand {
 
     func run() async throws {
         let context = CommandContext.current
-        let directory = try context.directory(instance.name)
-        try directory.checkSocketPaths()
-        if foreground {
-            try await beTheAgent(context, directory)
-        } else {
-            try await Starter(context: context, directory: directory, timeout: timeout, progress: progress).run()
+        do {
+            let directory = try context.directory(instance.name)
+            try directory.checkSocketPaths()
+            if foreground {
+                try await beTheAgent(context, directory)
+            } else {
+                try await Starter(context: context, directory: directory, timeout: timeout, progress: progress).run()
+            }
+        } catch let error as HostError where foreground && isLaunchds(context) {
+            // launchd knows zero and non-zero only: what would fail again must not look like a crash.
+            StandardStreams.error("hostagent: \(error)\n")
+            let outcome = Outcome.startFailed(code: error.code, reason: error.message)
+            throw Exit(status: outcome.exitStatus(keepAlive: .onFailure, manager: .launchd))
         }
+    }
+
+    /// launchd itself executed this process.
+    private func isLaunchds(_ context: CommandContext) -> Bool {
+        guard let name = try? InstanceName(instance.name) else { return false }
+        return OriginDetector.origin(of: name, facts: .current(environment: context.environment)).managerKind
+            == .launchd
     }
 
     /// The manager itself executed this process.

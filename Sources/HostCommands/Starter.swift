@@ -14,19 +14,21 @@ struct Starter: Sendable {
     var quiet = false
 
     /// How the following ended.
-    private enum Ending: Sendable {
+    enum Ending: Sendable {
         case ready
         case failed(errors: [String], status: Int32)
         /// The stream broke off: the agent died, or could not begin.
         case silence
     }
 
-    func run() async throws {
+    /// - Parameter isBeingStarted: the manager was told already and is only followed.
+    func run(isBeingStarted: Bool = false) async throws {
         let instance = try Instance(directory)
         for warning in instance.warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
         if try await joinExisting(instance) { return }
         if let registration = context.registration(of: directory) {
-            try await startThroughManager(registration, instance)
+            let start = ManagedStart(starter: self, registration: registration, isBeingStarted: isBeingStarted)
+            try await start.run(instance)
             return
         }
         do {
@@ -88,7 +90,7 @@ struct Starter: Sendable {
     }
 
     /// The error of a start that somebody else carries out and that takes too long for this person.
-    private func lateError(after seconds: Int) async throws -> HostError {
+    func lateError(after seconds: Int) async throws -> HostError {
         try await Task.sleep(for: .seconds(seconds))
         return HostError(
             .failed, "\"\(directory.name)\" was not ready within \(seconds) s, and is still being started",
@@ -117,95 +119,6 @@ struct Starter: Sendable {
         return HostError(
             .held, "the instance \"\(directory.name)\" is held by \(holder), which does not answer",
             hint: "hostagent stop --force \(directory.name) ends it")
-    }
-
-    // MARK: The manager's agent
-
-    /// A registered instance is the manager's to start. Its agent's events are followed all the same.
-    private func startThroughManager(_ registration: FoundRegistration, _ instance: Instance) async throws {
-        // A start by hand begins a new count of failures.
-        RestartHistory.forget(directory)
-        let console = Console(messageWhenReady: Self.readyMessage(instance), quiet: !progress || quiet)
-        do {
-            try await withThrowingTaskGroup(of: StartNews.self) { group in
-                group.addTask {
-                    try await context.manager.start(registration)
-                    return .managerIsDone
-                }
-                var isReady = false
-                // launchd knows no readiness: there the agent's own events alone tell.
-                var isShown = context.manager.announcesReadiness && !console.shows
-                if !isShown { group.addTask { try await follow(console) ? .followedToReady : .nothing } }
-                if let timeout { group.addTask { throw try await lateError(after: timeout) } }
-                while !(isReady && isShown), let news = try await group.next() {
-                    switch news {
-                    case .managerIsDone:
-                        isReady = isReady || context.manager.announcesReadiness
-                        // The event that says so is on its way; a reader in trouble holds nobody up for long.
-                        if isReady, !isShown { group.addTask { await .afterSeconds(1) } }
-                    case .followedToReady: (isReady, isShown) = (true, true)
-                    case .timeIsUp: isShown = true
-                    case .nothing: break
-                    }
-                }
-                group.cancelAll()
-            }
-        } catch let error as HostError {
-            console.finish()
-            guard error.code == .failed else { throw error }
-            try await explain(error, registration)
-        }
-        console.finish()
-        if !quiet { console.announceReady() }
-    }
-
-    private enum StartNews: Sendable {
-        case managerIsDone, followedToReady, timeIsUp, nothing
-
-        static func afterSeconds(_ seconds: Int) async -> StartNews {
-            try? await Task.sleep(for: .seconds(seconds))
-            return .timeIsUp
-        }
-    }
-
-    /// Shows the events of the agent that the manager starts, from its first on, until the guest is ready.
-    /// - Throws: `HostError` when that agent gives up.
-    private func follow(_ console: Console) async throws -> Bool {
-        let client = AgentClient(socket: directory.agentSocket)
-        var wait = Duration.milliseconds(5)
-        while !Task.isCancelled {
-            // Nothing tells when a socket appears.
-            if (try? await client.info()) == nil {
-                guard (try? await Task.sleep(for: wait)) != nil else { return false }
-                wait = min(wait * 2, .milliseconds(100))
-                continue
-            }
-            var ending = Ending.silence
-            try? await client.events { record in
-                ending = Self.ending(after: record, ending)
-                _ = console.show(record)
-                return !Self.isOver(ending)
-            }
-            switch ending {
-            case .ready: return true
-            case .failed(let errors, _): throw HostError(.failed, errors.last ?? "its agent ended")
-            case .silence: continue
-            }
-        }
-        return false
-    }
-
-    /// A start that the manager tried and that failed: the manager's result, and the last that was said.
-    private func explain(_ error: HostError, _ registration: FoundRegistration) async throws {
-        let status = try await context.manager.status([registration]).first
-        // The agent's own reason first; what it said besides, where it could not even begin its log.
-        let reason = await InstanceSurvey(context: context).states([directory]).first?.failure
-        let said = (reason.map { [$0] } ?? []) + (await context.manager.lastWords(of: registration))
-        let result = status?.lastFailure ?? error.message
-        StandardStreams.error(
-            "hostagent: \"\(directory.name)\" did not start: \(registration.identifier): \(result)\n"
-                + said.map { "  \($0)\n" }.joined())
-        throw Exit(status: status?.exitStatus.flatMap(HostExitStatus.init(rawValue:)) ?? .failure)
     }
 
     // MARK: A new agent
@@ -272,7 +185,7 @@ struct Starter: Sendable {
 
     // MARK: Following
 
-    private static func ending(after record: EventRecord, _ before: Ending) -> Ending {
+    static func ending(after record: EventRecord, _ before: Ending) -> Ending {
         if record.phase.isUsable, record.status.running == true { return .ready }
         if record.status.exiting == true {
             return .failed(errors: record.status.errors ?? [], status: record.payload?.exitStatus ?? 1)
@@ -280,7 +193,7 @@ struct Starter: Sendable {
         return before
     }
 
-    private static func isOver(_ ending: Ending) -> Bool {
+    static func isOver(_ ending: Ending) -> Bool {
         if case .silence = ending { false } else { true }
     }
 

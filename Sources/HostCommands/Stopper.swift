@@ -20,7 +20,12 @@ struct Stopper: Sendable {
             info = try await client.info()
         } catch {
             guard force else { throw Starter.heldSilently(directory) }
+            // The manager is told first, or it would take the kill for a crash and start another.
+            let registration = context.registration(of: directory)
+            if let registration { try await context.manager.beginStop(registration) }
             try await killSilentAgent()
+            _ = try await endOrphan(force: true)
+            if let registration { try await settle(registration) }
             return true
         }
         let agent = ProcessIdentity.of(pid: info.agentPID)
@@ -83,7 +88,6 @@ struct Stopper: Sendable {
                 .held, "process \(pid), which \(directory.agentPID) names, was not the one that holds the instance",
                 hint: "fuser \(directory.agentLock) names it")
         }
-        _ = try await endOrphan(force: true)
     }
 
     /// Ends a guest that no agent holds, if there is one.

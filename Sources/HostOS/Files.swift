@@ -36,6 +36,16 @@ package enum Files {
         #endif
     }
 
+    /// Two paths lead to the same file or directory.
+    package static func isSame(_ one: String, _ other: String) -> Bool {
+        var (first, second) = (stat(), stat())
+        guard stat(one, &first) == 0, stat(other, &second) == 0 else { return false }
+        return first.st_dev == second.st_dev && first.st_ino == second.st_ino
+    }
+
+    /// This process may make files in a directory.
+    package static func isWritable(_ path: String) -> Bool { access(path, W_OK) == 0 }
+
     package static func size(_ path: String) -> Int? {
         var info = stat()
         return stat(path, &info) == 0 ? Int(info.st_size) : nil

@@ -140,13 +140,17 @@ package enum HostProcess {
         var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
         argv.append(nil)
         defer { for word in argv { free(word) } }
-        // The child inherits this thread's mask, in which libdispatch blocks most signals.
+        // The child inherits this thread's mask, in which libdispatch blocks most signals. Ctrl-C at the terminal is
+        // for the program that has it, as system(3) sees it too.
+        let shared = [SIGINT, SIGQUIT]
+        let handlers = shared.map { signal($0, SIG_IGN) }
+        defer { for (number, handler) in zip(shared, handlers) { signal(number, handler) } }
         var none = sigset_t()
         var before = sigset_t()
         sigemptyset(&none)
         pthread_sigmask(SIG_SETMASK, &none, &before)
         var pid: pid_t = 0
-        let code = posix_spawn(&pid, executable, nil, nil, argv, environ)
+        let code = spawn(&pid, executable, argv, defaults: shared + [SIGPIPE])
         pthread_sigmask(SIG_SETMASK, &before, nil)
         if code != 0 { throw SystemCallError("spawn", executable, code: code) }
         switch ProcessIdentity.childEnd(of: pid) {
@@ -154,6 +158,24 @@ package enum HostProcess {
         case .signalled(let signal): return -signal
         case .gone: return -1
         }
+    }
+
+    private static func spawn(
+        _ pid: inout pid_t, _ executable: String, _ argv: [UnsafeMutablePointer<CChar>?], defaults: [Int32]
+    ) -> Int32 {
+        var defaultSignals = sigset_t()
+        sigemptyset(&defaultSignals)
+        for number in defaults { sigaddset(&defaultSignals, number) }
+        #if canImport(Glibc)
+            var attributes = posix_spawnattr_t()
+        #else
+            var attributes: posix_spawnattr_t?
+        #endif
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        posix_spawnattr_setsigdefault(&attributes, &defaultSignals)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
+        return posix_spawn(&pid, executable, nil, &attributes, argv, environ)
     }
 
     /// This host's service manager is launchd.

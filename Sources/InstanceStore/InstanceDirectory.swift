@@ -11,6 +11,9 @@ package struct InstanceDirectory: Sendable, Hashable {
         self.path = path
     }
 
+    /// The directory of instances that it is in.
+    package var home: String { String(path.dropLast(name.text.utf8.count + 1)) }
+
     package var limaYAML: String { path + "/lima.yaml" }
     /// Settings that `lima.yaml` has no key for.
     package var settings: String { path + "/hostagent.yaml" }

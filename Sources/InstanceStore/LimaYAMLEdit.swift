@@ -21,7 +21,8 @@ extension LimaYAML {
         } catch {
             throw HostError(.badConfiguration, "the file is not YAML as it is", hint: "edit it without --set")
         }
-        var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        // Scalars, for a carriage return and a line feed are one character.
+        var lines = text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
         var node = root
         var depth = 0
         while depth < keys.count, let next = node?.mapping?.first(where: { $0.key.string == keys[depth] })?.value {
@@ -32,11 +33,16 @@ extension LimaYAML {
             guard case .scalar(let scalar) = node, scalar.style == .plain, let mark = node.mark else {
                 throw HostError(.usage, "\(path) is not a plain value on one line", hint: "edit the file without --set")
             }
-            var line = lines[mark.line - 1]
+            guard lines.indices.contains(mark.line - 1), lines[mark.line - 1].count >= mark.column - 1 else {
+                throw HostError(.usage, "\(path) is not where it seems to be", hint: "edit the file without --set")
+            }
+            let line = lines[mark.line - 1]
             let start = line.index(line.startIndex, offsetBy: mark.column - 1)
-            let end = line.index(start, offsetBy: scalar.string.count)
-            line.replaceSubrange(start..<end, with: value)
-            lines[mark.line - 1] = line
+            // One that is folded over several lines is not on this one as a whole.
+            guard line[start...].hasPrefix(scalar.string) else {
+                throw HostError(.usage, "\(path) is not a plain value on one line", hint: "edit the file without --set")
+            }
+            lines[mark.line - 1] = line[..<start] + value + line[start...].dropFirst(scalar.string.count)
             return lines.joined(separator: "\n")
         }
         guard depth == 0 else {

@@ -13,12 +13,16 @@ package struct AcceleratorProbe: Sendable {
     /// - Parameters:
     ///   - binary: the path of QEMU.
     ///   - processor: the guest's own `-cpu`, nil for the accelerator's default.
-    ///   - cacheDirectory: where verdicts are kept.
-    package init(binary: String, architecture: Architecture, processor: String?, cacheDirectory: String) {
+    ///   - cacheDirectories: where verdicts are kept: in the first of these that can be written.
+    package init(binary: String, architecture: Architecture, processor: String?, cacheDirectories: [String]) {
         self.binary = binary
         self.architecture = architecture
         self.processor = processor
-        self.cacheDirectory = cacheDirectory
+        cacheDirectory =
+            cacheDirectories.first { path in
+                try? Files.makeDirectory(path)
+                return Files.isWritable(path)
+            } ?? cacheDirectories.last ?? "/tmp"
     }
 
     private struct Verdict: Codable, Equatable {

@@ -11,13 +11,14 @@ package struct QEMUDriver: GuestDriver {
         package var pidFile: String
         package var guestRecord: String
         package var errorLog: String
-        package var cacheDirectory: String
+        /// Where verdicts about the host are kept: the first of these that can be written.
+        package var cacheDirectories: [String]
 
-        package init(pidFile: String, guestRecord: String, errorLog: String, cacheDirectory: String) {
+        package init(pidFile: String, guestRecord: String, errorLog: String, cacheDirectories: [String]) {
             self.pidFile = pidFile
             self.guestRecord = guestRecord
             self.errorLog = errorLog
-            self.cacheDirectory = cacheDirectory
+            self.cacheDirectories = cacheDirectories
         }
     }
 
@@ -65,7 +66,7 @@ package struct QEMUDriver: GuestDriver {
         let binary = try binary()
         let probe = AcceleratorProbe(
             binary: binary, architecture: machine.architecture, processor: machine.processor,
-            cacheDirectory: places.cacheDirectory)
+            cacheDirectories: places.cacheDirectories)
         var machine = machine
         machine.sshLocalPort = sshLocalPort
         if let accelerator {

@@ -50,6 +50,15 @@ package struct LaunchdPrint: Sendable, Equatable {
         }
     }
 
+    /// The labels that `launchctl print-disabled` shows as such: `"label" => disabled`, `=> true` in older versions.
+    package static func disabledLabels(_ text: String) -> [String] {
+        text.split(separator: "\n").compactMap { line in
+            let parts = line.split(separator: "\"", omittingEmptySubsequences: false)
+            guard parts.count == 3, ["=> disabled", "=> true"].contains(String(parts[2]).trimmed) else { return nil }
+            return String(parts[1])
+        }
+    }
+
     package var pid: Int32? { values["pid"].flatMap { Int32($0) } }
 
     package var status: ManagerStatus {

@@ -33,8 +33,14 @@ package struct LaunchdManager: ServiceManager {
             let job = LaunchdJob(text: text)
             return FoundRegistration(
                 instance: instance, condition: condition, identifier: label, file: file, isOurs: job != nil,
-                binary: job?.ProgramArguments.first)
+                binary: job?.ProgramArguments.first, limaHome: job?.EnvironmentVariables["LIMA_HOME"],
+                owner: condition.scope == .system ? job?.UserName ?? "root" : nil)
         }
+    }
+
+    package func registrations() -> [FoundRegistration] {
+        let names = [agents, daemons].flatMap { (try? Files.names(in: $0)) ?? [] }
+        return Set(names.compactMap(ServiceName.instance(ofPropertyList:))).sorted().flatMap(registrations(of:))
     }
 
     // MARK: Enabling
@@ -43,18 +49,14 @@ package struct LaunchdManager: ServiceManager {
         let scope = registration.condition.scope
         let job = LaunchdJob(registration)
         let file = file(job.Label, scope)
-        var notes: [String] = []
-        let there = registrations(of: registration.instance)
-        if let foreign = there.first(where: { !$0.isOurs && $0.scope == scope }) {
-            guard takeOver else { throw foreign.notOurs }
-            notes.append("replaced \(foreign.file), which was not made by hostagent")
-        }
-        if let other = there.first(where: { $0.scope != scope }) { throw other.isThereAlready }
-        let isLoaded = try await printed(try await target(job.Label, scope)) != nil
+        let foreign = try check(registration, takeOver: takeOver)
+        // One elsewhere is not ours to end: it would start the instance twice.
+        if let other = foreign.first(where: { $0.file != file }) { throw other.isInTheWay }
+        let state = try await printed(try await target(job.Label, scope))
         let before = try? TextFile.read(file, limit: 1 << 20)
         try await install(try job.text, as: file, scope: scope)
         do {
-            try await allowLoading(job.Label, file, scope, isLoaded: isLoaded)
+            try await load(job.Label, file, scope, state)
         } catch {
             if let before {
                 try? await install(before, as: file, scope: scope)
@@ -63,30 +65,36 @@ package struct LaunchdManager: ServiceManager {
             }
             throw error
         }
-        if isLoaded {
-            notes.append(
-                "launchd has it loaded as it was; what is new counts from: hostagent restart \(registration.instance)")
+        var notes = foreign.map { "replaced \($0.file), which was not made for this instance by hostagent" }
+        if state?.pid != nil {
+            notes.append("it runs as it was registered before; what is new counts from its next start")
         } else if scope == .system {
             notes.append("launchd starts what it loads: it is being started now")
         }
         return notes
     }
 
-    /// Makes launchd load a property list: an agent's at the next login, a daemon's now and at every boot. An override
-    /// that forbids it would outlive everything, so that goes first.
-    private func allowLoading(_ label: String, _ file: String, _ scope: ManagerScope, isLoaded: Bool) async throws {
+    /// Has launchd load a property list: an agent's at the next login, a daemon's now and at every boot. An override
+    /// that forbids it would outlive everything, so that goes; and so does what is loaded and does not run, for it
+    /// would be started as it was.
+    private func load(_ label: String, _ file: String, _ scope: ManagerScope, _ state: LaunchdPrint?) async throws {
+        let isIdle = state != nil && state?.pid == nil
         if scope == .user {
-            try await launchctl(["enable", try await target(label, scope)], accepting: [])
-        } else if !isLoaded {
-            let both = #"launchctl enable "system/$1" && exec launchctl bootstrap system "$2""#
-            let result = try await privileged("sh", ["-c", both, "sh", label, file]).run()
-            // A daemon that is loaded meanwhile is what was wanted.
-            if result.succeeded || LaunchdCode(rawValue: result.status) == .loaded { return }
-            if result.complaint.hasPrefix("sudo:") {
-                throw HostError(.notPermitted, "sudo did not have launchd load \(file): \(result.complaint)")
-            }
-            throw failure(result, "bootstrap", ["system", file])
+            let target = try await target(label, scope)
+            try await launchctl(["enable", target], accepting: [])
+            if isIdle { try await bootOut(target, asRoot: false, within: 1) }
+            return
         }
+        var script = #"launchctl enable "system/$1""#
+        if isIdle { script += #"; launchctl bootout "system/$1""# }
+        if state?.pid == nil { script += #"; exec launchctl bootstrap system "$2""# }
+        let result = try await privileged("sh", ["-c", script, "sh", label, file]).run()
+        // A daemon that is loaded meanwhile is what was wanted.
+        if result.succeeded || LaunchdCode(rawValue: result.status) == .loaded { return }
+        if result.complaint.hasPrefix("sudo:") {
+            throw HostError(.notPermitted, "sudo did not have launchd load \(file): \(result.complaint)")
+        }
+        throw failure(result, "bootstrap", ["system", file])
     }
 
     private func install(_ text: String, as file: String, scope: ManagerScope) async throws {
@@ -111,8 +119,23 @@ package struct LaunchdManager: ServiceManager {
     // MARK: Disabling
 
     package func disable(_ found: FoundRegistration) async throws {
-        guard found.isOurs else { throw found.notOurs }
-        try await bootOut(found, asRoot: found.scope == .system)
+        let target = try await target(found.identifier, found.scope)
+        let isLoaded = try await printed(target) != nil
+        // No override of anybody's is left behind.
+        if found.scope == .user {
+            try await launchctl(["enable", target], accepting: [])
+            if isLoaded { try await bootOut(target, asRoot: false, within: exitTimeOut(found)) }
+        } else {
+            let script = #"launchctl enable "$1""# + (isLoaded ? #"; exec launchctl bootout "$1""# : "")
+            let result = try await privileged("sh", ["-c", script, "sh", target]).run()
+            let code = LaunchdCode(rawValue: result.status)
+            guard result.succeeded || code == .inProgress || code == .notLoaded else {
+                throw result.complaint.hasPrefix("sudo:")
+                    ? HostError(.notPermitted, "sudo did not have launchd let \(target) go: \(result.complaint)")
+                    : failure(result, "bootout", [target])
+            }
+            try await awaitGone(target, within: exitTimeOut(found))
+        }
         try await remove(found.file, scope: found.scope)
     }
 
@@ -151,15 +174,35 @@ package struct LaunchdManager: ServiceManager {
         }
     }
 
-    package func stop(_ found: FoundRegistration) async throws { try await bootOut(found, asRoot: false) }
+    package func requirePermission(toRestart found: FoundRegistration) async throws {
+        guard found.scope == .system, !isRoot else { return }
+        throw HostError(
+            .notPermitted, "launchd does not let \(account.name) restart \(found.identifier)",
+            hint: "sudo launchctl kickstart -k system/\(found.identifier)")
+    }
 
-    /// `bootout` returns before the job is gone, so it is asked for until launchd does not know it any more.
-    private func bootOut(_ found: FoundRegistration, asRoot: Bool) async throws {
+    package func startCommand(_ registration: Registration) -> String { "hostagent start \(registration.instance)" }
+
+    package func beginStop(_ found: FoundRegistration) async throws {
+        try await launchctl(
+            ["bootout", try await target(found.identifier, found.scope)], accepting: [.inProgress, .notLoaded])
+    }
+
+    package func stop(_ found: FoundRegistration) async throws {
         let target = try await target(found.identifier, found.scope)
         guard try await printed(target) != nil else { return }
+        try await bootOut(target, asRoot: false, within: exitTimeOut(found))
+    }
+
+    /// `bootout` returns before the job is gone, so it is asked for until launchd does not know it any more.
+    private func bootOut(_ target: String, asRoot: Bool, within seconds: Int) async throws {
         try await launchctl(["bootout", target], asRoot: asRoot, accepting: [.inProgress, .notLoaded])
-        let job = (try? TextFile.bytes(found.file, limit: 1 << 20)).flatMap(LaunchdJob.init(text:))
-        try await awaitGone(target, within: job?.ExitTimeOut ?? 120)
+        try await awaitGone(target, within: seconds)
+    }
+
+    /// Seconds that launchd gives a job to end.
+    private func exitTimeOut(_ found: FoundRegistration) -> Int {
+        (try? TextFile.bytes(found.file, limit: 1 << 20)).flatMap(LaunchdJob.init(text:))?.ExitTimeOut ?? 120
     }
 
     private func awaitGone(_ target: String, within seconds: Int) async throws {
@@ -179,13 +222,15 @@ package struct LaunchdManager: ServiceManager {
     // MARK: Asking
 
     package func status(_ registrations: [FoundRegistration]) async throws -> [ManagerStatus] {
-        try await withThrowingTaskGroup(of: (Int, ManagerStatus).self) { group in
+        let overrides = try await disabledTargets(registrations)
+        return try await withThrowingTaskGroup(of: (Int, ManagerStatus).self) { group in
             for (index, found) in registrations.enumerated() {
                 group.addTask {
-                    let state = try await printed(try await target(found.identifier, found.scope))
-                    return (
-                        index, state?.status ?? ManagerStatus(isEnabled: true, isLoaded: false, activity: .inactive)
-                    )
+                    let target = try await target(found.identifier, found.scope)
+                    let none = ManagerStatus(isEnabled: true, isLoaded: false, activity: .inactive)
+                    var status = try await printed(target)?.status ?? none
+                    status.isEnabled = !overrides.contains(target)
+                    return (index, status)
                 }
             }
             var statuses = registrations.map { _ in
@@ -194,6 +239,21 @@ package struct LaunchdManager: ServiceManager {
             for try await (index, status) in group { statuses[index] = status }
             return statuses
         }
+    }
+
+    /// The targets that overrides forbid, of the domains that these registrations are in.
+    private func disabledTargets(_ registrations: [FoundRegistration]) async throws -> Set<String> {
+        var domains: Set<String> = []
+        for found in registrations {
+            domains.insert(String(try await target(found.identifier, found.scope).dropLast(found.identifier.count + 1)))
+        }
+        var targets: Set<String> = []
+        for domain in domains {
+            let result = try await Tool("launchctl", ["print-disabled", domain]).run()
+            guard result.succeeded else { continue }
+            targets.formUnion(LaunchdPrint.disabledLabels(result.output).map { "\(domain)/\($0)" })
+        }
+        return targets
     }
 
     package func lastWords(of registration: FoundRegistration) async -> [String] {

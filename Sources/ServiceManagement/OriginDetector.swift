@@ -43,7 +43,7 @@ package struct OriginDetector: Sendable {
     /// this very instance. Being inside a unit, or having inherited its variables, is not enough.
     package static func origin(of instance: InstanceName, facts: Facts) -> LaunchOrigin {
         let unit = ServiceName.systemdUnit(instance)
-        // Before v248 there is no such variable; then the parent must be a manager, which a person's shell is not.
+        // Before v248 there is no such variable, and nobody is taken for systemd.
         let executedBySystemd = facts.systemdExecPID.map { $0 == String(facts.pid) } ?? false
         if executedBySystemd {
             if facts.userUnit == unit { return .manager(kind: .systemd, scope: .user, identifier: unit) }

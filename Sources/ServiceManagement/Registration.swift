@@ -1,4 +1,5 @@
 import HostModel
+import HostOS
 
 /// What a manager is to be told of an instance.
 package struct Registration: Sendable, Equatable {
@@ -9,24 +10,30 @@ package struct Registration: Sendable, Equatable {
     /// The absolute path of `hostagent`.
     package var binary: String
     package var limaHome: String
-    /// Where verdicts about the host are kept.
-    package var cacheDirectory: String
     /// The `PATH` the person had: QEMU and ssh are looked for in it.
     package var searchPath: String?
     package var keepAlive: KeepAlive
     /// Seconds the guest gets to shut down.
     package var stopGrace: Int
+    /// Instances that are started before this one and stopped after it, and the other way round.
+    package var after: [InstanceName]
+    package var before: [InstanceName]
+    /// Have the manager start it at once, without waiting for it.
+    package var startsNow: Bool
 
     package init(
         instance: InstanceName, condition: AutostartCondition, account: Account, binary: String, limaHome: String,
-        cacheDirectory: String, searchPath: String?, keepAlive: KeepAlive, stopGrace: Int
+        searchPath: String?, keepAlive: KeepAlive, stopGrace: Int, after: [InstanceName] = [],
+        before: [InstanceName] = [], startsNow: Bool = false
     ) {
+        self.after = after
+        self.before = before
+        self.startsNow = startsNow
         self.instance = instance
         self.condition = condition
         self.account = account
         self.binary = binary
         self.limaHome = limaHome
-        self.cacheDirectory = cacheDirectory
         self.searchPath = searchPath
         self.keepAlive = keepAlive
         self.stopGrace = stopGrace
@@ -45,13 +52,19 @@ package struct FoundRegistration: Sendable, Equatable {
     package var isOurs: Bool
     /// The `hostagent` that it starts; nil where that cannot be told.
     package var binary: String?
+    /// The `LIMA_HOME` of the instance that it starts.
+    package var limaHome: String?
+    /// The account that it runs as, where the machine's manager does.
+    package var owner: String?
 
     package var scope: ManagerScope { condition.scope }
 
     package init(
         instance: InstanceName, condition: AutostartCondition, identifier: String, file: String, isOurs: Bool,
-        binary: String? = nil
+        binary: String? = nil, limaHome: String? = nil, owner: String? = nil
     ) {
+        self.limaHome = limaHome
+        self.owner = owner
         self.instance = instance
         self.condition = condition
         self.identifier = identifier
@@ -62,16 +75,53 @@ package struct FoundRegistration: Sendable, Equatable {
 }
 
 extension FoundRegistration {
-    var notOurs: HostError {
-        HostError(
-            .cannotCreate, "\(file) was not made by hostagent",
-            hint: "hostagent autostart enable --take-over \(instance) replaces it")
+    /// It is ours and starts the instance of this directory of instances, not one of the same name elsewhere or of
+    /// somebody else.
+    package func isFor(home: String, of account: Account) -> Bool {
+        let isSameHome = limaHome.map { $0 == home || Files.isSame($0, home) } ?? true
+        let isSameOwner = owner.map { $0 == account.name || account.uid == 0 } ?? true
+        return isOurs && isSameHome && isSameOwner
+    }
+
+    func isFor(_ registration: Registration) -> Bool {
+        isFor(home: registration.limaHome, of: registration.account)
+    }
+
+    private var takeOver: String {
+        "hostagent autostart enable --take-over \(condition == .boot ? "--condition=boot " : "")\(instance)"
+    }
+
+    /// The error that says whose it is.
+    var isInTheWay: HostError {
+        let whose =
+            isOurs
+            ? "registers the instance \"\(instance)\" of \(limaHome ?? "another directory")\(owner.map { ", \($0)'s" } ?? "")"
+            : "was not made by hostagent"
+        return HostError(.cannotCreate, "\(file) \(whose)", hint: "\(takeOver) replaces it")
     }
 
     var isThereAlready: HostError {
         HostError(
             .cannotCreate, "the instance \"\(instance)\" is registered already, at \(condition.rawValue)",
             hint: "hostagent autostart disable \(instance) first")
+    }
+}
+
+extension ServiceManager {
+    /// Looks whether a registration can be made, before anything is written.
+    /// - Returns: what others made that is in the way and is to be taken over.
+    /// - Throws: `HostError` with `.cannotCreate`.
+    @discardableResult
+    package func check(_ registration: Registration, takeOver: Bool) throws(HostError) -> [FoundRegistration] {
+        let scope = registration.condition.scope
+        let there = registrations(of: registration.instance)
+        // The same file; and what somebody else starts by another way would be started twice.
+        let foreign = there.filter { !$0.isFor(registration) && ($0.scope == scope || !$0.isOurs) }
+        if let first = foreign.first, !takeOver { throw first.isInTheWay }
+        if let other = there.first(where: { $0.isFor(registration) && $0.scope != scope }) {
+            throw other.isThereAlready
+        }
+        return foreign
     }
 }
 
@@ -148,6 +198,9 @@ package protocol ServiceManager: Sendable {
     /// The registrations of one instance, of every condition, whoever made them.
     func registrations(of instance: InstanceName) -> [FoundRegistration]
 
+    /// All registrations of this account's manager and the machine's.
+    func registrations() -> [FoundRegistration]
+
     /// Makes and enables a registration.
     /// - Parameter takeOver: replace one that somebody else made.
     /// - Returns: sentences a person should read.
@@ -157,9 +210,19 @@ package protocol ServiceManager: Sendable {
     /// Removes a registration that hostagent made, with everything that came of it. Stops what runs through it.
     func disable(_ registration: FoundRegistration) async throws
 
+    /// Asks, before anything is stopped, whether this account may have the manager start it again.
+    /// - Throws: `HostError` with `.notPermitted`; the hint is the command a permitted person types.
+    func requirePermission(toRestart registration: FoundRegistration) async throws
+
+    /// The command with which this account starts a registered instance.
+    func startCommand(_ registration: Registration) -> String
+
     /// Starts the registered instance; returns when the manager says that it is ready.
     /// - Throws: `HostError`; with `.notPermitted` the hint is the command a permitted person types.
     func start(_ registration: FoundRegistration) async throws
+
+    /// Tells the manager that it is to be stopped, and returns at once: what ends from now on is no failure.
+    func beginStop(_ registration: FoundRegistration) async throws
 
     /// Stops it; returns when the manager says that nothing of it runs.
     func stop(_ registration: FoundRegistration) async throws

@@ -78,15 +78,21 @@ extension SystemdManager {
 
     static func staleness(_ found: FoundRegistration) -> HostFinding? {
         let check = "registration of \(found.instance)"
+        let condition = found.condition == .boot ? "--condition=boot " : ""
         guard found.isOurs else {
             return HostFinding(
                 check, .warning, "\(found.file) was not made by hostagent",
-                fix: "hostagent autostart enable --take-over \(found.instance)")
+                fix: "hostagent autostart enable --take-over \(condition)\(found.instance)")
+        }
+        if let home = found.limaHome, Files.kind("\(home)/\(found.instance)") == nil {
+            return HostFinding(
+                check, .problem, "\(found.file) starts an instance that is gone from \(home)",
+                fix: "hostagent autostart disable \(found.instance)")
         }
         guard let binary = found.binary, Files.isExecutable(binary) else {
             return HostFinding(
                 check, .problem, "\(found.file) starts \(found.binary ?? "nothing"), which is not there",
-                fix: "hostagent autostart enable \(found.instance) names the program's new place")
+                fix: "hostagent autostart enable \(condition)\(found.instance) names the program's new place")
         }
         return HostFinding(check, .ok, found.file)
     }

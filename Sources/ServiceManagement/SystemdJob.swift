@@ -6,17 +6,18 @@ package enum SystemdJob {
     /// The unit of this instance, in which this process runs, has a job that stops it. A crash has no job and a failed
     /// start has a `start` job, which `$SERVICE_RESULT` cannot tell apart.
     package static func isStoppingOwnUnit(of instance: InstanceName) async throws -> Bool {
+        guard let scope = scopeOfOwnUnit(of: instance) else { return false }
         let unit = ServiceName.systemdUnit(instance)
-        let scope: [String]
-        if Systemd.userUnit(of: HostProcess.pid) == unit {
-            scope = ["--user"]
-        } else if Systemd.systemUnit(of: HostProcess.pid) == unit {
-            scope = []
-        } else {
-            return false
-        }
-        let jobs = try await Tool("systemctl", scope + ["list-jobs", "--no-legend", "--plain", "--full", unit]).run()
-        return isStopping(unit, jobs: jobs.output)
+        let arguments =
+            (scope == .user ? ["--user"] : []) + ["list-jobs", "--no-legend", "--plain", "--full", unit]
+        return isStopping(unit, jobs: try await Tool("systemctl", arguments).run().output)
+    }
+
+    /// Whose manager runs the unit of this instance that this process belongs to; nil outside of it.
+    package static func scopeOfOwnUnit(of instance: InstanceName) -> ManagerScope? {
+        let unit = ServiceName.systemdUnit(instance)
+        if Systemd.userUnit(of: HostProcess.pid) == unit { return .user }
+        return Systemd.systemUnit(of: HostProcess.pid) == unit ? .system : nil
     }
 
     /// A line of `list-jobs`: number, unit, type, state (systemctl(1)).

@@ -43,11 +43,20 @@ package struct SystemdManager: ServiceManager {
             let target = SystemdUnit.target(condition.scope)
             let link = "\(directory(condition.scope))/\(target).wants/\(name)"
             guard text != nil || Files.kind(link) != nil else { return nil }
+            let facts = text.map(SystemdUnit.facts(ofText:))
             return FoundRegistration(
                 instance: instance, condition: condition, identifier: name, file: text == nil ? link : file,
-                isOurs: text?.contains(SystemdUnit.marker) ?? false,
-                binary: text.flatMap(SystemdUnit.binary(inText:)))
+                isOurs: text?.contains(SystemdUnit.marker) ?? false, binary: facts?.binary, limaHome: facts?.limaHome,
+                owner: condition.scope == .system ? facts?.owner ?? "root" : nil)
         }
+    }
+
+    package func registrations() -> [FoundRegistration] {
+        let directories = ManagerScope.allCases.flatMap { scope in
+            [directory(scope), "\(directory(scope))/\(SystemdUnit.target(scope)).wants"]
+        }
+        let names = directories.flatMap { (try? Files.names(in: $0)) ?? [] }
+        return Set(names.compactMap(ServiceName.instance(ofSystemdUnit:))).sorted().flatMap(registrations(of:))
     }
 
     // MARK: Enabling
@@ -55,42 +64,41 @@ package struct SystemdManager: ServiceManager {
     package func enable(_ registration: Registration, takeOver: Bool) async throws -> [String] {
         let unit = SystemdUnit(registration)
         let file = directory(unit.scope) + "/" + unit.name
-        var notes: [String] = []
-        let there = registrations(of: registration.instance)
-        if let foreign = there.first(where: { !$0.isOurs && $0.scope == unit.scope }) {
-            guard takeOver else { throw foreign.notOurs }
-            notes.append("replaced \(foreign.file), which was not made by hostagent")
-            if foreign.file != file { try await verb("disable", scope: unit.scope, unit: unit.name) }
-        }
-        if let other = there.first(where: { $0.scope != unit.scope }) { throw other.isThereAlready }
-        if unit.stopGrace > unit.effectiveGrace {
-            notes.append(
-                "the guest gets \(unit.effectiveGrace) s to shut down, not \(unit.stopGrace) s: the user manager itself "
-                    + "has 120 s; --condition=boot has no such limit")
-        }
+        let foreign = try check(registration, takeOver: takeOver)
         if unit.scope == .user { _ = try userManagerVariables() }
         let before = try? TextFile.read(file, limit: 1 << 20)
-        try await install(unit.text, as: file, scope: unit.scope)
+        // A link of theirs is in the way of ours; what they start by other ways is started by them no more.
+        let links = foreign.filter { $0.file != file }
         do {
+            for link in links { try await verb("disable", scope: link.scope, unit: link.identifier) }
+            try await install(unit.text, as: file, scope: unit.scope)
             if unit.scope == .user || isRoot { try await verb("daemon-reload", scope: unit.scope, unit: nil) }
             // For the system manager enabling reloads too: one call of sudo less (systemctl(1), enable).
-            try await verb("enable", scope: unit.scope, unit: unit.name)
+            let now = registration.startsNow ? ["--now", "--no-block"] : []
+            try await verb("enable", scope: unit.scope, unit: unit.name, more: now)
         } catch {
-            if unit.scope == .user || isRoot {
-                if let before {
-                    try? TextFile.replace(file, with: before, mode: 0o644)
-                } else {
-                    try? Files.remove(file)
-                }
-                try? await verb("daemon-reload", scope: unit.scope, unit: nil)
-            } else if let before {
-                try? await install(before, as: file, scope: unit.scope)
-            } else {
-                _ = try? await Self.privileged("rm", ["-f", file]).run()
-            }
+            await restore(file, to: before, scope: unit.scope)
+            for link in links { try? await verb("enable", scope: link.scope, unit: link.identifier) }
             throw error
         }
-        return notes
+        return foreign.map { "replaced \($0.file), which was not made for this instance by hostagent" }
+            + (unit.stopGrace > unit.effectiveGrace
+                ? [
+                    "the guest gets \(unit.effectiveGrace) s to shut down, not \(unit.stopGrace) s: the user manager "
+                        + "itself has 120 s; --condition=boot has no such limit"
+                ] : [])
+    }
+
+    /// Puts back what was there before, as far as it can be.
+    private func restore(_ file: String, to before: String?, scope: ManagerScope) async {
+        if let before {
+            try? await install(before, as: file, scope: scope)
+        } else if scope == .user || isRoot {
+            try? Files.remove(file)
+        } else {
+            _ = try? await Self.privileged("rm", ["-f", file]).run()
+        }
+        if scope == .user || isRoot { try? await verb("daemon-reload", scope: scope, unit: nil) }
     }
 
     private func install(_ text: String, as file: String, scope: ManagerScope) async throws {
@@ -116,11 +124,6 @@ package struct SystemdManager: ServiceManager {
     // MARK: Disabling
 
     package func disable(_ found: FoundRegistration) async throws {
-        guard found.isOurs else {
-            throw HostError(
-                .held, "\(found.file) was not made by hostagent and is left alone",
-                hint: "systemctl \(found.scope == .user ? "--user " : "")disable \(found.identifier)")
-        }
         try await verb("disable", scope: found.scope, unit: found.identifier, more: ["--now"])
         if found.scope == .user || isRoot {
             do {
@@ -134,9 +137,15 @@ package struct SystemdManager: ServiceManager {
                 throw HostError(.notPermitted, "sudo did not remove \(found.file): \(result.complaint)")
             }
         }
-        try await verb("daemon-reload", scope: found.scope, unit: nil)
         // A failed unit is remembered after its file is gone; this forgets it. Of one that did not fail it is refused.
-        _ = try? await command(["reset-failed", found.identifier], scope: found.scope).run()
+        if found.scope == .user || isRoot {
+            try await verb("daemon-reload", scope: found.scope, unit: nil)
+            _ = try? await command(["reset-failed", found.identifier], scope: found.scope).run()
+        } else {
+            let both = #"systemctl daemon-reload && { systemctl reset-failed "$1" 2> /dev/null || :; }"#
+            let result = try await Self.privileged("sh", ["-c", both, "sh", found.identifier]).run()
+            guard result.succeeded else { throw refusal(result, "daemon-reload", scope: .system, unit: "") }
+        }
     }
 
     // MARK: Starting and stopping
@@ -147,12 +156,35 @@ package struct SystemdManager: ServiceManager {
         try await verb("start", scope: found.scope, unit: found.identifier)
     }
 
+    package func requirePermission(toRestart found: FoundRegistration) async throws {
+        guard found.scope == .system, !isRoot else { return }
+        // Needs the same permission as a start (org.freedesktop.systemd1.manage-units) and changes nothing that counts.
+        let result = try await command(["reset-failed", found.identifier], scope: .system).run()
+        if result.succeeded { return }
+        let error = refusal(result, "restart", scope: .system, unit: found.identifier)
+        if error.code == .notPermitted { throw error }
+    }
+
+    package func startCommand(_ registration: Registration) -> String {
+        registration.condition.scope == .system && !isRoot
+            ? "sudo systemctl start \(ServiceName.systemdUnit(registration.instance))"
+            : "hostagent start \(registration.instance)"
+    }
+
+    package func beginStop(_ found: FoundRegistration) async throws {
+        try await verb("stop", scope: found.scope, unit: found.identifier, more: ["--no-block"])
+    }
+
     package func stop(_ found: FoundRegistration) async throws {
         try await verb("stop", scope: found.scope, unit: found.identifier)
-        let status = try await status([found])
-        guard let now = status.first, now.isDown else {
+        let now = try await status([found]).first
+        guard let now, now.isDown else {
             throw HostError(
-                .failed, "systemd stopped \(found.identifier), and it is \(status.first?.activity.rawValue ?? "?")")
+                .failed, "systemd stopped \(found.identifier), and it is \(now?.activity.rawValue ?? "?")")
+        }
+        // Who asked for it has no failure to look at, whatever it took to end the agent.
+        if now.activity == .failed {
+            _ = try? await command(["reset-failed", found.identifier], scope: found.scope).run()
         }
     }
 
@@ -161,9 +193,15 @@ package struct SystemdManager: ServiceManager {
         for scope in ManagerScope.allCases {
             let units = registrations.filter { $0.scope == scope }.map(\.identifier)
             if units.isEmpty { continue }
-            let tool = try command(
-                ["show", "--timestamp=unix", "--property=" + SystemdStatus.properties.joined(separator: ",")] + units,
-                scope: scope)
+            let tool: Tool
+            do {
+                tool = try command(
+                    ["show", "--timestamp=unix", "--property=" + SystemdStatus.properties.joined(separator: ",")]
+                        + units, scope: scope)
+            } catch {
+                // No user manager: nothing of it runs.
+                continue
+            }
             let result = try await tool.run()
             guard result.succeeded else {
                 throw refusal(result, "show", scope: scope, unit: units.joined(separator: " "))
@@ -171,8 +209,15 @@ package struct SystemdManager: ServiceManager {
             known[scope] = SystemdStatus.parse(result.output)
         }
         return registrations.map {
-            known[$0.scope]?[$0.identifier] ?? ManagerStatus(isEnabled: false, isLoaded: false, activity: .inactive)
+            known[$0.scope]?[$0.identifier]
+                ?? ManagerStatus(isEnabled: isLinked($0), isLoaded: false, activity: .inactive)
         }
+    }
+
+    /// Enabled, as the files say where no manager can be asked.
+    private func isLinked(_ found: FoundRegistration) -> Bool {
+        let wants = "\(directory(found.scope))/\(SystemdUnit.target(found.scope)).wants"
+        return Files.kind("\(wants)/\(found.identifier)") != nil
     }
 
     // MARK: systemctl
@@ -213,8 +258,9 @@ package struct SystemdManager: ServiceManager {
     }
 
     private func refusal(_ result: Tool.Result, _ verb: String, scope: ManagerScope, unit: String) -> HostError {
-        let denied = ["authentication required", "Access denied", "not permitted", "a password is required"]
-            .contains { result.error.contains($0) }
+        let denied =
+            ["authentication required", "Access denied", "not permitted"].contains { result.error.contains($0) }
+            || result.complaint.hasPrefix("sudo:") || result.error.contains("not in the sudoers")
         let line = (scope == .user ? "systemctl --user" : "sudo systemctl") + " \(verb) \(unit)".trimmedEnd
         if ["Failed to connect to", "System has not been booted"].contains(where: result.error.contains) {
             return HostError(

@@ -34,21 +34,53 @@ package struct SystemdUnit: Sendable, Equatable {
         scope == .user ? "default.target" : "multi-user.target"
     }
 
-    /// The program that a unit of ours starts; nil for texts that are none.
-    package static func binary(inText text: String) -> String? {
-        guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("ExecStart=") }) else { return nil }
-        let command = line.dropFirst("ExecStart=".count)
-        guard command.hasPrefix("\"") else { return command.split(separator: " ").first.map(unescape) }
+    /// What a unit file says of what it starts.
+    package struct Facts: Sendable, Equatable {
+        package var binary: String?
+        package var limaHome: String?
+        package var owner: String?
+
+        package init(binary: String? = nil, limaHome: String? = nil, owner: String? = nil) {
+            self.binary = binary
+            self.limaHome = limaHome
+            self.owner = owner
+        }
+    }
+
+    /// Reads a unit file as this type writes them.
+    package static func facts(ofText text: String) -> Facts {
+        var facts = Facts()
+        for line in text.split(separator: "\n") {
+            guard let mark = line.firstIndex(of: "=") else { continue }
+            let value = firstWord(line[line.index(after: mark)...])
+            switch line[..<mark] {
+            case "ExecStart": facts.binary = value?.replacing("$$", with: "$")
+            case "User": facts.owner = value
+            case "Environment":
+                if let value, value.hasPrefix("LIMA_HOME=") {
+                    facts.limaHome = String(value.dropFirst("LIMA_HOME=".count))
+                }
+            default: break
+            }
+        }
+        return facts
+    }
+
+    /// The first word of a list or command line (systemd.syntax(7)); nil where a quotation mark is not closed.
+    private static func firstWord(_ text: Substring) -> String? {
+        guard text.hasPrefix("\"") else {
+            return text.split(separator: " ").first.map { String($0).replacing("%%", with: "%") }
+        }
         var word = ""
         var quoted = false
-        for character in command.dropFirst() {
+        for character in text.dropFirst() {
             if quoted {
                 quoted = false
                 word.append(character)
             } else if character == "\\" {
                 quoted = true
             } else if character == "\"" {
-                return unescape(word[...])
+                return word.replacing("%%", with: "%")
             } else {
                 word.append(character)
             }
@@ -61,7 +93,7 @@ package struct SystemdUnit: Sendable, Equatable {
         let values = [
             "INSTANCE": registration.instance.text,
             "MARKER": Self.marker,
-            "AFTER": scope == .system ? "After=network-online.target\nWants=network-online.target\n" : "",
+            "ORDER": order,
             "BINARY": Self.word(registration.binary, inCommand: true),
             "ENVIRONMENT": environment.map { "Environment=\(Self.word($0))\n" }.joined(),
             "ACCOUNT": scope == .system ? "User=\(Self.escape(registration.account.name))\n" : "",
@@ -79,6 +111,21 @@ package struct SystemdUnit: Sendable, Equatable {
         }.joined()
     }
 
+    /// What comes before and after (systemd.unit(5)); the network and the file system of the instances before all.
+    private var order: String {
+        var lines: [String] = []
+        if scope == .system {
+            lines = [
+                "After=network-online.target", "Wants=network-online.target",
+                "RequiresMountsFor=\(Self.word(registration.limaHome))",
+            ]
+        }
+        for (key, names) in [("After", registration.after), ("Before", registration.before)] where !names.isEmpty {
+            lines.append("\(key)=\(names.map(ServiceName.systemdUnit).joined(separator: " "))")
+        }
+        return lines.map { $0 + "\n" }.joined()
+    }
+
     private var environment: [String] {
         ["LIMA_HOME=" + registration.limaHome] + (registration.searchPath.map { ["PATH=" + $0] } ?? [])
     }
@@ -88,12 +135,11 @@ package struct SystemdUnit: Sendable, Equatable {
     /// `/dev/kvm` must be seen.
     private var sandbox: String {
         let inTemporary = ["/tmp/", "/var/tmp/"].contains { (registration.limaHome + "/").hasPrefix($0) }
-        let writable = [registration.limaHome, registration.cacheDirectory].map { Self.word("-" + $0) }
         return """
             CapabilityBoundingSet=
             ProtectSystem=strict
             ProtectHome=read-only
-            ReadWritePaths=\(writable.joined(separator: " "))
+            ReadWritePaths=\(Self.word("-" + registration.limaHome))
             \(inTemporary ? "# The instances are in a temporary directory, so it cannot be private." : "PrivateTmp=yes")
             DevicePolicy=closed
             DeviceAllow=/dev/kvm rw
@@ -119,10 +165,6 @@ package struct SystemdUnit: Sendable, Equatable {
 
     /// Specifiers taken literally (systemd.unit(5)).
     private static func escape(_ text: String) -> String { text.replacing("%", with: "%%") }
-
-    private static func unescape(_ text: Substring) -> String {
-        String(text).replacing("%%", with: "%").replacing("$$", with: "$")
-    }
 
     /// One word of a list or assignment, quoted (systemd.syntax(7)). In command lines `$` begins a variable and is
     /// doubled (systemd.service(5)).

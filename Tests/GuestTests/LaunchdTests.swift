@@ -172,6 +172,47 @@ struct LaunchdTests {
         }
     }
 
+    /// launchd starts again whatever ends with another status than zero: what would fail again must not.
+    @Test func aMistakeIsSaidAndNotTriedAgain() async throws {
+        try await LaunchdHost.with { host in
+            #expect(try await host.run("hostagent", "create", "mini").succeeded)
+            #expect(try await host.run("hostagent", "autostart", "enable", "mini").succeeded)
+            let yaml = host.home.directory("mini") + "/lima.yaml"
+            let text = try TextFile.read(yaml)
+            try TextFile.replace(host.home.directory("mini") + "/hostagent.yaml", with: "stopGrace: never\n")
+            let started = try await host.run("hostagent", "start", "mini")
+            #expect(started.status != 0 && started.error.contains("stopGrace"), "\(started)")
+            try Files.remove(host.home.directory("mini") + "/hostagent.yaml")
+            let target = "gui/0/io.lima-vm.autostart.mini"
+            try TextFile.replace(yaml, with: text + "nonsense: 1\n")
+            #expect(
+                try await host.run(
+                    "launchctl", "bootstrap", "gui/0",
+                    "\(host.home.path)/Library/LaunchAgents/io.lima-vm.autostart.mini.plist"
+                ).succeeded)
+            let ended = try await eventually(within: 10) {
+                try await host.run("launchctl", "print", target).output.contains("state = not running")
+            }
+            #expect(ended)
+            #expect(try await host.run("launchctl", "print", target).output.contains("runs = 1"))
+            let said = try TextFile.read(host.home.directory("mini") + "/ha.stderr.log")
+            #expect(said.contains("nonsense: unknown key"))
+            try TextFile.replace(yaml, with: text)
+            // The agent cannot even begin: a start ends all the same.
+            try TextFile.replace(host.home.directory("mini") + "/ha.stdout.log", with: "")
+            try Files.makeDirectory(host.home.directory("mini") + "/ha.stdout.log.1")
+            let hopeless = try await host.run("hostagent", "start", "mini")
+            #expect(hopeless.status != 0 && hopeless.error.contains("did not start"), "\(hopeless)")
+            let disabled = try await host.run("launchctl", "disable", target)
+            #expect(disabled.succeeded)
+            #expect(
+                try await host.run("hostagent", "autostart", "status", "--format", "json").output.contains(
+                    #""enabled":false"#))
+            #expect(try await host.run("hostagent", "autostart", "disable", "mini").succeeded)
+            #expect(try TextFile.read(host.home.path + "/_launchd/disabled.json") == "[]", "no override is left")
+        }
+    }
+
     @Test func overSSHThereIsNoScreen() async throws {
         try await LaunchdHost.with(screen: false) { host in
             #expect(try await host.run("hostagent", "create", "mini").succeeded)

@@ -24,6 +24,13 @@ import Testing
         #expect(throws: HostError.self) { try set(key, value) }
     }
 
+    @Test func linesOfOtherSystemsAndFoldedValues() throws {
+        #expect(try LimaYAML.setting("cpus", to: "4", in: "a: 1\r\ncpus: 2\r\n") == "a: 1\r\ncpus: 4\r\n")
+        #expect(throws: HostError.self) {
+            try LimaYAML.setting("message", to: "x", in: "message: one\n  two three four\n")
+        }
+    }
+
     @Test func aSettingOfTheOtherFile() {
         #expect(Settings.setting("keepAlive", to: "always", in: "") == "keepAlive: always\n")
         #expect(

@@ -212,6 +212,17 @@ struct AutostartTests {
                 "\(disabled)")
             #expect(try await lab.tester("systemctl --user is-enabled lima-vm@default.service") == "enabled\n")
 
+            // At boot, too, it would be started twice; taken over, it is started once.
+            try await lab.allowSudo()
+            let twice = try await lab.user("tester", "\(Lab.hostagent) autostart enable --condition=boot default")
+            #expect(twice.status == 73 && twice.error.contains("--take-over"), "\(twice)")
+            try await lab.tester("hostagent autostart enable --condition=boot --take-over default")
+            #expect(
+                try await lab.user("tester", "systemctl --user is-enabled lima-vm@default.service").output
+                    == "disabled\n")
+            try await lab.tester("hostagent autostart disable default")
+            try await lab.tester("systemctl --user enable lima-vm@default.service")
+
             let taken = try await lab.user("tester", "\(Lab.hostagent) autostart enable --take-over default")
             #expect(taken.succeeded && taken.error.contains("replaced"), "\(taken)")
             try await lab.tester("hostagent start default")

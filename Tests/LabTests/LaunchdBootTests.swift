@@ -102,7 +102,7 @@ struct LaunchdBootTests {
 
             // What runs keeps its settings until it is started anew, and that is said.
             let again = try await run(lab, "hostagent autostart enable \(Self.name) --condition=boot --keep-alive=no")
-            #expect(again.succeeded && again.error.contains("loaded as it was"), "\(again)")
+            #expect(again.succeeded && again.error.contains("as it was registered before"), "\(again)")
 
             _ = try await lab.sudoCalls()
             let disabled = try await run(lab, "hostagent autostart disable \(Self.name)")

@@ -1,3 +1,4 @@
+import AgentAPI
 import HostModel
 import HostOS
 import HostTestSupport
@@ -26,6 +27,77 @@ struct PrivilegeTests {
             #expect(disabled.succeeded, "\(disabled)")
             #expect(try await lab.root("cd \(Lab.home)/default; find . -user root").output == "")
             try await lab.tester("hostagent start default && hostagent stop default")
+        }
+    }
+
+    /// An instance of the same name in another directory, or of another account, is another instance.
+    @Test func aNameIsNotAnInstance() async throws {
+        try await Lab.with { lab in
+            try await lab.prepare(instance: "default")
+            try await lab.tester("hostagent autostart enable --now default")
+            let elsewhere = "LIMA_HOME=/tmp/elsewhere \(Lab.hostagent)"
+            try await lab.tester("LIMA_HOME=/tmp/elsewhere hostagent create --name default mini")
+            let stop = try await lab.user("tester", "\(elsewhere) stop default")
+            #expect(stop.output == "default was not running\n", "\(stop)")
+            let enable = try await lab.user("tester", "\(elsewhere) autostart enable default")
+            #expect(enable.status == 73 && enable.error.contains("registers the instance"), "\(enable)")
+            let disable = try await lab.user("tester", "\(elsewhere) autostart disable default")
+            #expect(disable.error.contains("is for another instance of that name"), "\(disable)")
+            let delete = try await lab.user("tester", "\(elsewhere) delete default")
+            #expect(delete.succeeded, "\(delete)")
+            #expect(try await lab.info("default")["state"] as? String == "Running")
+            #expect(try await lab.tester("systemctl --user is-enabled lima-vm@default") == "enabled\n")
+            try await lab.tester("hostagent stop default")
+
+            // What the manager of a session that has ended knows is nothing; the registration is there all the same.
+            #expect(try await lab.root("loginctl disable-linger tester; systemctl stop user@$(id -u tester)").succeeded)
+            let status = try await lab.user("tester", "\(Lab.hostagent) autostart status --format json")
+            #expect(status.succeeded && status.output.contains(#""enabled":true"#), "\(status)")
+        }
+    }
+
+    @Test func aBootUnitAndItsUnprivilegedOwner() async throws {
+        try await Lab.with { lab in
+            try await lab.prepare(instance: "default", linger: false)
+            try await lab.allowSudo()
+            let enabled = try await lab.user(
+                "tester", "\(Lab.hostagent) autostart enable default --condition=boot --now")
+            #expect(enabled.succeeded && enabled.output.contains("get a shell with"), "\(enabled)")
+            #expect(try await lab.sudoCalls() == 2)
+            let first = try await lab.info("default")["run"] as? String
+
+            // What it could not start again it does not stop.
+            for command in ["restart default", "edit --restart default --set cpus=1"] {
+                let refused = try await lab.user("tester", "\(Lab.hostagent) \(command)")
+                #expect(
+                    refused.status == 77 && refused.error.contains("sudo systemctl restart lima-vm@default"),
+                    "\(refused)")
+                #expect(try await lab.info("default")["run"] as? String == first)
+            }
+            let reloaded = try await lab.root("systemctl reload lima-vm@default; echo $?")
+            #expect(reloaded.output == "0\n", "\(reloaded)")
+            #expect(try await lab.lastEvents("default").last?.kind == "reloaded")
+
+            // A failed unit is forgotten with its file.
+            try await lab.tester("hostagent stop default; mv ~/.lima/default/disk ~/away")
+            #expect(try await lab.root("systemctl start lima-vm@default").status != 0)
+            #expect(try await lab.root("systemctl is-system-running").output == "degraded\n")
+            try await lab.tester("hostagent autostart disable default")
+            #expect(try await lab.root("systemctl is-system-running").output == "running\n")
+            #expect(try await lab.sudoCalls() == 3)
+        }
+    }
+
+    @Test func aForcedStopOfAHungAgentIsTheManagersToo() async throws {
+        try await Lab.with { lab in
+            try await lab.prepare(instance: "default")
+            try await lab.tester("hostagent autostart enable --now default")
+            #expect(try await lab.root("pkill -STOP -x hostagent").succeeded)
+            try await lab.tester("hostagent stop --force default")
+            let state = try await lab.user(
+                "tester", Lab.show(["ActiveState", "NRestarts"], "lima-vm@default.service", "systemctl --user"))
+            #expect(state.output == "inactive 0\n", "\(state)")
+            #expect(try await lab.root("pgrep -a 'qemu-system|hostagent'").output == "")
         }
     }
 

@@ -15,7 +15,7 @@ struct ServiceTests {
             Registration(
                 instance: try InstanceName(instance), condition: scope == .user ? .login : .boot,
                 account: Account(name: "tester", uid: 1000, home: "/home/tester"), binary: Lab.binary,
-                limaHome: Lab.home, cacheDirectory: "/home/tester/.cache/hostagent", searchPath: nil,
+                limaHome: Lab.home, searchPath: nil,
                 keepAlive: .onFailure, stopGrace: 20))
     }
 

@@ -29,7 +29,8 @@ import Testing
         #expect(lifecycle.handle(.prepared) == [.launch])
         #expect(
             lifecycle.handle(.launched) == [
-                .enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)), .awaitGuest,
+                .enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)), .forwardPorts,
+                .awaitGuest,
             ])
         #expect(
             lifecycle.handle(.guestIsProvisioning) == [
@@ -72,7 +73,8 @@ import Testing
         #expect(lifecycle.phase == .attaching)
         #expect(
             lifecycle.handle(.attached(ready: true)) == [
-                .emit(.guestReady), .startTimer(.phaseDeadline, .deadline(.attaching)), .confirmAccess,
+                .emit(.guestReady), .startTimer(.phaseDeadline, .deadline(.attaching)), .forwardPorts,
+                .setGuestClock, .confirmAccess,
             ])
         #expect(lifecycle.handle(.accessConfirmed).contains(.announceReady))
     }
@@ -98,6 +100,24 @@ import Testing
         #expect(lifecycle.handle(.attached(ready: true)).contains(.perform(.ask)))
         var gone = machine([.start(survivor: true), .stopRequested(force: false)])
         #expect(gone.handle(.startFailed(.failed, reason: "x")).last == .finish(.stopped, endedBy: nil))
+    }
+
+    // MARK: Time
+
+    @Test(arguments: [toBooting, toProvisioning, toConfirming, toRunning])
+    func aGuestIsToldTheTimeAfterAJumpAndAfterItStoodStill(_ inputs: [Input]) {
+        var lifecycle = machine(inputs)
+        #expect(lifecycle.handle(.hostClockChanged) == [.setGuestClock, .forwardPorts])
+        #expect(lifecycle.handle(.guest(.resumed)) == [.setGuestClock])
+        #expect(lifecycle.canBeHandedOver)
+    }
+
+    @Test(arguments: [[], toLaunching, [.start(survivor: true)], toRunning + [.stopRequested(force: false)]])
+    func nobodyIsToldWhoIsNotThere(_ inputs: [Input]) {
+        var lifecycle = machine(inputs)
+        #expect(lifecycle.handle(.hostClockChanged) == [])
+        #expect(lifecycle.handle(.guest(.resumed)) == [])
+        #expect(!lifecycle.canBeHandedOver)
     }
 
     // MARK: Deadlines and failed starts
@@ -299,7 +319,7 @@ import Testing
         var lifecycle = machine(Self.toRunning)
         #expect(lifecycle.handle(.heartbeat(.late)) == [.enter(.degraded)])
         #expect(lifecycle.handle(.heartbeat(.late)) == [])
-        #expect(lifecycle.handle(.heartbeat(.answered)) == [.emit(.guestResponsive), .enter(.running)])
+        #expect(lifecycle.handle(.heartbeat(.answered)) == [.emit(.guestResponsive), .enter(.running), .setGuestClock])
         #expect(lifecycle.handle(.heartbeat(.answered)) == [])
     }
 
@@ -308,7 +328,8 @@ import Testing
             var lifecycle = machine(Self.toRunning)
             #expect(lifecycle.handle(input) == [.emit(.failure("r")), .enter(.degraded)])
             #expect(lifecycle.handle(input) == [], "said once")
-            #expect(lifecycle.handle(.heartbeat(.answered)) == [.emit(.guestResponsive), .enter(.running)])
+            #expect(
+                lifecycle.handle(.heartbeat(.answered)) == [.emit(.guestResponsive), .enter(.running), .setGuestClock])
             var booting = machine(Self.toBooting)
             #expect(booting.handle(input) == [] && booting.phase == .booting)
         }

@@ -1,3 +1,4 @@
+import Foundation
 import HostModel
 import HostOS
 import HostTestSupport
@@ -56,6 +57,11 @@ private final class StubMonitor: Sendable {
 
     func close() async throws { try await channel.close() }
 
+    private struct Command: Decodable {
+        var execute: String
+        var id: Int
+    }
+
     private final class Handler: ChannelInboundHandler {
         typealias InboundIn = ByteBuffer
         let greeting: String?
@@ -73,9 +79,9 @@ private final class StubMonitor: Sendable {
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             let text = String(buffer: unwrapInboundIn(data))
             for line in text.split(separator: "\n") {
-                let name = line.split(separator: "\"")[3]
-                let id = line.split(separator: ":").last?.filter(\.isNumber) ?? "0"
-                guard let answer = answers[String(name)] else {
+                let command = try? JSONDecoder().decode(Command.self, from: Data(line.utf8))
+                let (name, id) = (command?.execute ?? "?", String(command?.id ?? 0))
+                guard let answer = answers[name] else {
                     Issue.record("unexpected command \(name)")
                     context.close(promise: nil)
                     return
@@ -149,5 +155,30 @@ private final class StubMonitor: Sendable {
         await #expect(throws: (any Error).self) {
             _ = try await QMPConnection.open(socket: "/nonexistent/qmp.sock", timeout: .seconds(1))
         }
+    }
+}
+
+@Suite struct UserNetworkTests {
+    @Test func whatTheMonitorLists() {
+        let listing = """
+            Hub -1 (net):\r
+              Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r
+              TCP[ESTABLISHED]   16       127.0.0.1 37907    192.168.5.15    22     0     0\r
+              TCP[HOST_FORWARD]  15       127.0.0.1 37907    192.168.5.15    22     0     0\r
+              UDP[HOST_FORWARD]  14               *    53    192.168.5.15  5353     0     0\r
+              nonsense\r
+            """
+        #expect(
+            UserNetwork.forwards(inListing: listing) == [
+                PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: 37907, guestPort: 22),
+                PortForward(.udp, hostAddress: "0.0.0.0", hostPort: 53, guestPort: 5353),
+            ])
+        #expect(UserNetwork.forwards(inListing: "").isEmpty)
+    }
+
+    @Test func rules() {
+        let forward = PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: 8080, guestPort: 80)
+        #expect(UserNetwork.rule(forward, to: 80) == "tcp:127.0.0.1:8080-:80")
+        #expect(UserNetwork.rule(forward, to: nil) == "tcp:127.0.0.1:8080")
     }
 }

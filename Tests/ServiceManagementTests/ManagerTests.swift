@@ -77,7 +77,7 @@ import Testing
         Registration(
             instance: try InstanceName("my-vm.2_x"), condition: condition,
             account: Account(name: "ada", uid: 501, home: "/Users/ada"), binary: "/opt/a & <b>/hostagent",
-            limaHome: "/Users/ada/.lima", cacheDirectory: "/Users/ada/.cache", searchPath: "/usr/bin",
+            limaHome: "/Users/ada/.lima", searchPath: "/usr/bin",
             keepAlive: policy,
             stopGrace: 90)
     }
@@ -111,6 +111,17 @@ import Testing
         #expect(failed.activity == .failed && failed.exitStatus == 1)
         #expect(
             LaunchdPrint("\tstate = spawn scheduled\n\tlast exit code = (never exited)").status.activity == .waiting)
+    }
+
+    @Test func overrides() {
+        let text = """
+            disabled services = {
+            \t"io.lima-vm.autostart.a" => disabled
+            \t"b" => enabled
+            \t"c" => true
+            }
+            """
+        #expect(LaunchdPrint.disabledLabels(text) == ["io.lima-vm.autostart.a", "c"])
     }
 
     @Test func everyCodeHasASentence() {

@@ -80,7 +80,7 @@ import Testing
         Registration(
             instance: try InstanceName(name), condition: scope == .user ? .login : .boot,
             account: Account(name: "ada", uid: 1000, home: "/home/a%b"), binary: "/opt/host agent/$x/hostagent",
-            limaHome: "/home/a%b/.lima", cacheDirectory: "/home/a%b/.cache/hostagent", searchPath: "/usr/bin:/bin",
+            limaHome: "/home/a%b/.lima", searchPath: "/usr/bin:/bin",
             keepAlive: .onFailure, stopGrace: grace)
     }
 
@@ -99,7 +99,11 @@ import Testing
                 text.contains(#"Environment=LIMA_HOME="/home/a%%b/.lima""#)
                     || text.contains(#"Environment="LIMA_HOME=/home/a%%b/.lima""#))
             #expect(text.contains("KillMode=process"))
-            #expect(SystemdUnit.binary(inText: text) == "/opt/host agent/$x/hostagent")
+            #expect(
+                SystemdUnit.facts(ofText: text)
+                    == .init(
+                        binary: "/opt/host agent/$x/hostagent", limaHome: "/home/a%b/.lima",
+                        owner: scope == .system ? "ada" : nil))
             #expect(text.contains("RestartPreventExitStatus=3 64 65 66 69 70 73 75 77"))
         }
     }
@@ -109,6 +113,34 @@ import Testing
         #expect(user.contains("WantedBy=default.target") && !user.contains("User="))
         let system = try unit(scope: .system).text
         #expect(system.contains("WantedBy=multi-user.target") && system.contains("\nUser=ada\n"))
+    }
+
+    @Test func orderAmongInstancesAndWithMounts() throws {
+        var registration = try registration(scope: .system)
+        registration.after = [try InstanceName("db"), try InstanceName("my-vm.2_x")]
+        registration.before = [try InstanceName("web")]
+        let text = SystemdUnit(registration).text
+        #expect(text.contains("\nAfter=lima-vm@db.service lima-vm@my-vm.2_x.service\nBefore=lima-vm@web.service\n"))
+        #expect(
+            text.contains("\nRequiresMountsFor=/home/a%%b/.lima\n") || text.contains("RequiresMountsFor=\"/home/a%%b"))
+        registration.condition = .login
+        #expect(!SystemdUnit(registration).text.contains("RequiresMountsFor"))
+    }
+
+    @Test func whoseARegistrationIs() throws {
+        func found(_ home: String?, _ owner: String?, ours: Bool = true) throws -> FoundRegistration {
+            FoundRegistration(
+                instance: try InstanceName("a"), condition: owner == nil ? .login : .boot, identifier: "u", file: "/f",
+                isOurs: ours, limaHome: home, owner: owner)
+        }
+        let ada = Account(name: "ada", uid: 1000, home: "/home/ada")
+        let root = Account(name: "root", uid: 0, home: "/root")
+        #expect(try found("/h", nil).isFor(home: "/h", of: ada))
+        #expect(try !found("/other", nil).isFor(home: "/h", of: ada))
+        #expect(try found("/tmp", nil).isFor(home: "/tmp/../tmp/", of: ada), "the same directory by another path")
+        #expect(try !found("/h", "bob").isFor(home: "/h", of: ada))
+        #expect(try found("/h", "bob").isFor(home: "/h", of: root))
+        #expect(try !found("/h", nil, ours: false).isFor(home: "/h", of: ada))
     }
 
     @Test func aUserUnitNeverStopsLongerThanItsManagerDoes() throws {

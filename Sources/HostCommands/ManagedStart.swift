@@ -1,0 +1,147 @@
+import AgentAPI
+import HostModel
+import HostOS
+import InstanceStore
+import ServiceManagement
+
+/// A start of a registered instance: the manager's to carry out. Its agent's events are followed all the same.
+struct ManagedStart: Sendable {
+    let starter: Starter
+    let registration: FoundRegistration
+    /// The manager was told already.
+    let isBeingStarted: Bool
+
+    private var context: CommandContext { starter.context }
+    private var directory: InstanceDirectory { starter.directory }
+    /// The manager's answer to the start tells when the guest is ready.
+    private var answersWhenReady: Bool { context.manager.announcesReadiness && !isBeingStarted }
+
+    private enum News: Sendable {
+        case managerIsDone, followedToReady, timeIsUp, nothing
+        case late(HostError)
+    }
+
+    /// The agent gave up; its own word for it.
+    private struct GaveUp: Error {
+        let reason: String
+        let status: Int32
+    }
+
+    func run(_ instance: Instance) async throws {
+        // A start by hand begins a new count of failures.
+        RestartHistory.forget(directory)
+        let console = Console(
+            messageWhenReady: Starter.readyMessage(instance), quiet: !starter.progress || starter.quiet)
+        do {
+            try await followToReady(console)
+        } catch let given as GaveUp {
+            console.finish()
+            try await explain(given.reason, status: HostExitStatus(rawValue: given.status))
+        } catch let error as HostError where error.code == .failed {
+            console.finish()
+            try await explain(error.message, status: nil)
+        }
+        console.finish()
+        if !starter.quiet { console.announceReady() }
+    }
+
+    private func followToReady(_ console: Console) async throws {
+        let late: HostError? = try await withThrowingTaskGroup(of: News.self) { group in
+            if !isBeingStarted {
+                group.addTask {
+                    try await context.manager.start(registration)
+                    return .managerIsDone
+                }
+            }
+            if !answersWhenReady { group.addTask { try await watchForTheEnd() } }
+            var isReady = false
+            var isShown = answersWhenReady && !console.shows
+            if !isShown { group.addTask { try await follow(console) ? .followedToReady : .nothing } }
+            if let timeout = starter.timeout { group.addTask { .late(try await starter.lateError(after: timeout)) } }
+            defer { group.cancelAll() }
+            while !(isReady && isShown), let news = try await group.next() {
+                switch news {
+                case .managerIsDone:
+                    isReady = isReady || answersWhenReady
+                    // The event that says so is on its way; a reader in trouble holds nobody up for long.
+                    if isReady, !isShown { group.addTask { await Self.afterASecond() } }
+                case .followedToReady: (isReady, isShown) = (true, true)
+                case .timeIsUp: isShown = true
+                case .late(let error): return error
+                case .nothing: break
+                }
+            }
+            return nil
+        }
+        if let late {
+            console.finish()
+            StandardStreams.error("hostagent: \(late)\n")
+            throw Exit(status: late.exitStatus)
+        }
+    }
+
+    private static func afterASecond() async -> News {
+        try? await Task.sleep(for: .seconds(1))
+        return .timeIsUp
+    }
+
+    /// Where the manager's answer tells nothing, it is asked from time to time whether its agent still lives: one that
+    /// cannot even begin says nothing that could be followed.
+    private func watchForTheEnd() async throws -> News {
+        var hasBegun = false
+        let began = ContinuousClock.now
+        while true {
+            try await Task.sleep(for: .milliseconds(300))
+            guard let status = try await context.manager.status([registration]).first else { continue }
+            switch status.activity {
+            case .starting, .active, .stopping: hasBegun = true
+            case .waiting where status.lastFailure == nil: continue
+            case .inactive where !hasBegun && ContinuousClock.now - began < .seconds(5): continue
+            case .waiting, .inactive, .failed:
+                throw HostError(.failed, status.lastFailure ?? "its agent ended")
+            }
+        }
+    }
+
+    /// Shows the events of the agent that the manager starts, from its first on, until the guest is ready.
+    /// - Throws: `GaveUp` when that agent does.
+    private func follow(_ console: Console) async throws -> Bool {
+        let client = AgentClient(socket: directory.agentSocket)
+        var wait = Duration.milliseconds(5)
+        while !Task.isCancelled {
+            // Nothing tells when a socket appears.
+            if (try? await client.info()) == nil {
+                guard (try? await Task.sleep(for: wait)) != nil else { return false }
+                wait = min(wait * 2, .milliseconds(100))
+                continue
+            }
+            var ending = Starter.Ending.silence
+            try? await client.events { record in
+                ending = Starter.ending(after: record, ending)
+                _ = console.show(record)
+                return !Starter.isOver(ending)
+            }
+            switch ending {
+            case .ready: return true
+            case .failed(let errors, let status): throw GaveUp(reason: errors.last ?? "its agent ended", status: status)
+            case .silence: continue
+            }
+        }
+        return false
+    }
+
+    /// A start that the manager tried and that failed: the manager's result, and the last that was said.
+    private func explain(_ reason: String, status: HostExitStatus?) async throws {
+        let known = try await context.manager.status([registration]).first
+        // The agent's own reason first; what it said besides, where it could not even begin its log.
+        let failure = await InstanceSurvey(context: context).states([directory]).first?.failure
+        let said = (failure.map { [$0] } ?? []) + (await context.manager.lastWords(of: registration))
+        let result = known?.lastFailure ?? reason
+        StandardStreams.error(
+            "hostagent: \"\(directory.name)\" did not start: \(registration.identifier): \(result)\n"
+                + said.map { "  \($0)\n" }.joined())
+        // An agent of launchd's ends with success where it is not to be started again.
+        let own = status == .success ? nil : status
+        throw Exit(status: own ?? known?.exitStatus.flatMap(HostExitStatus.init(rawValue:)) ?? .failure)
+    }
+}
