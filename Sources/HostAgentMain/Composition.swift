@@ -50,7 +50,17 @@ enum Composition {
                 try await finder.end(survivor, grace: grace, force: force)
                 return true
             },
-            orphan: { directory in (try? finder(directory, environment: environment).survivor())?.process.pid })
+            orphan: { directory in (try? finder(directory, environment: environment).survivor())?.process.pid },
+            tryAccelerator: {
+                let name = QEMUMachine.binary(.host)
+                guard let binary = Tool.path(of: name, in: environment["PATH"]),
+                    let home = try? LimaHome(environment: environment)
+                else { return nil }
+                return await AcceleratorProbe(
+                    binary: binary, architecture: .host, processor: nil,
+                    cacheDirectories: cacheDirectories(home.path, environment)
+                ).accelerator()
+            })
     }
 
     private static func manager(_ environment: [String: String], _ account: Account) -> any ServiceManager {
@@ -62,12 +72,17 @@ enum Composition {
     }
 
     private static func places(_ directory: InstanceDirectory, _ environment: [String: String]) -> QEMUDriver.Places {
+        .init(
+            pidFile: directory.qemuPID, guestRecord: directory.guestRecord, errorLog: directory.qemuLog,
+            cacheDirectories: cacheDirectories(directory.home, environment))
+    }
+
+    /// The account's own (XDG base directories); a unit's sandbox lets it write where its instances are, and nowhere
+    /// else.
+    private static func cacheDirectories(_ instances: String, _ environment: [String: String]) -> [String] {
         let home = environment["HOME"] ?? HostProcess.account?.home ?? "/tmp"
         let cache = environment["XDG_CACHE_HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil } ?? home + "/.cache"
-        return .init(
-            pidFile: directory.qemuPID, guestRecord: directory.guestRecord, errorLog: directory.qemuLog,
-            // A unit's sandbox lets it write where its instances are, and nowhere else.
-            cacheDirectories: [cache + "/hostagent", directory.home + "/_config"])
+        return [cache + "/hostagent", instances + "/_config"]
     }
 
     /// Enough of a driver to find and end a guest whose configuration may be unreadable.

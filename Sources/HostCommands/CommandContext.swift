@@ -27,13 +27,17 @@ package struct CommandContext: Sendable {
     package var endOrphan: @Sendable (InstanceDirectory, _ force: Bool) async throws -> Bool
     /// The process of such a guest.
     package var orphan: @Sendable (InstanceDirectory) -> Int32?
+    /// Tries what accelerates guests on this host: nil where that cannot be tried.
+    package var tryAccelerator: @Sendable () async -> Accelerator?
 
     package init(
         environment: [String: String], account: Account, manager: any ServiceManager,
         runAgent: @escaping @Sendable (ForegroundRequest) async throws -> HostExitStatus,
         endOrphan: @escaping @Sendable (InstanceDirectory, Bool) async throws -> Bool,
-        orphan: @escaping @Sendable (InstanceDirectory) -> Int32?
+        orphan: @escaping @Sendable (InstanceDirectory) -> Int32?,
+        tryAccelerator: @escaping @Sendable () async -> Accelerator?
     ) {
+        self.tryAccelerator = tryAccelerator
         self.environment = environment
         self.account = account
         self.manager = manager
@@ -47,7 +51,7 @@ package struct CommandContext: Sendable {
         environment: [:], account: Account(name: "nobody", uid: 65534, home: "/"),
         manager: SystemdManager(.init(environment: [:], account: Account(name: "nobody", uid: 65534, home: "/"))),
         runAgent: { _ in throw HostError(.failed, "this program runs no agents") },
-        endOrphan: { _, _ in false }, orphan: { _ in nil })
+        endOrphan: { _, _ in false }, orphan: { _ in nil }, tryAccelerator: { nil })
 
     /// The registration by which a manager starts this instance, nil where a person's own agent does.
     package func registration(of directory: InstanceDirectory) -> FoundRegistration? {

@@ -22,7 +22,7 @@ struct Doctor: AsyncParsableCommand {
             context.account.uid == 0 || [nil, context.account.name].contains($0.owner)
         }
         let findings =
-            Self.programs(context) + [acceleration(context)] + (await context.manager.diagnose(registrations))
+            Self.programs(context) + [await acceleration(context)] + (await context.manager.diagnose(registrations))
         if format == "json" {
             for finding in findings { StandardStreams.output(try JSONText.line(finding)) }
         } else {
@@ -49,10 +49,18 @@ struct Doctor: AsyncParsableCommand {
         }
     }
 
-    private func acceleration(_ context: CommandContext) -> HostFinding {
+    private func acceleration(_ context: CommandContext) async -> HostFinding {
         if let accelerator = HostProcess.hardwareAccelerator {
-            return HostFinding(
-                "acceleration", .ok, "\(accelerator.rawValue) can be opened; the first start tries whether it works")
+            switch await context.tryAccelerator() {
+            case accelerator: return HostFinding("acceleration", .ok, "\(accelerator.rawValue) works")
+            case nil:
+                return HostFinding("acceleration", .ok, "\(accelerator.rawValue) can be opened, and was not tried")
+            default:
+                return HostFinding(
+                    "acceleration", .warning,
+                    "\(accelerator.rawValue) can be opened and does not work; guests are emulated, slowly",
+                    fix: "in a guest, switch nested virtualization on; accelerator: in hostagent.yaml overrides")
+            }
         }
         let exists = Files.kind("/dev/kvm") != nil
         return HostFinding(

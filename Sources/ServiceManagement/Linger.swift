@@ -16,5 +16,13 @@ package enum Linger {
                 .notPermitted, "the host does not let \(account.name) linger: \(result.complaint)",
                 hint: "sudo loginctl enable-linger \(account.name)")
         }
+        // It is being started now; nothing tells when it can be spoken to.
+        let socket = "/run/user/\(account.uid)/systemd/private"
+        var wait = Duration.milliseconds(10)
+        let deadline = ContinuousClock.now + .seconds(20)
+        while Files.kind(socket) != .socket, ContinuousClock.now < deadline {
+            try await Task.sleep(for: wait)
+            wait = min(wait * 2, .milliseconds(200))
+        }
     }
 }

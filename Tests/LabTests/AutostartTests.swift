@@ -177,6 +177,45 @@ struct AutostartTests {
             #expect(try await lab.root("systemctl start \(Self.unit)").succeeded)
             try await lab.expectNothingLost(Self.name, after: "a stop without privilege")
 
+            // By every other path.
+            let inactive =
+                "until [ \"$(systemctl show -P ActiveState \(Self.unit))\" = inactive ]; do sleep 0.1; done"
+            let socket = "\(Lab.home)/\(Self.name)/ha.sock"
+            for (what, byRoot) in [
+                ("the manager", "systemctl stop \(Self.unit)"),
+                ("the socket", "curl -sf -X POST --unix-socket \(socket) http://x/v1/stop && \(inactive)"),
+                ("poweroff in the guest", inactive),
+            ] {
+                try await lab.startCounting(Self.name)
+                if what.hasPrefix("poweroff") {
+                    _ = try await lab.user("tester", "\(Lab.hostagent) shell \(Self.name) sudo poweroff")
+                }
+                #expect(try await lab.root(byRoot).succeeded, "\(what)")
+                #expect(try await state(lab, user: false) == "inactive success 0", "\(what)")
+                #expect(try await lab.root("pgrep -c qemu-system").output == "0\n", "\(what)")
+                #expect(try await lab.root("systemctl start \(Self.unit)").succeeded)
+                try await lab.expectNothingLost(Self.name, after: what)
+            }
+            try await lab.startCounting(Self.name)
+            #expect(try await lab.root("systemctl restart \(Self.unit)").succeeded)
+            try await lab.expectNothingLost(Self.name, after: "a restart by the manager")
+
+            // The agent dies: attached to. The guest dies: started again.
+            let before = try await lab.info(Self.name)
+            #expect(try await lab.root("pkill -9 -x hostagent").succeeded)
+            let attached = await eventually(within: 60) {
+                let now = try? await lab.info(Self.name)
+                return now?["run"] as? String != before["run"] as? String && now?["state"] as? String == "Running"
+            }
+            #expect(attached)
+            #expect(try await lab.info(Self.name)["guestPID"] as? Int == before["guestPID"] as? Int)
+            #expect(try await lab.root("pkill -9 qemu-system").succeeded)
+            let again = await eventually(within: 60) {
+                let now = try? await lab.info(Self.name)
+                return now?["state"] as? String == "Running" && now?["guestPID"] as? Int != before["guestPID"] as? Int
+            }
+            #expect(again)
+
             // The host reboots; nobody logs in.
             try await lab.startCounting(Self.name)
             try await lab.reboot()

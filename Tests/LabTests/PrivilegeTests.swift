@@ -34,6 +34,21 @@ struct PrivilegeTests {
     @Test func aNameIsNotAnInstance() async throws {
         try await Lab.with { lab in
             try await lab.prepare(instance: "default")
+            let old = try await lab.user("tester", "\(Lab.hostagent) start-at-login default")
+            #expect(old.succeeded && old.error.contains("autostart enable"), "\(old)")
+            let warned = try await lab.user(
+                "tester", "timeout -s INT 1 env \(Lab.hostagent) start --foreground default")
+            #expect(warned.error.contains("is registered and does not know of this agent"), "\(warned)")
+            // By cron, or in another service: nobody's but a person's.
+            let service = "systemd-run --user --wait --quiet --unit=another -p Environment=PATH=/usr/bin:/bin"
+            let other = try await lab.user(
+                "tester",
+                "(\(service) env \(Lab.hostagent) start --foreground default &) ; "
+                    + "n=0; until \(Lab.hostagent) info default 2> /dev/null | grep -q '\"state\" : \"Running\"' || [ $n -gt 200 ]; "
+                    + "do sleep 0.1; n=$((n+1)); done; \(Lab.hostagent) info default")
+            #expect(other.output.contains("another.service") && !other.output.contains("autoStarted"), "\(other)")
+            try await lab.tester("hostagent stop default")
+            try await lab.tester("hostagent start-at-login --enabled=false default")
             try await lab.tester("hostagent autostart enable --now default")
             let elsewhere = "LIMA_HOME=/tmp/elsewhere \(Lab.hostagent)"
             try await lab.tester("LIMA_HOME=/tmp/elsewhere hostagent create --name default mini")
