@@ -53,10 +53,11 @@ package struct AgentClient: Sendable {
         since: Int = 0, run: String? = nil, _ body: (EventRecord) async throws -> Bool
     ) async throws {
         var (since, run) = (since, run)
+        var isAgain = false
         while true {
             var last: EventRecord?
             let query = "?since=\(since)" + (run.map { "&run=\($0)" } ?? "")
-            let connection = try await HTTPConnection.open(socket: socket)
+            let connection = try await opened(again: isAgain)
             defer { connection.close() }
             connection.send(.GET, Route.events + query)
             var rest: [UInt8] = []
@@ -73,7 +74,23 @@ package struct AgentClient: Sendable {
             }
             // The last event of a run says so; a stream that brought nothing would bring nothing again.
             guard let last, last.status.exiting != true else { return }
-            (since, run) = (last.seq, last.run)
+            (since, run, isAgain) = (last.seq, last.run, true)
+        }
+    }
+
+    /// An agent that becomes another program, or is started again after a crash, binds its socket anew; nothing tells
+    /// when.
+    private func opened(again: Bool) async throws -> HTTPConnection {
+        var wait = Duration.milliseconds(5)
+        let deadline = ContinuousClock.now + .seconds(again ? 3 : 0)
+        while true {
+            do {
+                return try await HTTPConnection.open(socket: socket)
+            } catch {
+                if ContinuousClock.now >= deadline { throw error }
+                try await Task.sleep(for: wait)
+                wait = min(wait * 2, .milliseconds(100))
+            }
         }
     }
 

@@ -91,6 +91,6 @@ package enum GuestEvent: Sendable, Equatable {
     case stalled(reason: String)
     /// The accelerator stopped the machine. Another launch uses another one.
     case acceleratorFailed(reason: String)
-    /// The process is gone; the text says how.
-    case ended(reason: String)
+    /// The process is gone; the text says how. `crashed`: by a fault of the machine's own program.
+    case ended(reason: String, crashed: Bool = false)
 }

@@ -9,6 +9,8 @@ package struct Lifecycle: Sendable {
     package private(set) var state: State = .new
     /// Set while starting, when a provisioning script failed: the guest then becomes `degraded`, not `running`.
     private var provisioningFault: String?
+    /// A machine crashed while it booted; that is forgiven once.
+    private var hasCrashed = false
 
     package init() {}
 
@@ -226,9 +228,19 @@ package struct Lifecycle: Sendable {
             state = .ended(stop.outcome)
             let endedBy = stop.outcome == .poweredOff ? nil : stop.endedBy
             return [.stopTimer(.stopLadder), .finish(stop.outcome, endedBy: endedBy)]
-        case (.ended(let reason), .running), (.ended(let reason), .degraded):
+        case (.ended(let reason, crashed: true), .booting) where !hasCrashed,
+            (.ended(let reason, crashed: true), .provisioning) where !hasCrashed:
+            // QEMU's emulation has such accidents, and nothing that anybody was told of is lost yet.
+            hasCrashed = true
+            provisioningFault = nil
+            state = .preparing
+            return [
+                .cancelStart, .emit(.warning("QEMU \(reason) while the guest booted; it is booted again")),
+                .enter(.preparing), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare,
+            ]
+        case (.ended(let reason, _), .running), (.ended(let reason, _), .degraded):
             return gone(.guestLost(reason: "QEMU \(reason) while the guest was running"))
-        case (.ended(let reason), _):
+        case (.ended(let reason, _), _):
             return gone(.startFailed(code: .failed, reason: "QEMU \(reason) before the guest was ready"))
         }
     }

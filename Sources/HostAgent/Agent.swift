@@ -79,7 +79,10 @@ package struct Agent: Sendable {
             delay: delay(for: origin), claim: held.claim, survivor: survivor, log: log, notifier: Notifier(),
             deadlines: deadlines(for: origin), forwards: live.forwards)
         // The first event of a run that attaches is that it did; these were said when the guest was started.
-        if survivor == nil { for warning in options.instance.warnings { log.emit(.warning(warning)) } }
+        if survivor == nil {
+            let removed = held.leftovers.map { "removed \($0), which a process that was killed left" }
+            for warning in options.instance.warnings + removed { log.emit(.warning(warning)) }
+        }
 
         let status = try await serve(
             Work(log: log, supervisor: supervisor, origin: origin, live: live), signals: signals)
@@ -108,6 +111,8 @@ package struct Agent: Sendable {
     private struct Held {
         let claim: InstanceClaim
         let survivor: Survivor?
+        /// What a killed process had left and was removed.
+        let leftovers: [String]
     }
 
     /// - Returns: the lock, and the guest of this instance that lives without an agent.
@@ -135,7 +140,8 @@ package struct Agent: Sendable {
                 .cannotCreate, "cannot write \(directory.agentPID): \(error.reason)",
                 hint: error.isFull ? "make room on that disk" : nil)
         }
-        return Held(claim: InstanceClaim(lock, path: directory.agentLock), survivor: survivor)
+        let leftovers = Leftovers.sweep(directory, holdingLock: true)
+        return Held(claim: InstanceClaim(lock, path: directory.agentLock), survivor: survivor, leftovers: leftovers)
     }
 
     /// The error that says who holds an instance.

@@ -65,6 +65,16 @@ package struct CommandContext: Sendable {
         }
     }
 
+    /// Removes what commands that were killed left, and says so.
+    func sweep(_ directory: InstanceDirectory? = nil) {
+        let home = try? home()
+        let removed =
+            (home.map(Leftovers.sweep) ?? []) + (directory.map { Leftovers.sweep($0, holdingLock: false) } ?? [])
+        for path in removed {
+            StandardStreams.error("hostagent: note: removed \(path), which a command that was killed left\n")
+        }
+    }
+
     package func home() throws(HostError) -> LimaHome { try LimaHome(environment: environment) }
 
     /// The directory of an existing instance, by the name a person typed.

@@ -15,6 +15,7 @@ struct Create: AsyncParsableCommand {
 
     func run() async throws {
         let context = CommandContext.current
+        context.sweep()
         let (text, file, implied) = try read(context)
         let name = try InstanceName(name ?? implied)
         let warnings = try await InstanceCreator(home: context.home()).create(name: name, source: text, file: file)

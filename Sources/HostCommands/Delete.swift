@@ -14,6 +14,7 @@ struct Delete: AsyncParsableCommand {
 
     func run() async throws {
         let context = CommandContext.current
+        context.sweep()
         let directory = try context.directory(instance.name)
         if Files.kind(directory.protected) != nil {
             throw HostError(

@@ -19,6 +19,34 @@ struct Edit: AsyncParsableCommand {
     func run() async throws {
         let context = CommandContext.current
         let directory = try context.directory(instance.name)
+        context.sweep(directory)
+        let lock = try lock(directory)
+        let failure: (any Error)?
+        do {
+            try await edit(directory, context)
+            failure = nil
+        } catch {
+            failure = error
+        }
+        try? Files.remove(directory.editLock)
+        lock.release()
+        if let failure { throw failure }
+    }
+
+    /// Two edits at once would each save what the other did not see.
+    private func lock(_ directory: InstanceDirectory) throws(HostError) -> FileLock {
+        do {
+            if let lock = try FileLock.acquire(path: directory.editLock), lock.isStill(at: directory.editLock) {
+                return lock
+            }
+        } catch {
+            throw HostError(.notPermitted, "cannot edit \"\(directory.name)\": \(error)")
+        }
+        throw HostError(
+            .held, "another command is editing the instance \"\(directory.name)\"", hint: "try again when it is done")
+    }
+
+    private func edit(_ directory: InstanceDirectory, _ context: CommandContext) async throws {
         let old: String
         do {
             old = try TextFile.read(directory.limaYAML)

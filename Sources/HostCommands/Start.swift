@@ -31,6 +31,7 @@ struct Start: AsyncParsableCommand {
         do {
             let directory = try context.directory(instance.name)
             try directory.checkSocketPaths()
+            if !foreground { context.sweep(directory) }
             if foreground {
                 try await beTheAgent(context, directory)
             } else {

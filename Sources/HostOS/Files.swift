@@ -129,7 +129,10 @@ package enum Files {
         #if canImport(Glibc)
             let input = try Descriptor(path: source, flags: O_RDONLY)
             let output = try Descriptor(path: destination, flags: O_WRONLY | O_CREAT | O_TRUNC)
-            if clinux_clone_file(output.number, input.number) == 0 { return }
+            if clinux_clone_file(output.number, input.number) == 0 {
+                try output.synchronize(subject: destination)
+                return
+            }
             let size = lseek(input.number, 0, SEEK_END)
             try systemCall("truncate", destination) { ftruncate(output.number, size) }
             var position: off_t = 0

@@ -14,6 +14,15 @@ package enum ProcessEnd: Sendable, Equatable, CustomStringConvertible {
     /// Not our child: only that it is gone.
     case gone
 
+    /// A fault of the program itself (signal(7)): SIGILL, SIGABRT, SIGBUS, SIGFPE or SIGSEGV.
+    package var isCrash: Bool {
+        if case .signalled(let number) = self {
+            [SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV].contains(number)
+        } else {
+            false
+        }
+    }
+
     package var description: String {
         switch self {
         case .exited(let status): "ended with status \(status)"

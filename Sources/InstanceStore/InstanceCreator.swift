@@ -26,7 +26,6 @@ package struct InstanceCreator: Sendable {
             name: name, path: home.path + "/" + Leftovers.name(for: "creating", name))
         try attempt(home.path) { () throws(SystemCallError) in
             try Files.makeDirectory(home.path)
-            Leftovers.sweep(home)
             try Files.makeDirectory(temporary.path)
         }
         do {
@@ -61,28 +60,6 @@ package struct InstanceCreator: Sendable {
             throw HostError(
                 .cannotCreate, "cannot make \(path): \(error.reason)",
                 hint: error.isFull ? "make room on that disk" : "set LIMA_HOME to a directory you may write")
-        }
-    }
-}
-
-/// Directories that are on their way to become an instance, or to be gone. Their names say whose they are.
-package enum Leftovers {
-    private static let verbs = ["creating", "deleting"]
-
-    /// A hidden name that tells which process it belongs to.
-    package static func name(for verb: String, _ instance: InstanceName) -> String {
-        let start = ProcessIdentity.of(pid: HostProcess.pid)?.startTime ?? 0
-        return ".\(verb)-\(instance)-\(HostProcess.pid)-\(start)"
-    }
-
-    /// Removes what killed commands left: directories that name a process which is gone.
-    static func sweep(_ home: LimaHome) {
-        for entry in (try? Files.names(in: home.path)) ?? [] {
-            guard verbs.contains(where: { entry.hasPrefix(".\($0)-") }) else { continue }
-            let parts = entry.split(separator: "-")
-            guard parts.count >= 3, let pid = Int32(parts[parts.count - 2]), let start = UInt64(parts[parts.count - 1])
-            else { continue }
-            if ProcessIdentity.of(pid: pid)?.startTime != start { try? Files.remove(home.path + "/" + entry) }
         }
     }
 }

@@ -39,6 +39,8 @@ package struct InstanceDirectory: Sendable, Hashable {
     package var agentLock: String { path + "/agent.lock" }
     /// The recent failures of an instance that a manager keeps alive.
     package var restartHistory: String { path + "/restarts.json" }
+    /// Held by a command that changes `lima.yaml`; there for as long as it does.
+    package var editLock: String { path + "/edit.lock" }
     package var guestRecord: String { path + "/guest.json" }
     package var protected: String { path + "/protected" }
 

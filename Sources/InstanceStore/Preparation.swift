@@ -76,7 +76,8 @@ package struct Preparation: Sendable {
             if Files.kind(directory.kernel) == nil { try await expand(direct.kernel.path, to: directory.kernel) }
             if let initrd = direct.initrd, Files.kind(directory.initrd) == nil {
                 try attempt(directory.initrd) { () throws(SystemCallError) in
-                    try Files.copy(initrd.path, to: directory.initrd)
+                    try Files.copy(initrd.path, to: directory.initrd + ".new")
+                    try Files.move(directory.initrd + ".new", to: directory.initrd)
                 }
             }
             try attempt(directory.kernelCommandLine) { () throws(SystemCallError) in

@@ -45,7 +45,8 @@ final class QEMUGuest: Guest {
                     monitor.close()
                     let said = complaint()
                     let how = end?.description ?? "is gone"
-                    continuation.yield(.ended(reason: said.isEmpty ? how : "\(how), saying: \(said)"))
+                    let reason = said.isEmpty ? how : "\(how), saying: \(said)"
+                    continuation.yield(.ended(reason: reason, crashed: end?.isCrash ?? false))
                 }
                 await group.waitForAll()
             }

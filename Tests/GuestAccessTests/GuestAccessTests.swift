@@ -184,3 +184,19 @@ import Testing
         }
     }
 }
+
+@Suite struct ChannelFuzzTests {
+    /// However a guest's bytes are cut and mangled: messages without control characters, and one warning.
+    @Test func bytes() throws {
+        try Fuzz.round("channel", seed: 3, count: 4000) { bytes in
+            var parser = ChannelParser()
+            var messages: [ChannelMessage] = []
+            for part in stride(from: 0, to: bytes.count, by: 7) {
+                messages += parser.feed(bytes[part..<min(bytes.count, part + 7)], now: 0)
+            }
+            let warnings = messages.filter { if case .dropped = $0 { true } else { false } }
+            #expect(warnings.count <= 1)
+            for case .log(let line) in messages { #expect(line.unicodeScalars.allSatisfy { $0.value >= 32 }) }
+        }
+    }
+}

@@ -128,7 +128,17 @@ import Testing
             try Files.makeDirectory("\(home)/\(leftover)")
         }
         _ = try await create("images:\n- location: \(try await image(scratch))\n", in: home)
-        #expect(try Files.names(in: home) == [".creating-b-\(me.pid)-\(me.startTime)", "vm"])
+        // Those of processes that are gone, and nobody's work under way.
+        let instance = InstanceDirectory(name: try InstanceName("vm"), path: home + "/vm")
+        try Files.makeDirectory(home + "/_config")
+        let mine = "\(instance.limaYAML).\(me.pid).new"
+        let dead = ["\(home)/_config/user.pub.99999999.new", "\(instance.limaYAML).99999999.new"]
+        for file in dead + [mine, instance.disk + ".new"] { try TextFile.replace(file, with: "x") }
+        #expect(Leftovers.sweep(LimaHome(path: home)) == ["\(home)/.creating-a-99999999-1", dead[0]])
+        #expect(try Files.names(in: home) == [".creating-b-\(me.pid)-\(me.startTime)", "_config", "vm"])
+        #expect(Leftovers.sweep(instance, holdingLock: false) == [dead[1]])
+        #expect(Leftovers.sweep(instance, holdingLock: true) == [instance.disk + ".new"])
+        #expect(Files.kind(mine) == .regular)
     }
 
     @Test func aCompressedKernelIsExpanded() async throws {

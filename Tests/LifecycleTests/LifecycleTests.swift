@@ -102,6 +102,26 @@ import Testing
         #expect(gone.handle(.startFailed(.failed, reason: "x")).last == .finish(.stopped, endedBy: nil))
     }
 
+    // MARK: Crashes
+
+    @Test(arguments: [toBooting, toProvisioning])
+    func aMachineThatCrashesWhileItBootsIsForgivenOnce(_ inputs: [Input]) {
+        var lifecycle = machine(inputs)
+        let crash = Input.guest(.ended(reason: "crashed", crashed: true))
+        let actions = lifecycle.handle(crash)
+        #expect(actions.last == .prepare && actions.contains(.cancelStart) && lifecycle.phase == .preparing)
+        for input in [.prepared, .launched, .guestIsProvisioning] as [Input] { _ = lifecycle.handle(input) }
+        _ = lifecycle.handle(crash)
+        #expect(lifecycle.phase == .failed)
+    }
+
+    @Test(arguments: [toRunning, toConfirming])
+    func aMachineThatServedIsNot(_ inputs: [Input]) {
+        var lifecycle = machine(inputs)
+        _ = lifecycle.handle(.guest(.ended(reason: "crashed", crashed: true)))
+        #expect(lifecycle.phase == .failed)
+    }
+
     // MARK: Time
 
     @Test(arguments: [toBooting, toProvisioning, toConfirming, toRunning])

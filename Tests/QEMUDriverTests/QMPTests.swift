@@ -182,3 +182,12 @@ private final class StubMonitor: Sendable {
         #expect(UserNetwork.rule(forward, to: nil) == "tcp:127.0.0.1:8080")
     }
 }
+
+@Suite struct QMPFuzzTests {
+    @Test func lines() throws {
+        try Fuzz.round("qmp", seed: 5, count: 6000) { bytes in
+            _ = QMPMessage(line: bytes)
+            _ = UserNetwork.forwards(inListing: String(decoding: bytes, as: UTF8.self))
+        }
+    }
+}

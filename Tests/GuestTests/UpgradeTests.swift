@@ -1,0 +1,167 @@
+import AgentAPI
+import Foundation
+import HostModel
+import HostOS
+import HostTestSupport
+import Testing
+
+/// What is changed under a running guest: the agent itself, its configuration, the host's clock.
+@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(4)))
+struct UpgradeTests {
+    private func info(_ home: borrowing TestHome) async throws -> AgentInfo {
+        try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
+    }
+
+    /// A copy of the program, to be replaced, and a way to run it.
+    private func ownBinary(_ home: borrowing TestHome) async throws -> String {
+        let binary = home.path + "/_hostagent"
+        #expect(try await Tool("cp", [Checkout.binary, binary]).run().succeeded)
+        return binary
+    }
+
+    @Test func theAgentIsReplacedAndTheGuestRunsOn() async throws {
+        let home = try TestHome()
+        let binary = try await ownBinary(home)
+        let variables = home.tool([]).environment
+        func run(_ arguments: String...) async throws -> Tool.Result {
+            try await Tool(binary, arguments, environment: variables).run()
+        }
+        #expect(try await run("create", "mini").succeeded)
+        let before = try await home.run("upgrade", "mini")
+        #expect(before.status == 69, "\(before)")
+        #expect(try await run("start", "mini").succeeded)
+        let first = try await info(home)
+        let guest = try #require(first.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
+        // Who follows the events sees the new run's, too.
+        let follow = home.tool(["events", "--follow", "mini"])
+        let follower = Task { try await follow.run() }
+
+        // What is no hostagent is refused, and nothing changes.
+        try Files.move(binary, to: binary + ".old")
+        try TextFile.replace(binary, with: "#!/bin/sh\necho broken >&2\nexit 1\n", mode: 0o700)
+        let refused = try await home.run("upgrade", "mini")
+        #expect(refused.status == 1 && refused.error.contains("is no working hostagent: broken"), "\(refused)")
+        #expect(try await info(home).run == first.run)
+
+        // The new program, under the old one's path.
+        try Files.remove(binary)
+        #expect(try await Tool("cp", [binary + ".old", binary]).run().succeeded)
+        let upgraded = try await home.run("upgrade", "mini")
+        #expect(upgraded.succeeded && upgraded.output.contains("ran on"), "\(upgraded)")
+        let second = try await info(home)
+        #expect(second.run != first.run && second.agentPID == first.agentPID && second.guestPID == first.guestPID)
+        #expect(second.state == .running && guest.isAlive)
+        let attached = try #require(try home.events("mini").first)
+        #expect(attached.kind == "attached" && attached.payload?.previousRun == first.run)
+        let running = try TextFile.read("/proc/\(second.agentPID)/maps").contains(binary)
+        #expect(running)
+        let held = try await home.run("start", "--foreground", "mini")
+        #expect(held.status == 75, "the lock is still held: \(held)")
+
+        // By signal, and twice in a row.
+        let agent = try #require(ProcessIdentity.of(pid: second.agentPID))
+        var run2 = second.run
+        for _ in 0..<2 {
+            #expect(agent.signal(12))
+            let next = await eventually(within: 20) {
+                guard let now = try? await info(home) else { return false }
+                return now.run != run2 && now.state == .running
+            }
+            #expect(next)
+            run2 = try await info(home).run
+        }
+        // No descriptor is left over from the programs before.
+        let descriptors = try Files.names(in: "/proc/\(agent.pid)/fd").count
+        #expect(descriptors < 32, "\(descriptors)")
+        #expect(try await home.run("shell", "mini", "true").succeeded)
+
+        // Signals that were blocked while it changed are heard again.
+        #expect(agent.signal(15))
+        let ended = await eventually(within: 20) { !agent.isAlive && !guest.isAlive }
+        #expect(ended)
+        #expect(try home.events("mini").last?.payload?.exitStatus == 3)
+        let followed = try await follower.value.output
+        for run in [first.run, second.run, run2] { #expect(followed.contains(run), "\(run)") }
+        #expect(followed.contains(#""exiting":true"#))
+    }
+
+    @Test func aConfigurationThatIsReadAgain() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        let yaml = home.directory("mini") + "/lima.yaml"
+        let original = try TextFile.read(yaml)
+        let (one, two) = (try LoopbackPort.free(), try LoopbackPort.free())
+        func forwards(_ ports: [Int]) -> String {
+            original + "portForwards:\n" + ports.map { "- {guestPort: 8000, hostPort: \($0)}\n" }.joined()
+        }
+        try TextFile.replace(yaml, with: forwards([one]))
+        #expect(try await home.run("start", "mini").succeeded)
+        let served = try await home.run(
+            "shell", "mini", "sh", "-c", "mkdir /tmp/w && echo hello > /tmp/w/index.html && httpd -p 8000 -h /tmp/w")
+        #expect(served.succeeded, "\(served)")
+        func answers(_ port: Int) async throws -> Bool {
+            try await Tool("curl", ["-sf", "-m", "5", "http://127.0.0.1:\(port)/"]).run().output == "hello\n"
+        }
+        #expect(try await answers(one))
+        #expect(try await info(home).pending == [])
+
+        // What can be applied is; what cannot is pending.
+        try TextFile.replace(yaml, with: forwards([two]).replacing("cpus: 2", with: "cpus: 1"))
+        try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "stopGrace: 7s\n")
+        let reloaded = try await home.run("reload", "mini")
+        #expect(
+            reloaded.output == "applied: portForwards, stopGrace\npending until hostagent restart mini: cpus\n",
+            "\(reloaded)")
+        #expect(try await answers(two))
+        #expect(try await !answers(one))
+        #expect(try await info(home).pending == [PendingChange(key: "cpus", until: .restart)])
+        let states = try home.events("mini").compactMap { $0.status.portForward?.type }
+        #expect(states == ["forwarding", "stopping", "forwarding"])
+
+        // Pending it stays for an agent that attaches, and forwards live in the guest's machine.
+        let agent = try #require(ProcessIdentity.of(pid: try await info(home).agentPID))
+        #expect(agent.signal(9))
+        #expect(try await answers(two), "no agent, and the forward is there")
+        #expect(try await home.run("start", "mini").succeeded)
+        #expect(try await info(home).pending == [PendingChange(key: "cpus", until: .restart)])
+        #expect(try await answers(two))
+
+        // A mistake changes nothing, by command, socket and signal.
+        try TextFile.replace(yaml, with: forwards([one, one]))
+        let mistake = try await home.run("reload", "mini")
+        #expect(mistake.status == 65 && mistake.error.contains("is forwarded twice"), "\(mistake)")
+        let next = try #require(ProcessIdentity.of(pid: try await info(home).agentPID))
+        #expect(next.signal(1))
+        let said = try await eventually(within: 10) {
+            try home.events("mini").contains { $0.payload?.message?.contains("was not read again") == true }
+        }
+        #expect(said)
+        #expect(try await answers(two))
+
+        // A port that is taken costs that port alone.
+        try TextFile.replace(yaml, with: forwards([two, try await info(home).sshLocalPort ?? 0]))
+        let partly = try await home.run("reload", "mini")
+        #expect(partly.succeeded && partly.error.contains("to the guest's 8000: "), "\(partly)")
+        #expect(try await answers(two))
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
+    /// The kernel tells of every setting of the clock, to the same time too, and of the end of a suspend in the same way.
+    @Test(.enabled(if: HostProcess.uid == 0)) func theGuestHasTheHostsTime() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let wrong = try await home.run("shell", "mini", "sudo", "sh", "-c", "date -u -s @1000000000")
+        #expect(wrong.output.contains("2001"), "\(wrong)")
+        #expect(try await Tool("sh", ["-c", "date -s @$(date +%s.%N)"]).run().succeeded)
+        let began = ContinuousClock.now
+        let right = try await eventually(within: 10) {
+            let said = try await home.run("shell", "mini", "date", "+%s").output.trimmed
+            return abs((Double(said) ?? 0) - HostClock.now) < 1.5
+        }
+        #expect(right)
+        #expect(ContinuousClock.now - began < .seconds(5), "one login, not a heartbeat")
+        #expect(try home.events("mini").contains { $0.kind == "guest-clock-set" })
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+}
