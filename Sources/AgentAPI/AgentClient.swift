@@ -54,6 +54,7 @@ package struct AgentClient: Sendable {
     ) async throws {
         var (since, run) = (since, run)
         var isAgain = false
+        var vain = 0
         while true {
             var last: EventRecord?
             let query = "?since=\(since)" + (run.map { "&run=\($0)" } ?? "")
@@ -72,9 +73,16 @@ package struct AgentClient: Sendable {
                     if !(try await body(record)) { return }
                 }
             }
-            // The last event of a run says so; a stream that brought nothing would bring nothing again.
-            guard let last, last.status.exiting != true else { return }
-            (since, run, isAgain) = (last.seq, last.run, true)
+            // The last event of a run says so. A stream that brought nothing would bring nothing again, but for an agent
+            // that was replaced once more.
+            if let last {
+                if last.status.exiting == true { return }
+                (since, run, isAgain, vain) = (last.seq, last.run, true, 0)
+            } else {
+                vain += 1
+                guard isAgain, vain <= Self.vainLimit else { return }
+                try await Task.sleep(for: .milliseconds(100))
+            }
         }
     }
 
@@ -93,6 +101,9 @@ package struct AgentClient: Sendable {
             }
         }
     }
+
+    /// How often a stream that brings nothing is opened again.
+    private static let vainLimit = 5
 
     private func exchange(_ method: HTTPMethod, _ path: String, patience: TimeAmount) async throws -> [UInt8] {
         let connection = try await HTTPConnection.open(socket: socket)

@@ -35,6 +35,9 @@ struct Delete: AsyncParsableCommand {
         do {
             try remove(directory, home: context.home())
         } catch let error as SystemCallError {
+            if error.isMissing {
+                throw HostError(.noSuchInstance, "the instance \"\(directory.name)\" was deleted meanwhile")
+            }
             throw HostError(.notPermitted, "cannot remove \(directory.path): \(error)")
         }
         StandardStreams.output("deleted \(directory.name)\n")

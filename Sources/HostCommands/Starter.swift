@@ -57,7 +57,7 @@ struct Starter: Sendable {
     private func joinExisting(_ instance: Instance) async throws -> Bool {
         guard try directory.isHeld() else { return false }
         let client = AgentClient(socket: directory.agentSocket)
-        let info = try await waitForInfo(client)
+        guard let info = try await waitForInfo(client) else { return false }
         if info.phase.isUsable {
             announce("\(directory.name) is running already\n")
             return true
@@ -99,15 +99,16 @@ struct Starter: Sendable {
         )
     }
 
-    /// The lock is taken a moment before the socket answers.
-    private func waitForInfo(_ client: AgentClient) async throws -> AgentInfo {
+    /// The lock is taken a moment before the socket answers. nil: its holder has ended meanwhile.
+    private func waitForInfo(_ client: AgentClient) async throws -> AgentInfo? {
         var wait = Duration.milliseconds(5)
         let deadline = ContinuousClock.now + .seconds(5)
         while true {
             do {
                 return try await client.info()
             } catch {
-                guard ContinuousClock.now < deadline, try directory.isHeld() else { throw Self.heldSilently(directory) }
+                guard try directory.isHeld() else { return nil }
+                guard ContinuousClock.now < deadline else { throw Self.heldSilently(directory) }
                 try await Task.sleep(for: wait)
                 wait = min(wait * 2, .milliseconds(100))
             }

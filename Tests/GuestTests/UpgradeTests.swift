@@ -121,8 +121,10 @@ struct UpgradeTests {
         // Pending it stays for an agent that attaches, and forwards live in the guest's machine.
         let agent = try #require(ProcessIdentity.of(pid: try await info(home).agentPID))
         #expect(agent.signal(9))
+        _ = await agent.waitUntilEnded()
         #expect(try await answers(two), "no agent, and the forward is there")
-        #expect(try await home.run("start", "mini").succeeded)
+        let attached = try await home.run("start", "mini")
+        #expect(attached.succeeded, "\(attached)")
         #expect(try await info(home).pending == [PendingChange(key: "cpus", until: .restart)])
         #expect(try await answers(two))
 
