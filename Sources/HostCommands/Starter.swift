@@ -63,9 +63,10 @@ struct Starter: Sendable {
             return true
         }
         if info.phase == .stopping || info.phase.isFinal {
-            throw HostError(
-                .held, "the instance \"\(directory.name)\" is being stopped by process \(info.agentPID)",
-                hint: "start it again when it has stopped")
+            // As a manager does it: the start comes after the stop that is under way, which has an end of its own.
+            StandardStreams.error("\(directory.name) is being stopped by process \(info.agentPID); waiting for that\n")
+            _ = await ProcessIdentity.of(pid: info.agentPID)?.waitUntilEnded()
+            return false
         }
         StandardStreams.error("\(directory.name) is being started by process \(info.agentPID); following\n")
         let console = Console(messageWhenReady: Self.readyMessage(instance), quiet: !progress || quiet)

@@ -69,6 +69,23 @@ struct ConcurrencyTests {
         try await expectConsistency(home, after: "all")
     }
 
+    /// As a manager has it: a start that is asked for during a stop comes after it.
+    @Test func aStartDuringAStop() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let stop = home.tool(["stop", "mini"])
+        async let stopping = stop.run()
+        let isStopping = try await eventually(within: 20) {
+            try await home.run("list", "--format", "{{.Status}}").output == "Stopping\n"
+        }
+        #expect(isStopping)
+        let started = try await home.run("start", "mini")
+        #expect(started.succeeded && started.error.contains("waiting for that"), "\(started)")
+        #expect(try await stopping.succeeded)
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
     /// The next command repairs what a killed one left, whatever it was at.
     @Test func commandsThatAreKilledAnywhere() async throws {
         let home = try TestHome()
