@@ -8,6 +8,7 @@
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -75,6 +76,16 @@ int clinux_clock_jumped(int fd) {
     int jumped = read(fd, &expirations, sizeof expirations) < 0 && errno == ECANCELED;
     watch_clock(fd);
     return jumped;
+}
+
+int clinux_watch_losses(const char *directory) {
+    int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (fd < 0) return -1;
+    if (inotify_add_watch(fd, directory, IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
 }
 
 short clinux_spawn_setsid(void) { return POSIX_SPAWN_SETSID; }

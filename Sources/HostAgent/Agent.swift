@@ -141,7 +141,7 @@ package struct Agent: Sendable {
                 hint: error.isFull ? "make room on that disk" : nil)
         }
         let leftovers = Leftovers.sweep(directory, holdingLock: true)
-        return Held(claim: InstanceClaim(lock, path: directory.agentLock), survivor: survivor, leftovers: leftovers)
+        return Held(claim: InstanceClaim(lock, of: directory), survivor: survivor, leftovers: leftovers)
     }
 
     /// The error that says who holds an instance.
@@ -194,6 +194,7 @@ package struct Agent: Sendable {
         let group = ServiceGroup(
             configuration: .init(
                 services: [.init(service: server)], logger: Logger(label: "agent") { _ in SwiftLogNoOpLogHandler() }))
+        let watch = DirectoryWatch(path: directory.path)
 
         return try await withThrowingTaskGroup(of: Outcome?.self) { tasks in
             tasks.addTask {
@@ -214,6 +215,11 @@ package struct Agent: Sendable {
                 await obey(signals, work)
                 return nil
             }
+            tasks.addTask {
+                for await _ in bound {}
+                await replaceLosses(watch, work, face)
+                return nil
+            }
             while let finished = try await tasks.next() {
                 guard let outcome = finished else { continue }
                 let status = outcome.exitStatus(
@@ -231,6 +237,25 @@ package struct Agent: Sendable {
                 return status
             }
             throw HostError(.failed, "the agent's services ended before the guest")
+        }
+    }
+
+    /// Who removes the socket or the lock of a running agent would have one that nobody can speak to, or two. Servers
+    /// that lost their path go on with the connections they have.
+    private func replaceLosses(_ watch: DirectoryWatch, _ work: Work, _ face: APIServer.AgentFace) async {
+        await withTaskGroup(of: Void.self) { servers in
+            for await _ in watch.losses {
+                // Who removes the whole directory takes its files one by one; nothing is put back between them.
+                guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { break }
+                work.supervisor.renewClaim()
+                guard !work.log.snapshot.phase.isFinal, Files.kind(directory.limaYAML) != nil,
+                    Files.kind(directory.agentSocket) == nil,
+                    let server = try? APIServer(socket: directory.agentSocket, face: face, onBound: {})
+                else { continue }
+                work.log.emit(.warning("the socket \(directory.agentSocket) was removed; it is there again"))
+                servers.addTask { try? await server.run() }
+            }
+            servers.cancelAll()
         }
     }
 

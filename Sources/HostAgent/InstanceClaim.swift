@@ -1,14 +1,18 @@
 import HostOS
+import InstanceStore
 import Synchronization
 
 /// An agent's claim on its instance: the held lock. A lock whose file was removed keeps nobody away, so the claim is
 /// looked after for as long as the agent lives.
 final class InstanceClaim: Sendable {
     private let path: String
+    /// A file without which the instance is none: where it is gone, the claim is, too.
+    private let essence: String
     private let lock: Mutex<FileLock?>
 
-    init(_ lock: consuming FileLock, path: String) {
-        self.path = path
+    init(_ lock: consuming FileLock, of directory: InstanceDirectory) {
+        path = directory.agentLock
+        essence = directory.limaYAML
         self.lock = Mutex(consume lock)
     }
 
@@ -23,7 +27,7 @@ final class InstanceClaim: Sendable {
                     return true
                 }
             }
-            guard let renewed = try? FileLock.acquire(path: path) else { return false }
+            guard Files.kind(essence) != nil, let renewed = try? FileLock.acquire(path: path) else { return false }
             lock = consume renewed
             return true
         }

@@ -96,6 +96,12 @@ actor Supervisor {
         HostError(.held, "an agent that is \(phase.rawValue) is not replaced", hint: "try again when the guest runs")
     }
 
+    /// Looks after the claim on the instance. Without its directory a guest can be found by nobody, and a new one of the
+    /// same name could come up.
+    nonisolated func renewClaim() {
+        if !claim.renew() { requestStop(by: "loss of the instance's directory", force: false) }
+    }
+
     /// Runs the guest to its end.
     func run() async -> Outcome {
         await withTaskGroup(of: Void.self) { group in
@@ -332,10 +338,9 @@ actor Supervisor {
 
     private func beginHeartbeat(in group: inout TaskGroup<Void>) {
         guard let guest, heartbeat == nil else { return }
-        let heartbeat = Heartbeat(notifier: notifier) { [claim, clock, weak self] in
+        let heartbeat = Heartbeat(notifier: notifier) { [clock, weak self] in
             clock.check()
-            // Without its directory a guest can be found by nobody, and a new one of the same name could come up.
-            if !claim.renew() { self?.requestStop(by: "loss of the instance's directory", force: false) }
+            self?.renewClaim()
         }
         let task = heartbeat.start(guest) { [enqueue, log] beat, silence in
             if beat == .late { log.emit(.guestUnresponsive(seconds: silence)) }

@@ -55,8 +55,11 @@ struct Starter: Sendable {
 
     /// Follows an agent that is starting; false when there is none.
     private func joinExisting(_ instance: Instance) async throws -> Bool {
-        guard try directory.isHeld() else { return false }
         let client = AgentClient(socket: directory.agentSocket)
+        if try !directory.isHeld() {
+            // An agent of ours whose lock was removed a moment ago, and who is about to put it back.
+            guard directory.stranger != nil, (try? await client.info()) != nil else { return false }
+        }
         guard let info = try await waitForInfo(client) else { return false }
         if info.phase.isUsable {
             announce("\(directory.name) is running already\n")

@@ -208,7 +208,13 @@ struct FaultTests {
         let info = try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
         let agent = try #require(ProcessIdentity.of(pid: info.agentPID))
         let guest = try #require(info.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
-        // The lock alone comes back by itself …
+        // The socket and the lock alone come back by themselves, at once …
+        try Files.remove(home.directory("mini") + "/ha.sock")
+        let began = ContinuousClock.now
+        let bound = await eventually(within: 15) {
+            (try? await AgentClient(socket: home.directory("mini") + "/ha.sock").info()) != nil
+        }
+        #expect(bound && ContinuousClock.now - began < .seconds(10), "no heartbeat is waited for")
         try Files.remove(home.directory("mini") + "/agent.lock")
         let renewed = try await eventually(within: 40) {
             try await home.run("list", "--format", "{{.Status}} {{.DriverPID}}").output == "Running \(guest.pid)\n"

@@ -318,11 +318,12 @@ struct GuestTests {
         #expect(try await curl("/v1/events?since=x").1 == 400)
         // Past events, from a number on; another run's numbers and ones never given start at 1.
         let run = try await Self.info(home, "mini").run
+        let count = try home.events("mini").count
+        // Events that come meanwhile are none of the past.
         func seqs(_ query: String) async throws -> [Int] {
             try await curl("/v1/events" + query, "--max-time", "1").0.split(separator: "\n")
-                .compactMap { EventRecord(line: $0.utf8)?.seq }
+                .compactMap { EventRecord(line: $0.utf8)?.seq }.filter { $0 <= count }
         }
-        let count = try home.events("mini").count
         #expect(try await seqs("") == Array(1...count))
         #expect(try await seqs("?since=\(count - 1)&run=\(run)") == [count])
         #expect(try await seqs("?since=\(count - 1)&run=other") == Array(1...count))

@@ -38,6 +38,9 @@ int clinux_clock_watch(void);
 /* Reads such a descriptor and sets it anew: 1 when the clock has jumped, 0 when not. */
 int clinux_clock_jumped(int fd);
 
+/* inotify(7): readable when a name has gone from a directory, or the directory itself. A descriptor, or -1. */
+int clinux_watch_losses(const char *directory);
+
 /* POSIX_SPAWN_SETSID of <spawn.h>. */
 short clinux_spawn_setsid(void);
 

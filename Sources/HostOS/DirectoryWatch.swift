@@ -1,0 +1,53 @@
+// Dispatch's sources may be used from any thread, and are not marked so.
+@preconcurrency import Dispatch
+
+#if canImport(Glibc)
+    import CLinux
+    import Glibc
+#else
+    import Darwin
+#endif
+
+/// Tells when something has gone from a directory: removed, or moved away (inotify(7), kqueue).
+package final class DirectoryWatch: Sendable {
+    /// Something after each loss; several may be told at once. Finishes with the watch, at once where there can be none.
+    package let losses: AsyncStream<Void>
+    private let continuation: AsyncStream<Void>.Continuation
+    private let source: (any DispatchSourceProtocol)?
+
+    package init(path: String) {
+        let (losses, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        self.losses = losses
+        self.continuation = continuation
+        #if canImport(Glibc)
+            let descriptor = clinux_watch_losses(path)
+        #else
+            let descriptor = open(path, O_EVTONLY | O_CLOEXEC)
+        #endif
+        guard descriptor >= 0 else {
+            source = nil
+            continuation.finish()
+            return
+        }
+        #if canImport(Glibc)
+            let source = DispatchSource.makeReadSource(fileDescriptor: descriptor)
+            source.setEventHandler {
+                var events = [UInt8](repeating: 0, count: 4096)
+                while read(descriptor, &events, events.count) > 0 {}
+                continuation.yield()
+            }
+        #else
+            let source = DispatchSource.makeFileSystemObjectSource(
+                fileDescriptor: descriptor, eventMask: [.write, .delete, .rename])
+            source.setEventHandler { continuation.yield() }
+        #endif
+        source.setCancelHandler { close(descriptor) }
+        source.resume()
+        self.source = source
+    }
+
+    deinit {
+        source?.cancel()
+        continuation.finish()
+    }
+}
