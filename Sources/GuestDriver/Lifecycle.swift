@@ -44,7 +44,7 @@ package struct Lifecycle: Sendable {
     package mutating func handle(_ input: Input) -> [Action] {
         switch input {
         case .start(let survivor): return start(survivor: survivor)
-        case .attached(let ready): return attached(ready: ready)
+        case .attached(let readiness): return attached(readiness)
         case .prepared: return prepared()
         case .launched: return launched()
         case .startFailed(let code, let reason): return startFailed(code, reason)
@@ -75,12 +75,13 @@ package struct Lifecycle: Sendable {
         return [.enter(.preparing), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare]
     }
 
-    private mutating func attached(ready: Bool) -> [Action] {
+    private mutating func attached(_ readiness: Readiness) -> [Action] {
         guard case .attaching(let abort) = state else { return [] }
         if let abort { return beginStop(outcome: abort) }
-        guard ready else {
+        guard readiness == .ready else {
             state = .booting
-            return [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)), .forwardPorts, .awaitGuest]
+            let wait: Action = readiness == .booting ? .awaitGuest : .awaitGreeting
+            return [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)), .forwardPorts, wait]
         }
         state = .confirming
         return [

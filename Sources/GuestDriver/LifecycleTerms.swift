@@ -46,8 +46,8 @@ extension Lifecycle {
     package enum Input: Sendable, Equatable {
         /// `survivor`: a guest that outlived its agent is there.
         case start(survivor: Bool)
-        /// The surviving guest is ours; `ready`: it had said that it is.
-        case attached(ready: Bool)
+        /// The surviving guest is ours.
+        case attached(Readiness)
         case prepared
         case launched
         /// A phase before `running` failed.
@@ -68,6 +68,15 @@ extension Lifecycle {
         case heartbeat(Heartbeat)
         /// The host's clock was set, or the host slept.
         case hostClockChanged
+    }
+
+    /// How far a guest that outlived its agent had come, by that agent's log.
+    package enum Readiness: Sendable, Equatable {
+        /// It had said that its boot scripts are done.
+        case ready
+        case booting
+        /// Nothing tells.
+        case unknown
     }
 
     /// What came of asking the machine whether it lives.
@@ -93,6 +102,8 @@ extension Lifecycle {
         case launch
         /// Wait for what tells that the guest is ready, where no channel does.
         case awaitGuest
+        /// Wait for the SSH server's greeting, whether there is a channel or not.
+        case awaitGreeting
         case confirmAccess
         case announceReady
         case beginHeartbeat

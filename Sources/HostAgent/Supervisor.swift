@@ -142,7 +142,7 @@ actor Supervisor {
                     previousAgent: survivor?.previousAgent))
             // What happened to it while no agent lived comes as events.
             group.addTask { _ = try? await guest.checkAlive() }
-            return lifecycle.handle(.attached(ready: survivor?.wasReady ?? false))
+            return lifecycle.handle(.attached(survivor?.readiness ?? .unknown))
         case .startWork(let input, let attempt):
             return attempt == self.attempt ? lifecycle.handle(input) : []
         case .timer(let timer, let generation):
@@ -177,7 +177,8 @@ actor Supervisor {
             failedScripts = []
             start(in: &group) { try await self.prepare() }
         case .launch: start(in: &group) { try await self.launch() }
-        case .awaitGuest: awaitGuest(in: &group)
+        case .awaitGuest: if channel == nil { awaitGreeting(in: &group) }
+        case .awaitGreeting: awaitGreeting(in: &group)
         case .confirmAccess: start(in: &group) { try await self.confirmAccess() }
         case .forwardPorts: forwardPorts(in: &group)
         case .setGuestClock: setGuestClock()
@@ -293,9 +294,9 @@ actor Supervisor {
         }
     }
 
-    /// Nothing tells when a guest without a channel is ready but its SSH server's greeting.
-    private func awaitGuest(in group: inout TaskGroup<Void>) {
-        guard channel == nil else { return }
+    /// Nothing tells when a guest without a channel is ready but its SSH server's greeting; nor whether one that said so
+    /// to an agent whose log is lost.
+    private func awaitGreeting(in group: inout TaskGroup<Void>) {
         start(in: &group) { [access, enqueue] in
             try await access.waitForBanner()
             enqueue.yield(.input(.guestIsReady))

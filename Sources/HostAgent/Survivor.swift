@@ -9,8 +9,7 @@ struct Survivor: Sendable {
     let guest: SurvivingGuest
     let previousRun: String?
     let previousAgent: Int32?
-    /// The guest had said that its boot scripts are done.
-    let wasReady: Bool
+    let readiness: Lifecycle.Readiness
 
     /// To be made before a new log begins, and before `ha.pid` names somebody else.
     init(_ guest: SurvivingGuest, in directory: InstanceDirectory) {
@@ -20,10 +19,10 @@ struct Survivor: Sendable {
         previousRun = lines.last.flatMap { EventRecord(line: $0.utf8) }?.run
         // The last of these decides. Others are not decoded: a log can be long.
         let deciding = ["guest-ready": true, "guest-rebooted": false, "guest-spawned": false]
-        wasReady =
+        readiness =
             lines.lazy.reversed().compactMap { line -> Bool? in
                 guard deciding.keys.contains(where: { line.contains("\"kind\":\"\($0)\"") }) else { return nil }
                 return EventRecord(line: line.utf8).flatMap { deciding[$0.kind] }
-            }.first ?? false
+            }.first.map { $0 ? .ready : .booting } ?? .unknown
     }
 }

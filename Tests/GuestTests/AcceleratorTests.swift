@@ -76,6 +76,18 @@ struct AcceleratorTests {
         #expect(wanted.status == 1 && wanted.error.contains("internal error of kvm"), "\(wanted)")
     }
 
+    /// A unit's sandbox lets it write where its instances are, and nowhere else.
+    @Test func aVerdictIsKeptWhereItCanBe() async throws {
+        let home = try TestHome()
+        var variables = try variables(home, probeSeconds: 0)
+        variables["XDG_CACHE_HOME"] = "/proc/none"
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini", environment: variables).succeeded)
+        #expect(try await home.run("stop", "mini").succeeded)
+        let verdicts = try Files.names(in: home.path + "/_config").filter { $0.hasPrefix("accelerator-") }
+        #expect(verdicts.count == (HostProcess.hardwareAccelerator == nil ? 0 : 1))
+    }
+
     @Test func aProbeThatWasCutOffIsNoVerdict() async throws {
         let home = try TestHome()
         let variables = try variables(home, probeSeconds: 60)

@@ -54,6 +54,24 @@ struct AttachTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
+    /// Its log is gone, and nothing tells whether the guest had been ready: its SSH server does.
+    @Test func aGuestWhoseStoryIsLost() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let before = try await Self.info(home, "mini")
+        let agent = try #require(ProcessIdentity.of(pid: before.agentPID))
+        agent.signal(9)
+        _ = await agent.waitUntilEnded()
+        for file in ["ha.stdout.log", "guest.json", "ha.pid"] {
+            try TextFile.replace(home.directory("mini") + "/" + file, with: "\u{0}{\"x\": [99999")
+        }
+        let started = try await home.run("start", "mini", "--timeout", "60")
+        #expect(started.succeeded, "\(started)")
+        #expect(try await Self.info(home, "mini").guestPID == before.guestPID)
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
     @Test func whatAGuestDidWhileNoAgentLivedIsLearned() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)

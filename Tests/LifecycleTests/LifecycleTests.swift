@@ -72,7 +72,7 @@ import Testing
         #expect(lifecycle.handle(.start(survivor: true)) == [.attach])
         #expect(lifecycle.phase == .attaching)
         #expect(
-            lifecycle.handle(.attached(ready: true)) == [
+            lifecycle.handle(.attached(.ready)) == [
                 .emit(.guestReady), .startTimer(.phaseDeadline, .deadline(.attaching)), .forwardPorts,
                 .setGuestClock, .confirmAccess,
             ])
@@ -81,14 +81,17 @@ import Testing
 
     @Test func aGuestThatBootsIsAwaited() {
         var lifecycle = machine([.start(survivor: true)])
-        #expect(lifecycle.handle(.attached(ready: false)).contains(.awaitGuest))
+        #expect(lifecycle.handle(.attached(.booting)).contains(.awaitGuest))
         #expect(lifecycle.phase == .booting)
+        var unknown = machine([.start(survivor: true)])
+        #expect(unknown.handle(.attached(.unknown)).contains(.awaitGreeting))
+        #expect(unknown.handle(.guestIsReady).contains(.confirmAccess))
     }
 
     @Test func whatHappenedMeanwhileIsLearned() {
-        var off = machine([.start(survivor: true), .attached(ready: true), .guest(.poweredOff)])
+        var off = machine([.start(survivor: true), .attached(.ready), .guest(.poweredOff)])
         #expect(off.handle(.guest(.ended(reason: "x"))).last == .finish(.poweredOff, endedBy: nil))
-        var panicked = machine([.start(survivor: true), .attached(ready: true), .guest(.panicked)])
+        var panicked = machine([.start(survivor: true), .attached(.ready), .guest(.panicked)])
         _ = panicked.handle(.guest(.ended(reason: "x")))
         #expect(panicked.phase == .failed)
     }
@@ -97,7 +100,7 @@ import Testing
         var lifecycle = machine([.start(survivor: true)])
         #expect(lifecycle.handle(.stopRequested(force: false)) == [.announceStopping])
         #expect(lifecycle.handle(.startCancelled) == [])
-        #expect(lifecycle.handle(.attached(ready: true)).contains(.perform(.ask)))
+        #expect(lifecycle.handle(.attached(.ready)).contains(.perform(.ask)))
         var gone = machine([.start(survivor: true), .stopRequested(force: false)])
         #expect(gone.handle(.startFailed(.failed, reason: "x")).last == .finish(.stopped, endedBy: nil))
     }
@@ -373,7 +376,7 @@ import Testing
     @Test func nothingComesAfterTheEnd() {
         var random = SystemRandomNumberGenerator()
         let inputs: [Input] = [
-            .start(survivor: false), .start(survivor: true), .attached(ready: true), .prepared, .launched,
+            .start(survivor: false), .start(survivor: true), .attached(.ready), .prepared, .launched,
             .startFailed(.failed, reason: "r"), .guestIsProvisioning, .guestIsReady,
             .provisioningFailed(reason: "r"), .accessConfirmed, .guest(.poweredOff), .guest(.rebooted),
             .guest(.panicked), .guest(.machineStopped(reason: "r")), .guest(.ended(reason: "r")),
