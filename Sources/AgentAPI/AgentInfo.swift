@@ -99,4 +99,6 @@ package enum Route {
     package static let stop = "/v1/stop"
     package static let reload = "/v1/reload"
     package static let upgrade = "/v1/upgrade"
+
+    package static let all: Set<String> = [info, events, health, stop, reload, upgrade]
 }

@@ -49,9 +49,9 @@ struct APIServer: Service {
                     let answer = try await responder.respond(to: request, context: context)
                     // The router's own refusals have no body.
                     let refused = answer.status.code >= 400 && answer.body.contentLength == 0
-                    response = refused ? Self.failure(answer.status, Self.refusal(answer.status, request)) : answer
+                    response = refused ? Self.refusal(answer.status, request) : answer
                 } catch let error as any HTTPResponseError {
-                    response = Self.failure(error.status, Self.refusal(error.status, request))
+                    response = Self.refusal(error.status, request)
                 } catch let error as HTTPParserError {
                     throw error
                 } catch {
@@ -136,8 +136,11 @@ struct APIServer: Service {
             body: .init(byteBuffer: ByteBuffer(bytes: data)))
     }
 
-    private static func refusal(_ status: HTTPResponse.Status, _ request: Request) -> String {
-        "\(request.method) \(request.uri.path): \(status.reasonPhrase)"
+    private static func refusal(_ refused: HTTPResponse.Status, _ request: Request) -> Response {
+        // A path that is there, asked in a way that it is not.
+        let isThere = refused == .notFound && Route.all.contains(request.uri.path)
+        let status = isThere ? .methodNotAllowed : refused
+        return failure(status, "\(request.method) \(request.uri.path): \(status.reasonPhrase)")
     }
 
     private static func failure(_ status: HTTPResponse.Status, _ message: String) -> Response {

@@ -1,6 +1,5 @@
 import AgentAPI
 import Dispatch
-import Foundation
 import GuestAccess
 import GuestDriver
 import HostModel
@@ -84,8 +83,8 @@ package struct Agent: Sendable {
             for warning in options.instance.warnings + removed { log.emit(.warning(warning)) }
         }
 
-        let status = try await serve(
-            Work(log: log, supervisor: supervisor, origin: origin, live: live), signals: signals)
+        let reception = Reception(options: options, log: log, supervisor: supervisor, origin: origin, live: live)
+        let status = try await serve(reception, signals: signals)
         held.claim.release()
         return status
     }
@@ -96,13 +95,7 @@ package struct Agent: Sendable {
     }
 
     private func deadlines(for origin: LaunchOrigin) -> Deadlines {
-        let grace = Self.grace(options.instance.settings, origin)
-        return Deadlines(grace: grace, start: options.startLimit)
-    }
-
-    private static func grace(_ settings: Settings, _ origin: LaunchOrigin) -> Int {
-        guard case .manager(.systemd, let scope, _) = origin else { return settings.stopGrace }
-        return SystemdUnit.effectiveGrace(settings.stopGrace, scope: scope)
+        Deadlines(grace: origin.effectiveGrace(options.instance.settings), start: options.startLimit)
     }
 
     // MARK: The instance
@@ -163,32 +156,9 @@ package struct Agent: Sendable {
 
     // MARK: Serving
 
-    /// What one agent works with.
-    private struct Work: Sendable {
-        let log: EventLog
-        let supervisor: Supervisor
-        let origin: LaunchOrigin
-        let live: LiveConfiguration
-    }
-
-    private var upgrade: Upgrade {
-        Upgrade(directory: directory, binary: options.upgrade.binary, arguments: options.upgrade.arguments)
-    }
-
-    private func face(_ work: Work) -> APIServer.AgentFace {
-        APIServer.AgentFace(
-            info: { [options] in Self.info(options: options, work) }, log: work.log,
-            stop: { force in await Self.stop(work, force: force) },
-            reload: { () throws(HostError) in try await Self.reload(work) },
-            checkUpgrade: { [upgrade] () throws(HostError) in
-                UpgradeBody(version: try await upgrade.check(), run: work.log.run)
-            },
-            upgrade: { [upgrade] body in _ = await work.supervisor.upgrade(upgrade, version: body.version) })
-    }
-
-    private func serve(_ work: Work, signals: UnixSignalsSequence) async throws -> HostExitStatus {
-        let (log, supervisor, origin) = (work.log, work.supervisor, work.origin)
-        let face = face(work)
+    private func serve(_ reception: Reception, signals: UnixSignalsSequence) async throws -> HostExitStatus {
+        let (log, supervisor, origin) = (reception.log, reception.supervisor, reception.origin)
+        let face = reception.face
         let (bound, boundContinuation) = AsyncStream.makeStream(of: Void.self)
         let server = try APIServer(socket: directory.agentSocket, face: face) { boundContinuation.finish() }
         let group = ServiceGroup(
@@ -212,18 +182,17 @@ package struct Agent: Sendable {
                 return await supervisor.run()
             }
             tasks.addTask {
-                await obey(signals, work)
+                await reception.obey(signals)
                 return nil
             }
             tasks.addTask {
-                for await _ in bound {}
-                await replaceLosses(watch, work, face)
+                await replaceLosses(watch, reception, face)
                 return nil
             }
             while let finished = try await tasks.next() {
                 guard let outcome = finished else { continue }
                 let status = outcome.exitStatus(
-                    keepAlive: work.live.settings.keepAlive, manager: origin.managerKind)
+                    keepAlive: reception.live.settings.keepAlive, manager: origin.managerKind)
                 delay(for: origin).remember(
                     outcome, status: outcome.exitStatus(keepAlive: .onFailure, manager: .none), log: log)
                 log.emit(.exiting(status: status.rawValue))
@@ -242,90 +211,20 @@ package struct Agent: Sendable {
 
     /// Who removes the socket or the lock of a running agent would have one that nobody can speak to, or two. Servers
     /// that lost their path go on with the connections they have.
-    private func replaceLosses(_ watch: DirectoryWatch, _ work: Work, _ face: APIServer.AgentFace) async {
+    private func replaceLosses(_ watch: DirectoryWatch, _ reception: Reception, _ face: APIServer.AgentFace) async {
         await withTaskGroup(of: Void.self) { servers in
             for await _ in watch.losses {
                 // Who removes the whole directory takes its files one by one; nothing is put back between them.
                 guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { break }
-                work.supervisor.renewClaim()
-                guard !work.log.snapshot.phase.isFinal, Files.kind(directory.limaYAML) != nil,
+                reception.supervisor.renewClaim()
+                guard !reception.log.snapshot.phase.isFinal, Files.kind(directory.limaYAML) != nil,
                     Files.kind(directory.agentSocket) == nil,
                     let server = try? APIServer(socket: directory.agentSocket, face: face, onBound: {})
                 else { continue }
-                work.log.emit(.warning("the socket \(directory.agentSocket) was removed; it is there again"))
+                reception.log.emit(.warning("the socket \(directory.agentSocket) was removed; it is there again"))
                 servers.addTask { try? await server.run() }
             }
             servers.cancelAll()
         }
-    }
-
-    /// SIGTERM is how managers ask for a stop, SIGINT how a person does; a second one means now. SIGHUP asks for the
-    /// configuration to be read again, unless it says that the terminal went away. SIGUSR2 asks for an upgrade.
-    private func obey(_ signals: UnixSignalsSequence, _ work: Work) async {
-        let supervisor = work.supervisor
-        let hadTerminal = HostProcess.hasTerminal
-        var interrupts = 0
-        for await signal in signals {
-            switch signal {
-            case .sigint:
-                interrupts += 1
-                supervisor.requestStop(by: "SIGINT", force: interrupts > 1)
-            case .sighup where hadTerminal && !HostProcess.hasTerminal:
-                supervisor.requestStop(by: "SIGHUP", force: false)
-            case .sighup: _ = try? await Self.reload(work)
-            case .sigusr2:
-                do {
-                    _ = await supervisor.upgrade(upgrade, version: try await upgrade.check())
-                } catch {
-                    work.log.emit(.warning("not upgraded: \(error)"))
-                }
-            default: supervisor.requestStop(by: "SIGTERM", force: false)
-            }
-        }
-    }
-
-    /// What can be applied to the running guest is; a file with a mistake changes nothing.
-    private static func reload(_ work: Work) async throws(HostError) -> ReloadBody {
-        do {
-            let (applied, warnings) = try work.live.reload()
-            let complaints = await work.supervisor.apply(
-                grace: grace(work.live.settings, work.origin), forwards: work.live.forwards)
-            let pending = work.live.pending
-            work.log.emit(.reloaded(applied: applied, pending: pending.map(\.key)))
-            return ReloadBody(applied: applied, pending: pending, warnings: warnings + complaints)
-        } catch {
-            work.log.emit(.warning("the configuration was not read again: \(error.message)"))
-            throw error
-        }
-    }
-
-    /// A stop over the socket goes through the manager that started us, so that its picture stays true; what the
-    /// manager refuses we do ourselves, and end with a status that it takes for a stop.
-    private static func stop(_ work: Work, force: Bool) async -> StopBody {
-        let (supervisor, origin, log) = (work.supervisor, work.origin, work.log)
-        if let identifier = origin.autoStartedIdentifier {
-            guard let refusal = await StopDelegation.ask(origin) else {
-                if force { supervisor.requestStop(by: "info socket", force: true) }
-                return StopBody(delegatedTo: identifier)
-            }
-            log.emit(.warning("\(identifier) was not stopped through its manager: \(refusal)"))
-        }
-        supervisor.requestStop(by: "info socket", force: force)
-        return StopBody(delegatedTo: nil)
-    }
-
-    private static func info(options: Options, _ work: Work) -> AgentInfo {
-        let log = work.log
-        let now = log.snapshot
-        return AgentInfo(
-            instance: options.instance.name, driver: options.driverName, phase: now.phase, errors: now.errors,
-            sshLocalPort: now.sshLocalPort, agentPID: HostProcess.pid, guestPID: now.guestPID,
-            version: options.version, run: log.run, startedAt: format(log.startedAt),
-            readyAt: now.readyAt.map(format), accelerator: now.accelerator,
-            pending: work.live.pending, origin: work.origin)
-    }
-
-    private static func format(_ date: Date) -> String {
-        date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
     }
 }

@@ -1,0 +1,107 @@
+import AgentAPI
+import Foundation
+import HostModel
+import HostOS
+import InstanceStore
+import ServiceManagement
+import UnixSignals
+
+/// What a running agent is asked, over its socket and by signals, and what it answers. The supervisor decides.
+struct Reception: Sendable {
+    let options: Agent.Options
+    let log: EventLog
+    let supervisor: Supervisor
+    let origin: LaunchOrigin
+    let live: LiveConfiguration
+
+    private var upgrade: Upgrade {
+        Upgrade(
+            directory: options.instance.directory, binary: options.upgrade.binary, arguments: options.upgrade.arguments)
+    }
+
+    /// What the socket may ask for.
+    var face: APIServer.AgentFace {
+        APIServer.AgentFace(
+            info: { info }, log: log, stop: { force in await stop(force: force) },
+            reload: { () throws(HostError) in try await reload() },
+            checkUpgrade: { () throws(HostError) in
+                UpgradeBody(version: try await upgrade.check(), run: log.run)
+            },
+            upgrade: { body in _ = await supervisor.upgrade(upgrade, version: body.version) })
+    }
+
+    /// SIGTERM is how managers ask for a stop, SIGINT how a person does; a second one means now. SIGHUP asks for the
+    /// configuration to be read again, unless it says that the terminal went away. SIGUSR2 asks for an upgrade.
+    func obey(_ signals: UnixSignalsSequence) async {
+        let hadTerminal = HostProcess.hasTerminal
+        var interrupts = 0
+        for await signal in signals {
+            switch signal {
+            case .sigint:
+                interrupts += 1
+                supervisor.requestStop(by: "SIGINT", force: interrupts > 1)
+            case .sighup where hadTerminal && !HostProcess.hasTerminal:
+                supervisor.requestStop(by: "SIGHUP", force: false)
+            // What is wrong with the files is an event.
+            case .sighup: _ = try? await reload()
+            case .sigusr2:
+                do {
+                    _ = await supervisor.upgrade(upgrade, version: try await upgrade.check())
+                } catch {
+                    log.emit(.warning("not upgraded: \(error)"))
+                }
+            default: supervisor.requestStop(by: "SIGTERM", force: false)
+            }
+        }
+    }
+
+    /// What can be applied to the running guest is; a file with a mistake changes nothing.
+    private func reload() async throws(HostError) -> ReloadBody {
+        do {
+            let (applied, warnings) = try live.reload()
+            let complaints = await supervisor.apply(
+                grace: origin.effectiveGrace(live.settings), forwards: live.forwards)
+            let pending = live.pending
+            log.emit(.reloaded(applied: applied, pending: pending.map(\.key)))
+            return ReloadBody(applied: applied, pending: pending, warnings: warnings + complaints)
+        } catch {
+            log.emit(.warning("the configuration was not read again: \(error.message)"))
+            throw error
+        }
+    }
+
+    /// A stop over the socket goes through the manager that started us, so that its picture stays true; what the
+    /// manager refuses we do ourselves, and end with a status that it takes for a stop.
+    private func stop(force: Bool) async -> StopBody {
+        if let identifier = origin.autoStartedIdentifier {
+            guard let refusal = await StopDelegation.ask(origin) else {
+                if force { supervisor.requestStop(by: "info socket", force: true) }
+                return StopBody(delegatedTo: identifier)
+            }
+            log.emit(.warning("\(identifier) was not stopped through its manager: \(refusal)"))
+        }
+        supervisor.requestStop(by: "info socket", force: force)
+        return StopBody(delegatedTo: nil)
+    }
+
+    private var info: AgentInfo {
+        let now = log.snapshot
+        return AgentInfo(
+            instance: options.instance.name, driver: options.driverName, phase: now.phase, errors: now.errors,
+            sshLocalPort: now.sshLocalPort, agentPID: HostProcess.pid, guestPID: now.guestPID,
+            version: options.version, run: log.run, startedAt: Self.format(log.startedAt),
+            readyAt: now.readyAt.map(Self.format), accelerator: now.accelerator, pending: live.pending, origin: origin)
+    }
+
+    private static func format(_ date: Date) -> String {
+        date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+    }
+}
+
+extension LaunchOrigin {
+    /// Seconds that a guest really gets to shut down under the manager that started its agent.
+    func effectiveGrace(_ settings: Settings) -> Int {
+        guard case .manager(.systemd, let scope, _) = self else { return settings.stopGrace }
+        return SystemdUnit.effectiveGrace(settings.stopGrace, scope: scope)
+    }
+}
