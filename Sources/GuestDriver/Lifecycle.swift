@@ -9,6 +9,7 @@ package struct Lifecycle: Sendable {
     package private(set) var state: State = .new
     /// Set while starting, when a provisioning script failed: the guest then becomes `degraded`, not `running`.
     private var provisioningFault: String?
+    private var hasStalledWhileStarting = false
     /// A machine crashed while it booted; that is forgiven once.
     private var hasCrashed = false
 
@@ -195,6 +196,8 @@ package struct Lifecycle: Sendable {
         switch (event, state) {
         case (_, .ended), (_, .new): return []
         case (.stalled(let reason), _): return stall(reason)
+        // One that is told to go on every second resumes and stops again; the heartbeat tells when it goes on.
+        case (.resumed, .degraded): return []
         case (.resumed, _): return hasGuestThatListens ? [.setGuestClock] : []
         case (.ended, .replacing):
             state = .preparing
@@ -274,9 +277,7 @@ package struct Lifecycle: Sendable {
             let reason = "QEMU does not answer"
             state = .degraded(reason: reason)
             return [.enter(.degraded)]
-        case (.answered, .degraded) where provisioningFault == nil:
-            state = .running
-            return [.emit(.guestResponsive), .enter(.running), .setGuestClock]
+        case (.answered, .degraded): return mended()
         case (.lost, .running), (.lost, .degraded), (.lost, .booting), (.lost, .provisioning), (.lost, .confirming):
             let outcome = Outcome.guestLost(reason: "QEMU did not answer for a minute and was killed")
             state = .stopping(Stop(step: .kill, outcome: outcome))
@@ -288,11 +289,25 @@ package struct Lifecycle: Sendable {
         }
     }
 
+    /// The machine runs and answers; what a provisioning script left wrong stays wrong.
+    private mutating func mended() -> [Action] {
+        guard provisioningFault == nil else { return [.setGuestClock] }
+        state = .running
+        return [.emit(.guestResponsive), .enter(.running), .setGuestClock]
+    }
+
     /// The guest waits for its disk: nothing of it is lost while it does, so it is not ended.
     private mutating func stall(_ reason: String) -> [Action] {
-        guard state == .running else { return [] }
-        state = .degraded(reason: reason)
-        return [.emit(.failure(reason)), .enter(.degraded)]
+        switch state {
+        case .running:
+            state = .degraded(reason: reason)
+            return [.emit(.failure(reason)), .enter(.degraded), .hastenHeartbeat]
+        case .booting, .provisioning, .confirming:
+            guard !hasStalledWhileStarting else { return [] }
+            hasStalledWhileStarting = true
+            return [.emit(.warning(reason)), .beginHeartbeat, .hastenHeartbeat]
+        default: return []
+        }
     }
 
     // MARK: Stopping

@@ -107,6 +107,8 @@ extension Lifecycle {
         case confirmAccess
         case announceReady
         case beginHeartbeat
+        /// Look after the guest now, not at the next beat.
+        case hastenHeartbeat
         /// Open the ports of the host that are to lead to the guest, and close others.
         case forwardPorts
         /// Tell the guest what time it is.

@@ -2,6 +2,7 @@ import GuestDriver
 import HostModel
 import NIOCore
 import ServiceManagement
+import Synchronization
 
 /// The one timer of an idle agent: asks the machine whether it lives, and feeds the manager's watchdog when the answer
 /// comes. A machine that is silent for a minute is reported as lost before the watchdog (90 s) shoots the agent.
@@ -16,6 +17,7 @@ struct Heartbeat: Sendable {
     /// Seconds since its last answer after which a guest is lost.
     static let lostAfter = 60
 
+    private let alarm = Alarm()
     private let besides: @Sendable () -> Void
 
     /// - Parameter besides: done at every beat.
@@ -60,17 +62,28 @@ struct Heartbeat: Sendable {
         }
     }
 
+    /// Beats now: something has happened that is looked after at every beat.
+    func hasten() { alarm.ring() }
+
     /// False when the task was cancelled meanwhile.
     private func sleep(_ time: TimeAmount) async -> Bool {
-        let alarm = executor.loop.scheduleTask(in: time) {}
+        let scheduled = executor.loop.scheduleTask(in: time) {}
+        alarm.current.withLock { $0 = scheduled }
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                alarm.futureResult.whenComplete { _ in continuation.resume() }
+                scheduled.futureResult.whenComplete { _ in continuation.resume() }
             }
         } onCancel: {
-            alarm.cancel()
+            scheduled.cancel()
         }
         return !Task.isCancelled
+    }
+
+    /// The moment that is slept until.
+    private final class Alarm: Sendable {
+        let current = Mutex<Scheduled<Void>?>(nil)
+
+        func ring() { current.withLock { $0 }?.cancel() }
     }
 }
 

@@ -42,7 +42,7 @@ actor Supervisor {
     private var timers: [Lifecycle.Timer: Int] = [:]
     private var generation = 0
     private var stopBegan: Double?
-    private var heartbeat: Task<Void, Never>?
+    private var heartbeat: (beat: Heartbeat, task: Task<Void, Never>)?
     private var wasReady = false
     /// Provisioning scripts of the current boot that were reported as failed.
     private var failedScripts: Set<String> = []
@@ -187,6 +187,7 @@ actor Supervisor {
             notifier.ready(status: "running")
         case .announceStopping: announceStopping()
         case .beginHeartbeat: beginHeartbeat(in: &group)
+        case .hastenHeartbeat: heartbeat?.beat.hasten()
         case .startTimer(let timer, let wait): startTimer(timer, wait, in: &group)
         case .stopTimer(let timer): timers[timer] = nil
         case .cancelStart:
@@ -270,7 +271,7 @@ actor Supervisor {
     }
 
     private func follow(_ guest: any Guest, _ channel: GuestChannel?, in group: inout TaskGroup<Void>) {
-        heartbeat?.cancel()
+        heartbeat?.task.cancel()
         heartbeat = nil
         self.guest = guest
         self.channel = channel
@@ -347,7 +348,7 @@ actor Supervisor {
             if beat == .late { log.emit(.guestUnresponsive(seconds: silence)) }
             enqueue.yield(.input(.heartbeat(beat)))
         }
-        self.heartbeat = task
+        self.heartbeat = (heartbeat, task)
         keep(task, in: &group)
     }
 
