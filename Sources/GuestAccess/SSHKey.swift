@@ -57,8 +57,8 @@ package struct SSHKey: Sendable {
             throw HostError(.cannotCreate, "cannot make the SSH key \(path): \(result.complaint)")
         }
         // The private half last: where it is, the pair is whole.
-        try Files.move(temporary + ".pub", to: path + ".pub")
-        try Files.move(temporary, to: path)
+        try Files.moveSynced(temporary + ".pub", to: path + ".pub")
+        try Files.moveSynced(temporary, to: path)
         return try read(path)
     }
 }

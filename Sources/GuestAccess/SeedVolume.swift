@@ -37,7 +37,7 @@ package enum SeedVolume {
             guard result.succeeded else {
                 throw HostError(.cannotCreate, "cannot make \(path): \(tool) said: \(result.complaint)")
             }
-            try Files.move(temporary, to: path)
+            try Files.moveSynced(temporary, to: path)
         } catch let error as SystemCallError {
             throw HostError(
                 .cannotCreate, "cannot make \(path): \(error.reason)",

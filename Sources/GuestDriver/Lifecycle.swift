@@ -18,18 +18,24 @@ package struct Lifecycle: Sendable {
     /// A guest is there that is not on its way out.
     private var hasGuestThatListens: Bool {
         switch state {
-        case .booting, .provisioning, .confirming, .running, .degraded: true
+        case .booting, .provisioning, .confirming, .reattached, .running, .degraded: true
         default: false
         }
     }
 
-    /// The agent may be replaced by another program that attaches: nothing is under way that only this one knows of.
-    package var canBeHandedOver: Bool { hasGuestThatListens }
+    /// The agent may be replaced by another program that attaches: nothing is under way that only this one knows of, no
+    /// login either.
+    package var canBeHandedOver: Bool {
+        switch state {
+        case .booting, .provisioning, .running, .degraded: true
+        default: false
+        }
+    }
 
     /// The phase the state stands for.
     package var phase: Phase {
         switch state {
-        case .attaching: .attaching
+        case .attaching, .reattached: .attaching
         case .new, .preparing, .launching, .replacing: .preparing
         case .booting: .booting
         case .provisioning, .confirming: .provisioning
@@ -45,7 +51,7 @@ package struct Lifecycle: Sendable {
     package mutating func handle(_ input: Input) -> [Action] {
         switch input {
         case .start(let survivor): return start(survivor: survivor)
-        case .attached(let readiness): return attached(readiness)
+        case .attached(let readiness, let fault): return attached(readiness, fault: fault)
         case .prepared: return prepared()
         case .launched: return launched()
         case .startFailed(let code, let reason): return startFailed(code, reason)
@@ -76,18 +82,19 @@ package struct Lifecycle: Sendable {
         return [.enter(.preparing), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare]
     }
 
-    private mutating func attached(_ readiness: Readiness) -> [Action] {
+    private mutating func attached(_ readiness: Readiness, fault: String?) -> [Action] {
         guard case .attaching(let abort) = state else { return [] }
+        provisioningFault = fault
         if let abort { return beginStop(outcome: abort) }
         guard readiness == .ready else {
             state = .booting
             let wait: Action = readiness == .booting ? .awaitGuest : .awaitGreeting
             return [.enter(.booting), .startTimer(.phaseDeadline, .deadline(.booting)), .forwardPorts, wait]
         }
-        state = .confirming
+        state = .reattached
         return [
-            .emit(.guestReady), .startTimer(.phaseDeadline, .deadline(.attaching)), .forwardPorts, .setGuestClock,
-            .confirmAccess,
+            .emit(.guestReady), .beginHeartbeat, .startTimer(.phaseDeadline, .deadline(.attaching)), .forwardPorts,
+            .setGuestClock, .confirmSurvivor,
         ]
     }
 
@@ -142,7 +149,7 @@ package struct Lifecycle: Sendable {
     }
 
     private mutating func accessConfirmed() -> [Action] {
-        guard state == .confirming else { return [] }
+        guard state == .confirming || state == .reattached else { return [] }
         if let provisioningFault {
             state = .degraded(reason: provisioningFault)
             return [.stopTimer(.phaseDeadline), .enter(.degraded), .announceReady, .beginHeartbeat]
@@ -158,6 +165,7 @@ package struct Lifecycle: Sendable {
         case .booting: late = "booting the guest"
         case .provisioning: late = "the guest's boot scripts"
         case .confirming: late = "logging in to the guest"
+        case .reattached: return unconfirmed("the guest does not let anybody log in\(evidence)")
         default: return []
         }
         let reason = "gave up: \(late) took too long\(evidence)"
@@ -177,11 +185,22 @@ package struct Lifecycle: Sendable {
             return end(abort)
         case .attaching(let abort):
             return [.emit(.failure(reason))] + end(abort ?? outcome)
+        case .reattached:
+            return unconfirmed(reason)
         case .booting, .provisioning, .confirming:
             return [.emit(.failure(reason))] + beginStop(outcome: outcome)
         default:
             return []
         }
+    }
+
+    /// A guest that had been ready does not let us in: somebody may be using it all the same.
+    private mutating func unconfirmed(_ reason: String) -> [Action] {
+        state = .degraded(reason: reason)
+        return [
+            .cancelStart, .stopTimer(.phaseDeadline), .emit(.failure(reason)), .enter(.degraded), .announceReady,
+            .beginHeartbeat,
+        ]
     }
 
     /// The last transition, where there is no guest.
@@ -242,7 +261,8 @@ package struct Lifecycle: Sendable {
                 .cancelStart, .emit(.warning("QEMU \(reason) while the guest booted; it is booted again")),
                 .enter(.preparing), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare,
             ]
-        case (.ended(let reason, _), .running), (.ended(let reason, _), .degraded):
+        case (.ended(let reason, _), .running), (.ended(let reason, _), .degraded),
+            (.ended(let reason, _), .reattached):
             return gone(.guestLost(reason: "QEMU \(reason) while the guest was running"))
         case (.ended(let reason, _), _):
             return gone(.startFailed(code: .failed, reason: "QEMU \(reason) before the guest was ready"))
@@ -278,7 +298,8 @@ package struct Lifecycle: Sendable {
             state = .degraded(reason: reason)
             return [.enter(.degraded)]
         case (.answered, .degraded): return mended()
-        case (.lost, .running), (.lost, .degraded), (.lost, .booting), (.lost, .provisioning), (.lost, .confirming):
+        case (.lost, .running), (.lost, .degraded), (.lost, .booting), (.lost, .provisioning), (.lost, .confirming),
+            (.lost, .reattached):
             let outcome = Outcome.guestLost(reason: "QEMU did not answer for a minute and was killed")
             state = .stopping(Stop(step: .kill, outcome: outcome))
             return [
@@ -302,7 +323,7 @@ package struct Lifecycle: Sendable {
         case .running:
             state = .degraded(reason: reason)
             return [.emit(.failure(reason)), .enter(.degraded), .hastenHeartbeat]
-        case .booting, .provisioning, .confirming:
+        case .booting, .provisioning, .confirming, .reattached:
             guard !hasStalledWhileStarting else { return [] }
             hasStalledWhileStarting = true
             return [.emit(.warning(reason)), .beginHeartbeat, .hastenHeartbeat]
@@ -331,7 +352,7 @@ package struct Lifecycle: Sendable {
             guard force, stop.step < .quit else { return [] }
             state = .stopping(Stop(step: .quit, outcome: stop.outcome))
             return [.perform(.quit), .startTimer(.stopLadder, .quit)]
-        case .booting, .provisioning, .confirming, .running, .degraded:
+        case .booting, .provisioning, .confirming, .reattached, .running, .degraded:
             return force ? endMachine(outcome: .stopped) : beginStop(outcome: .stopped)
         }
     }

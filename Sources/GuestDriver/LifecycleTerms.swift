@@ -16,6 +16,9 @@ extension Lifecycle {
         case provisioning
         /// The guest says that it is ready; the agent tries to log in.
         case confirming
+        /// A guest that had been ready under the agent before is ours, and a login is tried. It is usable all the same:
+        /// whatever comes of the login, it is not ended.
+        case reattached
         case running
         /// Usable, with what is wrong.
         case degraded(reason: String)
@@ -46,8 +49,8 @@ extension Lifecycle {
     package enum Input: Sendable, Equatable {
         /// `survivor`: a guest that outlived its agent is there.
         case start(survivor: Bool)
-        /// The surviving guest is ours.
-        case attached(Readiness)
+        /// The surviving guest is ours; `fault` is what a provisioning script left wrong.
+        case attached(Readiness, fault: String? = nil)
         case prepared
         case launched
         /// A phase before `running` failed.
@@ -105,6 +108,8 @@ extension Lifecycle {
         /// Wait for the SSH server's greeting, whether there is a channel or not.
         case awaitGreeting
         case confirmAccess
+        /// The same of a guest that had been ready before: one login, no probes.
+        case confirmSurvivor
         case announceReady
         case beginHeartbeat
         /// Look after the guest now, not at the next beat.

@@ -76,7 +76,7 @@ package struct Agent: Sendable {
                 instance: options.instance, home: options.home, network: options.network,
                 searchPath: options.environment["PATH"]),
             delay: delay(for: origin), claim: held.claim, survivor: survivor, log: log, notifier: Notifier(),
-            deadlines: deadlines(for: origin), forwards: live.forwards)
+            deadlines: deadlines(for: origin, survivor), forwards: live.forwards)
         // The first event of a run that attaches is that it did; these were said when the guest was started.
         if survivor == nil {
             let removed = held.leftovers.map { "removed \($0), which a process that was killed left" }
@@ -94,8 +94,10 @@ package struct Agent: Sendable {
         return RestartDelay(directory: directory, isKeptAlive: isKeptAlive)
     }
 
-    private func deadlines(for origin: LaunchOrigin) -> Deadlines {
-        Deadlines(grace: origin.effectiveGrace(options.instance.settings), start: options.startLimit)
+    private func deadlines(for origin: LaunchOrigin, _ survivor: Survivor?) -> Deadlines {
+        // What a person gave a start does not count for a guest that is there.
+        Deadlines(
+            grace: origin.effectiveGrace(options.instance.settings), start: survivor == nil ? options.startLimit : nil)
     }
 
     // MARK: The instance
@@ -110,31 +112,38 @@ package struct Agent: Sendable {
 
     /// - Returns: the lock, and the guest of this instance that lives without an agent.
     private func takeLock() throws -> Held {
-        let lock: FileLock?
-        do {
-            if let inherited = options.inheritedLock {
-                lock = try FileLock.adopt(descriptor: inherited, path: directory.agentLock)
-            } else {
-                lock = try FileLock.acquire(path: directory.agentLock)
-            }
-        } catch {
-            throw HostError(
-                error.isDenied ? .notPermitted : .cannotCreate,
-                "cannot lock the instance \"\(options.instance.name)\": \(error)")
-        }
-        guard let lock else { throw Self.held(directory) }
+        guard let lock = try acquireLock() else { throw Self.held(directory) }
         // Somebody may hold it without our lock: Lima itself, or a guest that outlived its agent.
         if let pid = directory.stranger { throw directory.heldBy(stranger: pid) }
         let survivor = try driver.survivor().map { Survivor($0, in: directory) }
         do {
             try TextFile.replace(directory.agentPID, with: "\(HostProcess.pid)\n")
         } catch {
-            throw HostError(
-                .cannotCreate, "cannot write \(directory.agentPID): \(error.reason)",
-                hint: error.isFull ? "make room on that disk" : nil)
+            // It is information; a guest that is there is not left alone for want of it.
+            if survivor == nil {
+                throw HostError(
+                    .cannotCreate, "cannot write \(directory.agentPID): \(error.reason)",
+                    hint: error.isFull ? "make room on that disk" : nil)
+            }
         }
         let leftovers = Leftovers.sweep(directory, holdingLock: true)
         return Held(claim: InstanceClaim(lock, of: directory), survivor: survivor, leftovers: leftovers)
+    }
+
+    /// - Returns: nil when somebody else holds it.
+    private func acquireLock() throws -> FileLock? {
+        do {
+            if let inherited = options.inheritedLock,
+                let adopted = try FileLock.adopt(descriptor: inherited, path: directory.agentLock)
+            {
+                return adopted
+            }
+            return try FileLock.acquire(path: directory.agentLock)
+        } catch {
+            throw HostError(
+                error.isDenied ? .notPermitted : .cannotCreate,
+                "cannot lock the instance \"\(options.instance.name)\": \(error)")
+        }
     }
 
     /// The error that says who holds an instance.
@@ -216,7 +225,9 @@ package struct Agent: Sendable {
             for await _ in watch.losses {
                 // Who removes the whole directory takes its files one by one; nothing is put back between them.
                 guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { break }
-                reception.supervisor.renewClaim()
+                while !reception.supervisor.renewClaim() {
+                    guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { break }
+                }
                 guard !reception.log.snapshot.phase.isFinal, Files.kind(directory.limaYAML) != nil,
                     Files.kind(directory.agentSocket) == nil,
                     let server = try? APIServer(socket: directory.agentSocket, face: face, onBound: {})

@@ -18,6 +18,8 @@ package struct Deadlines: Sendable, Equatable {
         switch phase {
         case .preparing: 300
         case .booting: 300
+        // A guest that had been ready, and is degraded when it lets nobody in.
+        case .attaching: 60
         default: 900
         }
     }

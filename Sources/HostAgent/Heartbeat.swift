@@ -67,8 +67,7 @@ struct Heartbeat: Sendable {
 
     /// False when the task was cancelled meanwhile.
     private func sleep(_ time: TimeAmount) async -> Bool {
-        let scheduled = executor.loop.scheduleTask(in: time) {}
-        alarm.current.withLock { $0 = scheduled }
+        guard let scheduled = alarm.set({ executor.loop.scheduleTask(in: time) {} }) else { return !Task.isCancelled }
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 scheduled.futureResult.whenComplete { _ in continuation.resume() }
@@ -76,14 +75,37 @@ struct Heartbeat: Sendable {
         } onCancel: {
             scheduled.cancel()
         }
+        alarm.wake()
         return !Task.isCancelled
     }
 
-    /// The moment that is slept until.
+    /// The moment that is slept until. One that rings while nobody sleeps is not forgotten.
     private final class Alarm: Sendable {
-        let current = Mutex<Scheduled<Void>?>(nil)
+        private struct State {
+            var sleeper: Scheduled<Void>?
+            var hasRung = false
+        }
 
-        func ring() { current.withLock { $0 }?.cancel() }
+        private let state = Mutex(State())
+
+        /// - Returns: nil when it has rung already.
+        func set(_ schedule: () -> Scheduled<Void>) -> Scheduled<Void>? {
+            state.withLock { state in
+                state.sleeper = state.hasRung ? nil : schedule()
+                state.hasRung = false
+                return state.sleeper
+            }
+        }
+
+        func wake() { state.withLock { $0.sleeper = nil } }
+
+        func ring() {
+            let sleeper = state.withLock { state in
+                state.hasRung = state.sleeper == nil
+                return state.sleeper
+            }
+            sleeper?.cancel()
+        }
     }
 }
 

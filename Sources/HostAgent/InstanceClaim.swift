@@ -9,6 +9,7 @@ final class InstanceClaim: Sendable {
     /// A file without which the instance is none: where it is gone, the claim is, too.
     private let essence: String
     private let lock: Mutex<FileLock?>
+    private let failures = Atomic(0)
 
     init(_ lock: consuming FileLock, of directory: InstanceDirectory) {
         path = directory.agentLock
@@ -16,20 +17,35 @@ final class InstanceClaim: Sendable {
         self.lock = Mutex(consume lock)
     }
 
+    /// What came of looking after a claim.
+    enum Renewal: Sendable, Equatable {
+        case held
+        /// A command has the new file's lock for a moment, or it cannot be made just now.
+        case notYet
+        /// The instance is gone, or another agent holds it by now.
+        case gone
+    }
+
+    /// How often in a row a claim may be `notYet`.
+    private static let patience = 50
+
     /// Renews a claim whose file is gone.
-    /// - Returns: false when that cannot be: the directory is gone, or another agent holds the instance by now.
-    func renew() -> Bool {
+    func renew() -> Renewal {
         lock.withLock { lock in
-            if let held = lock.take() {
-                let isStill = held.isStill(at: path)
-                if isStill {
-                    lock = consume held
-                    return true
-                }
+            guard let held = lock.take() else { return .notYet }
+            if held.isStill(at: path) {
+                lock = consume held
+                return .held
             }
-            guard Files.kind(essence) != nil, let renewed = try? FileLock.acquire(path: path) else { return false }
-            lock = consume renewed
-            return true
+            if Files.kind(essence) != nil, let renewed = try? FileLock.acquire(path: path) {
+                lock = consume renewed
+                failures.store(0, ordering: .relaxed)
+                return .held
+            }
+            // Without its own file it keeps nobody away, and is all there is until there is a new one.
+            lock = consume held
+            let count = failures.add(1, ordering: .relaxed).newValue
+            return Files.kind(essence) == nil || count > Self.patience ? .gone : .notYet
         }
     }
 

@@ -25,7 +25,8 @@ struct Reception: Sendable {
             info: { info }, log: log, stop: { force in await stop(force: force) },
             reload: { () throws(HostError) in try await reload() },
             checkUpgrade: { () throws(HostError) in
-                UpgradeBody(version: try await upgrade.check(), run: log.run)
+                if let refusal = await supervisor.refusalToUpgrade() { throw refusal }
+                return UpgradeBody(version: try await upgrade.check(), run: log.run)
             },
             upgrade: { body in _ = await supervisor.upgrade(upgrade, version: body.version) })
     }
@@ -35,23 +36,28 @@ struct Reception: Sendable {
     func obey(_ signals: UnixSignalsSequence) async {
         let hadTerminal = HostProcess.hasTerminal
         var interrupts = 0
-        for await signal in signals {
-            switch signal {
-            case .sigint:
-                interrupts += 1
-                supervisor.requestStop(by: "SIGINT", force: interrupts > 1)
-            case .sighup where hadTerminal && !HostProcess.hasTerminal:
-                supervisor.requestStop(by: "SIGHUP", force: false)
-            // What is wrong with the files is an event.
-            case .sighup: _ = try? await reload()
-            case .sigusr2:
-                do {
-                    _ = await supervisor.upgrade(upgrade, version: try await upgrade.check())
-                } catch {
-                    log.emit(.warning("not upgraded: \(error)"))
+        await withTaskGroup(of: Void.self) { group in
+            for await signal in signals {
+                switch signal {
+                case .sigint:
+                    interrupts += 1
+                    supervisor.requestStop(by: "SIGINT", force: interrupts > 1)
+                case .sighup where hadTerminal && !HostProcess.hasTerminal:
+                    supervisor.requestStop(by: "SIGHUP", force: false)
+                // These take their time, in which a stop is still heard. What is wrong is an event.
+                case .sighup: group.addTask { _ = try? await reload() }
+                case .sigusr2: group.addTask { await upgradeNow() }
+                default: supervisor.requestStop(by: "SIGTERM", force: false)
                 }
-            default: supervisor.requestStop(by: "SIGTERM", force: false)
             }
+        }
+    }
+
+    private func upgradeNow() async {
+        do {
+            _ = await supervisor.upgrade(upgrade, version: try await upgrade.check())
+        } catch {
+            log.emit(.warning("not upgraded: \(error.message)"))
         }
     }
 

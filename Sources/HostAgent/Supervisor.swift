@@ -4,6 +4,7 @@ import GuestDriver
 import HostModel
 import HostOS
 import ServiceManagement
+import Synchronization
 
 /// The one owner of the lifecycle: takes requests, guest events and timers from one queue, asks the state machine, and
 /// performs what it answers, in order.
@@ -30,8 +31,12 @@ actor Supervisor {
     private let notifier: Notifier
     private var deadlines: Deadlines
     private var wantedForwards: [PortForward]
+    /// The last change of the forwards.
+    private var forwarding: Task<[String], Never>?
     private let clock = HostClock()
 
+    /// A stop was asked for: it must not be lost in an upgrade.
+    private nonisolated let isToStop = Atomic(false)
     private nonisolated let queue: AsyncStream<Message>
     private nonisolated let enqueue: AsyncStream<Message>.Continuation
 
@@ -70,6 +75,7 @@ actor Supervisor {
 
     /// Asks for a stop, from any thread.
     nonisolated func requestStop(by: String, force: Bool) {
+        isToStop.store(true, ordering: .sequentiallyConsistent)
         log.emit(.stopRequested(by: by, force: force))
         enqueue.yield(.input(.stopRequested(force: force)))
     }
@@ -79,8 +85,18 @@ actor Supervisor {
     func apply(grace: Int, forwards: [PortForward]) async -> [String] {
         deadlines.grace = grace
         wantedForwards = forwards
-        guard let guest, lifecycle.canBeHandedOver else { return [] }
-        return await PortForwarding(guest: guest, log: log).become(forwards)
+        return await forwardPorts()?.value ?? []
+    }
+
+    /// Makes the guest's forwards those that are wanted, after what is under way with them.
+    private func forwardPorts() -> Task<[String], Never>? {
+        guard let guest, !lifecycle.phase.isFinal, lifecycle.phase != .stopping else { return nil }
+        let task = Task { [forwarding, log, wantedForwards] in
+            _ = await forwarding?.value
+            return await PortForwarding(guest: guest, log: log).become(wantedForwards)
+        }
+        forwarding = task
+        return task
     }
 
     /// Becomes another program.
@@ -98,8 +114,16 @@ actor Supervisor {
 
     /// Looks after the claim on the instance. Without its directory a guest can be found by nobody, and a new one of the
     /// same name could come up.
-    nonisolated func renewClaim() {
-        if !claim.renew() { requestStop(by: "loss of the instance's directory", force: false) }
+    /// - Returns: false when it has to be looked after again soon.
+    @discardableResult
+    nonisolated func renewClaim() -> Bool {
+        switch claim.renew() {
+        case .held: return true
+        case .notYet: return false
+        case .gone:
+            requestStop(by: "loss of the instance's directory", force: false)
+            return true
+        }
     }
 
     /// Runs the guest to its end.
@@ -142,7 +166,10 @@ actor Supervisor {
                     previousAgent: survivor?.previousAgent))
             // What happened to it while no agent lived comes as events.
             group.addTask { _ = try? await guest.checkAlive() }
-            return lifecycle.handle(.attached(survivor?.readiness ?? .unknown))
+            // It stays in the story, for the next agent too.
+            for failure in survivor?.provisioningFailures ?? [] { log.emit(failure) }
+            return lifecycle.handle(
+                .attached(survivor?.readiness ?? .unknown, fault: survivor?.provisioningFault))
         case .startWork(let input, let attempt):
             return attempt == self.attempt ? lifecycle.handle(input) : []
         case .timer(let timer, let generation):
@@ -179,8 +206,9 @@ actor Supervisor {
         case .launch: start(in: &group) { try await self.launch() }
         case .awaitGuest: if channel == nil { awaitGreeting(in: &group) }
         case .awaitGreeting: awaitGreeting(in: &group)
-        case .confirmAccess: start(in: &group) { try await self.confirmAccess() }
-        case .forwardPorts: forwardPorts(in: &group)
+        case .confirmAccess: start(in: &group) { try await self.confirmAccess(probes: true) }
+        case .confirmSurvivor: start(in: &group) { try await self.confirmAccess(probes: false) }
+        case .forwardPorts: _ = forwardPorts()
         case .setGuestClock: setGuestClock()
         case .announceReady:
             wasReady = true
@@ -264,7 +292,12 @@ actor Supervisor {
         guard let survivor else { return }
         let guest = try await driver.attach(survivor.guest)
         log.setSSHLocalPort(survivor.guest.sshLocalPort)
-        try access.writeSSHConfiguration(port: survivor.guest.sshLocalPort)
+        do {
+            try access.writeSSHConfiguration(port: survivor.guest.sshLocalPort)
+        } catch {
+            // A full disk must not cost the guest; the file is there from before.
+            log.emit(.warning(error.message))
+        }
         let channel = await access.openChannel(log)
         log.setGuest(pid: guest.pid, accelerator: guest.accelerator)
         enqueue.yield(.attached(guest, channel))
@@ -304,11 +337,11 @@ actor Supervisor {
         }
     }
 
-    private func confirmAccess() async throws {
+    private func confirmAccess(probes: Bool) async throws {
         let began = HostProcess.monotonicSeconds
         try await access.confirm()
         log.emit(.accessConfirmed(milliseconds: Int((HostProcess.monotonicSeconds - began) * 1000)))
-        try await access.runProbes()
+        if probes { try await access.runProbes() }
         enqueue.yield(.input(.accessConfirmed))
     }
 
@@ -316,21 +349,24 @@ actor Supervisor {
 
     /// - Returns: only when this agent goes on, with the reason.
     private func become(_ upgrade: Upgrade, version: String) -> HostError {
-        guard lifecycle.canBeHandedOver else { return Self.noTimeToUpgrade(lifecycle.phase) }
-        log.emit(.upgrading(version: version))
-        let failure = upgrade.perform(claim)
-        log.emit(.warning(failure.message))
+        let failure: HostError
+        if let refusal = refusalToUpgrade() {
+            failure = refusal
+        } else {
+            log.emit(.upgrading(version: version))
+            failure = upgrade.perform(claim) { isToStop.load(ordering: .sequentiallyConsistent) }
+        }
+        log.emit(.warning("not upgraded: \(failure.message)"))
         return failure
     }
 
-    // MARK: Running
-
-    private func forwardPorts(in group: inout TaskGroup<Void>) {
-        guard let guest else { return }
-        group.addTask { [log, wantedForwards] in
-            await PortForwarding(guest: guest, log: log).become(wantedForwards)
-        }
+    /// Why now is no time to become another program; nil when it is.
+    func refusalToUpgrade() -> HostError? {
+        let isToStop = isToStop.load(ordering: .sequentiallyConsistent)
+        return lifecycle.canBeHandedOver && !isToStop ? nil : Self.noTimeToUpgrade(lifecycle.phase)
     }
+
+    // MARK: Running
 
     private func setGuestClock() {
         guard let channel else { return }
@@ -384,7 +420,9 @@ actor Supervisor {
         if guest != nil {
             log.emit(.guestEnded(step: endedBy, seconds: stopBegan.map { log.elapsed - $0 } ?? 0))
         }
-        driver.forget()
+        // A guest that could not be attached to, and lives, has to be found by whoever comes next.
+        let isLeft = guest == nil && survivor?.guest.process.isAlive ?? false
+        if !isLeft { driver.forget() }
         channel?.close()
         log.setGuest(pid: nil, accelerator: nil)
         log.emit(.phaseChanged(outcome.failure == nil ? .stopped : .failed))

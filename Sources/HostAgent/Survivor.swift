@@ -10,6 +10,8 @@ struct Survivor: Sendable {
     let previousRun: String?
     let previousAgent: Int32?
     let readiness: Lifecycle.Readiness
+    /// What its provisioning scripts said to that agent.
+    let provisioningFailures: [AgentEvent]
 
     /// To be made before a new log begins, and before `ha.pid` names somebody else.
     init(_ guest: SurvivingGuest, in directory: InstanceDirectory) {
@@ -19,10 +21,32 @@ struct Survivor: Sendable {
         previousRun = lines.last.flatMap { EventRecord(line: $0.utf8) }?.run
         // The last of these decides. Others are not decoded: a log can be long.
         let deciding = ["guest-ready": true, "guest-rebooted": false, "guest-spawned": false]
-        readiness =
-            lines.lazy.reversed().compactMap { line -> Bool? in
-                guard deciding.keys.contains(where: { line.contains("\"kind\":\"\($0)\"") }) else { return nil }
-                return EventRecord(line: line.utf8).flatMap { deciding[$0.kind] }
-            }.first.map { $0 ? .ready : .booting } ?? .unknown
+        var failures: [AgentEvent] = []
+        var readiness = Lifecycle.Readiness.unknown
+        for line in lines.reversed() {
+            let kinds = deciding.keys + ["provisioning-failed"]
+            guard kinds.contains(where: { line.contains("\"kind\":\"\($0)\"") }),
+                let record = EventRecord(line: line.utf8)
+            else { continue }
+            if record.kind == "provisioning-failed", let payload = record.payload {
+                failures.append(
+                    .provisioningFailed(
+                        mode: payload.mode ?? "", script: payload.script ?? "", status: Int(payload.exitStatus ?? -1)))
+            } else if let isReady = deciding[record.kind] {
+                if readiness == .unknown { readiness = isReady ? .ready : .booting }
+                // What was said before the guest booted is of another boot; an agent that attached said it again.
+                if !isReady { break }
+            }
+        }
+        self.readiness = readiness
+        provisioningFailures = failures.reversed()
+    }
+
+    /// The sentence about the first of them.
+    var provisioningFault: String? {
+        guard case .provisioningFailed(let mode, let script, let status)? = provisioningFailures.first else {
+            return nil
+        }
+        return AgentEvent.provisioningFault(mode: mode, script: script, status: status)
     }
 }

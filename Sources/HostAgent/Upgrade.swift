@@ -13,16 +13,45 @@ package struct Upgrade: Sendable {
     let binary: String
     let arguments: [String]
 
-    /// Asks the program on disk who it is. What cannot even say that would not supervise a guest.
+    /// Seconds the program on disk gets to answer.
+    private static let limit = Duration.seconds(10)
+
+    /// Asks the program on disk who it is, and whether it could run this instance. What cannot even say that would not
+    /// supervise a guest.
     /// - Returns: its version.
     /// - Throws: `HostError`; nothing has changed then.
     func check() async throws(HostError) -> String {
+        let version = try await ask(["--version"])
+        let words = version.output.split(whereSeparator: \.isWhitespace)
+        guard version.succeeded, words.count == 2, words[0] == "hostagent" else {
+            throw HostError(
+                .unavailable, "\(binary) is no working hostagent: \(version.complaint)",
+                hint: "put the new version there, then try again; the agent that runs is not touched")
+        }
+        let check = try await ask(["check", directory.name.text])
+        guard check.succeeded else {
+            throw HostError(
+                .badConfiguration, "hostagent \(words[1]) could not run \"\(directory.name)\": \(check.error.trimmed)",
+                hint: "the agent that runs is not touched")
+        }
+        return String(words[1])
+    }
+
+    private func ask(_ arguments: [String]) async throws(HostError) -> Tool.Result {
+        let tool = Tool(binary, arguments)
         let complaint: String
         do {
-            let result = try await Tool(binary, ["--version"]).run()
-            let words = result.output.split(whereSeparator: \.isWhitespace)
-            if result.succeeded, words.count == 2, words[0] == "hostagent" { return String(words[1]) }
-            complaint = result.complaint
+            let answer = try await withThrowingTaskGroup(of: Tool.Result?.self) { group in
+                group.addTask { try await tool.run() }
+                group.addTask {
+                    try await Task.sleep(for: Self.limit)
+                    return nil
+                }
+                defer { group.cancelAll() }
+                return try await group.next() ?? nil
+            }
+            if let answer { return answer }
+            complaint = "it does not answer within \(Self.limit)"
         } catch {
             complaint = (error as? HostError)?.message ?? "\(error)"
         }
@@ -32,12 +61,21 @@ package struct Upgrade: Sendable {
     }
 
     /// Becomes the new program.
+    /// - Parameter isRefused: asked last, when no signal can come in between any more.
     /// - Returns: only when that failed, with the reason; the agent goes on then.
-    func perform(_ claim: InstanceClaim) -> HostError {
+    func perform(_ claim: InstanceClaim, unless isRefused: () -> Bool) -> HostError {
+        guard claim.renew() == .held else {
+            return HostError(.held, "the lock of \"\(directory.name)\" is not held just now", hint: "try again")
+        }
+        guard Files.kind(directory.qmpSocket) == .socket else {
+            return HostError(
+                .unavailable, "the guest's monitor, \(directory.qmpSocket), was removed: nobody could attach to it",
+                hint: "hostagent restart \(directory.name)")
+        }
         let failure = claim.handOver { descriptor in
             HostProcess.become(
                 binary, arguments, keeping: descriptor, variable: Self.lockVariable,
-                blocking: HostProcess.stopSignals)
+                blocking: HostProcess.stopSignals, unless: isRefused)
         }
         return HostError(.unavailable, "cannot become \(binary): \(failure)")
     }

@@ -51,6 +51,7 @@ enum Composition {
                 return true
             },
             orphan: { directory in (try? finder(directory, environment: environment).survivor())?.process.pid },
+            check: { instance in _ = try driver(for: instance, environment: environment) },
             tryAccelerator: {
                 let name = QEMUMachine.binary(.host)
                 guard let binary = Tool.path(of: name, in: environment["PATH"]),

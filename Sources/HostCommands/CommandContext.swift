@@ -27,6 +27,8 @@ package struct CommandContext: Sendable {
     package var endOrphan: @Sendable (InstanceDirectory, _ force: Bool) async throws -> Bool
     /// The process of such a guest.
     package var orphan: @Sendable (InstanceDirectory) -> Int32?
+    /// Throws what would keep an agent of this instance from beginning.
+    package var check: @Sendable (Instance) throws -> Void
     /// Tries what accelerates guests on this host: nil where that cannot be tried.
     package var tryAccelerator: @Sendable () async -> Accelerator?
 
@@ -35,8 +37,10 @@ package struct CommandContext: Sendable {
         runAgent: @escaping @Sendable (ForegroundRequest) async throws -> HostExitStatus,
         endOrphan: @escaping @Sendable (InstanceDirectory, Bool) async throws -> Bool,
         orphan: @escaping @Sendable (InstanceDirectory) -> Int32?,
+        check: @escaping @Sendable (Instance) throws -> Void,
         tryAccelerator: @escaping @Sendable () async -> Accelerator?
     ) {
+        self.check = check
         self.tryAccelerator = tryAccelerator
         self.environment = environment
         self.account = account
@@ -51,7 +55,7 @@ package struct CommandContext: Sendable {
         environment: [:], account: Account(name: "nobody", uid: 65534, home: "/"),
         manager: SystemdManager(.init(environment: [:], account: Account(name: "nobody", uid: 65534, home: "/"))),
         runAgent: { _ in throw HostError(.failed, "this program runs no agents") },
-        endOrphan: { _, _ in false }, orphan: { _ in nil }, tryAccelerator: { nil })
+        endOrphan: { _, _ in false }, orphan: { _ in nil }, check: { _ in }, tryAccelerator: { nil })
 
     /// The registration by which a manager starts this instance, nil where a person's own agent does.
     package func registration(of directory: InstanceDirectory) -> FoundRegistration? {

@@ -17,7 +17,7 @@ package struct HostAgentCommand: AsyncParsableCommand {
         subcommands: [
             Create.self, Start.self, Stop.self, Restart.self, Reload.self, Upgrade.self, List.self, Info.self,
             Events.self, Shell.self,
-            Delete.self, Edit.self, Autostart.self, StartAtLogin.self, Doctor.self, Reap.self,
+            Delete.self, Edit.self, Autostart.self, StartAtLogin.self, Doctor.self, Reap.self, Check.self,
         ])
 
     package init() {}

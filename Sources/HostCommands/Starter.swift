@@ -31,14 +31,21 @@ struct Starter: Sendable {
             try await start.run(instance)
             return
         }
-        do {
-            try await startNew(instance)
-        } catch let exit as Exit where exit.status == .held {
-            // Another start was faster: it is followed like any other.
-            if try await joinExisting(instance) { return }
-            throw exit
+        // Another command may have held it for a moment, or be faster with a start, which is followed like any other.
+        for _ in 0..<Self.tries {
+            do {
+                return try await startNew(instance)
+            } catch let exit as Exit where exit.status == .held {
+                if try await joinExisting(instance) { return }
+            }
         }
+        throw HostError(
+            .held, "other commands hold the instance \"\(directory.name)\" again and again",
+            hint: "hostagent list shows how it is")
     }
+
+    /// How often a start that somebody else is in the way of is tried.
+    private static let tries = 5
 
     /// What a person needs to know once it runs.
     static func readyMessage(_ instance: Instance) -> String {
@@ -68,7 +75,12 @@ struct Starter: Sendable {
         if info.phase == .stopping || info.phase.isFinal {
             // As a manager does it: the start comes after the stop that is under way, which has an end of its own.
             StandardStreams.error("\(directory.name) is being stopped by process \(info.agentPID); waiting for that\n")
-            _ = await ProcessIdentity.of(pid: info.agentPID)?.waitUntilEnded()
+            let limit = Duration.seconds(timeout ?? 3600 + 60)
+            guard await ProcessIdentity.of(pid: info.agentPID)?.ended(within: limit) ?? true else {
+                throw HostError(
+                    .held, "the instance \"\(directory.name)\" is still being stopped by process \(info.agentPID)",
+                    hint: "hostagent events \(directory.name) shows how it goes")
+            }
             return false
         }
         StandardStreams.error("\(directory.name) is being started by process \(info.agentPID); following\n")

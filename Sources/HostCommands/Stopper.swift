@@ -76,7 +76,10 @@ struct Stopper: Sendable {
 
     /// An agent that holds the lock and does not answer: ended by force, then its guest.
     private func killSilentAgent() async throws {
-        guard let pid = directory.recordedAgentPID, let agent = ProcessIdentity.of(pid: pid) else {
+        // Its socket names it, and so does a file that may be stale: nobody is shot who does not have the lock open.
+        let candidates = [UnixSocket.listener(path: directory.agentSocket), directory.recordedAgentPID]
+        let agents = candidates.compactMap { $0.flatMap(ProcessIdentity.of(pid:)) }
+        guard let agent = agents.first(where: { HostProcess.hasLaunchd || $0.hasOpen(directory.agentLock) }) else {
             throw HostError(
                 .held, "a process holds \"\(directory.name)\" and nothing says which",
                 hint: "fuser \(directory.agentLock) names it")
@@ -85,7 +88,7 @@ struct Stopper: Sendable {
         _ = await agent.waitUntilEnded()
         guard try !directory.isHeld() else {
             throw HostError(
-                .held, "process \(pid), which \(directory.agentPID) names, was not the one that holds the instance",
+                .held, "process \(agent.pid) was ended, and another one holds the instance",
                 hint: "fuser \(directory.agentLock) names it")
         }
     }

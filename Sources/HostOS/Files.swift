@@ -98,6 +98,16 @@ package enum Files {
         try systemCall("rename", to) { rename(from, to) }
     }
 
+    /// Moves a file that is whole to the name by which it counts: on disk before, and under that name after, so that a
+    /// loss of power leaves it whole or not there.
+    package static func moveSynced(_ from: String, to: String) throws(SystemCallError) {
+        try Descriptor(path: from, flags: O_RDONLY).synchronize(subject: from)
+        try move(from, to: to)
+        let directory = to.lastIndex(of: "/").map { String(to[..<$0]) } ?? "."
+        try Descriptor(path: directory.isEmpty ? "/" : directory, flags: O_RDONLY | O_DIRECTORY).synchronize(
+            subject: directory)
+    }
+
     /// Moves, but never over something that exists.
     package static func moveIfAbsent(_ from: String, to: String) throws(SystemCallError) {
         #if canImport(Glibc)

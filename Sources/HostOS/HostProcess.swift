@@ -81,9 +81,11 @@ package enum HostProcess {
     /// - Parameters:
     ///   - variable: the environment variable that tells its number.
     ///   - blocking: signals that stay blocked until the new program unblocks them.
+    ///   - isRefused: asked once they are; true leaves everything as it is.
     /// - Returns: only when that failed, with the reason; nothing has changed then.
     package static func become(
-        _ executable: String, _ arguments: [String], keeping descriptor: Int32, variable: String, blocking: [Int32]
+        _ executable: String, _ arguments: [String], keeping descriptor: Int32, variable: String, blocking: [Int32],
+        unless isRefused: () -> Bool
     ) -> SystemCallError {
         var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
         argv.append(nil)
@@ -93,6 +95,10 @@ package enum HostProcess {
         sigemptyset(&blocked)
         for signal in blocking { sigaddset(&blocked, signal) }
         pthread_sigmask(SIG_SETMASK, &blocked, &before)
+        if isRefused() {
+            pthread_sigmask(SIG_SETMASK, &before, nil)
+            return SystemCallError("exec", executable, code: ECANCELED)
+        }
         // Not every library opens its descriptors close-on-exec.
         for number in Int32(3)..<Int32(openDescriptorLimit) where fcntl(number, F_GETFD) >= 0 {
             _ = fcntl(number, F_SETFD, number == descriptor ? 0 : FD_CLOEXEC)

@@ -48,6 +48,17 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         #endif
     }
 
+    /// It has this very file open; false also where the system does not tell.
+    package func hasOpen(_ path: String) -> Bool {
+        #if canImport(Glibc)
+            let directory = "/proc/\(pid)/fd"
+            let names = (try? Files.names(in: directory)) ?? []
+            return names.contains { Files.isSame("\(directory)/\($0)", path) } && isAlive
+        #else
+            return false
+        #endif
+    }
+
     /// The arguments it was started with; empty where the system does not tell.
     package var arguments: [String] {
         #if canImport(Glibc)

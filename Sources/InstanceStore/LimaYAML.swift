@@ -45,15 +45,36 @@ package struct LimaYAML {
     private static let live: Set<String> = ["message", "portForwards"]
 
     /// A digest of the value of every key at the top that counts at a start only. Comments and layout do not count.
-    static func digests(of text: String) -> [String: String] {
+    package static func digests(of text: String) -> [String: String] {
         let entries = (try? Yams.compose(yaml: text))?.mapping.map(Array.init) ?? []
         var digests: [String: String] = [:]
         for (key, value) in entries {
-            guard let name = key.scalar?.string, !live.contains(name), let text = try? Yams.serialize(node: value)
-            else { continue }
-            digests[name] = SHA256.hash(data: Data(text.utf8)).prefix(8).map { String($0, radix: 16) }.joined()
+            guard let name = key.scalar?.string, known.contains(name), !live.contains(name) else { continue }
+            var budget = 20_000
+            var function = SHA256()
+            feed(value, to: &function, &budget)
+            digests[name] = function.finalize().prefix(8).map { String($0, radix: 16) }.joined()
         }
         return digests
+    }
+
+    /// Aliases are followed, and those that explode when followed are left at some point.
+    private static func feed(_ node: Node, to function: inout SHA256, _ budget: inout Int) {
+        budget -= 1
+        guard budget > 0 else { return }
+        switch node {
+        case .scalar(let scalar): function.update(data: Data("s\(scalar.string.utf8.count) \(scalar.string)".utf8))
+        case .mapping(let mapping):
+            function.update(data: Data("m\(mapping.count) ".utf8))
+            for (key, value) in mapping {
+                feed(key, to: &function, &budget)
+                feed(value, to: &function, &budget)
+            }
+        case .sequence(let sequence):
+            function.update(data: Data("l\(sequence.count) ".utf8))
+            for element in sequence { feed(element, to: &function, &budget) }
+        case .alias(let alias): function.update(data: Data("a\(alias.anchor.rawValue)".utf8))
+        }
     }
 
     private let host: Host

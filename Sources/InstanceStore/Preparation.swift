@@ -77,7 +77,7 @@ package struct Preparation: Sendable {
             if let initrd = direct.initrd, Files.kind(directory.initrd) == nil {
                 try attempt(directory.initrd) { () throws(SystemCallError) in
                     try Files.copy(initrd.path, to: directory.initrd + ".new")
-                    try Files.move(directory.initrd + ".new", to: directory.initrd)
+                    try Files.moveSynced(directory.initrd + ".new", to: directory.initrd)
                 }
             }
             try attempt(directory.kernelCommandLine) { () throws(SystemCallError) in
@@ -103,7 +103,7 @@ package struct Preparation: Sendable {
         if Files.kind(directory.baseDisk) == nil {
             try attempt(directory.baseDisk) { () throws(SystemCallError) in
                 try Files.copy(image, to: directory.baseDisk + ".new")
-                try Files.move(directory.baseDisk + ".new", to: directory.baseDisk)
+                try Files.moveSynced(directory.baseDisk + ".new", to: directory.baseDisk)
             }
         }
         let temporary = directory.disk + ".new"
@@ -122,7 +122,8 @@ package struct Preparation: Sendable {
             Tool(
                 "qemu-img", ["rebase", "-q", "-u", "-f", "qcow2", "-b", "basedisk", "-F", format.rawValue, temporary]),
             makes: directory.disk)
-        try attempt(directory.disk) { () throws(SystemCallError) in try Files.move(temporary, to: directory.disk) }
+        try attempt(directory.disk) { () throws(SystemCallError) in try Files.moveSynced(temporary, to: directory.disk)
+        }
     }
 
     private func virtualSize(of path: String) async throws -> Int {
@@ -147,7 +148,7 @@ package struct Preparation: Sendable {
         } else {
             try attempt(destination) { () throws(SystemCallError) in try Files.copy(source, to: temporary) }
         }
-        try attempt(destination) { () throws(SystemCallError) in try Files.move(temporary, to: destination) }
+        try attempt(destination) { () throws(SystemCallError) in try Files.moveSynced(temporary, to: destination) }
     }
 
     private func run(_ tool: Tool, makes path: String) async throws {

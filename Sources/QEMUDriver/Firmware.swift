@@ -41,7 +41,7 @@ package struct Firmware: Sendable, Equatable {
         if Files.kind(path) != nil { return }
         do {
             try Files.copy(variables, to: path + ".new")
-            try Files.move(path + ".new", to: path)
+            try Files.moveSynced(path + ".new", to: path)
         } catch {
             throw HostError(.cannotCreate, "cannot make \(path): \(error.reason)")
         }

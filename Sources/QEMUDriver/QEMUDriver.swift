@@ -140,7 +140,8 @@ package struct QEMUDriver: GuestDriver {
     package func attach(_ survivor: SurvivingGuest) async throws -> any Guest {
         let process = survivor.process
         let monitor = try await monitor(of: process)
-        try record(survivor)
+        // What is there from before names it as well; a full disk must not cost the guest.
+        try? record(survivor)
         return QEMUGuest(
             identity: process, accelerator: survivor.accelerator, sshLocalPort: survivor.sshLocalPort,
             monitor: monitor,
@@ -150,6 +151,11 @@ package struct QEMUDriver: GuestDriver {
     /// Silence means busy or hung, not dead: it is asked again for as long as a running guest would be.
     private func monitor(of process: ProcessIdentity) async throws -> QMPConnection {
         let deadline = ContinuousClock.now + .seconds(Self.attachLimit)
+        guard Files.kind(machine.qmpSocket) != nil else {
+            throw HostError(
+                .held, "QEMU, process \(process.pid), lives, and its socket \(machine.qmpSocket) was removed",
+                hint: "shut the guest down from inside, over SSH; hostagent stop --force kills it")
+        }
         while process.isAlive {
             do {
                 return try await QMPConnection.open(socket: machine.qmpSocket, timeout: .seconds(10))

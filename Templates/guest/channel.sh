@@ -17,8 +17,12 @@ fi
 
 exec 3<>"$port" || exit 1
 
-# Stages, in the order they were said.
-while read -r line; do printf '%s\n' "$line"; done <&5 >&3 &
+# Stages, in the order they were said; the last one is kept for a host that comes anew.
+last=/run/hostagent/stage
+while read -r line; do
+    case $line in *'"stage"'*|*'"ready"'*) printf '%s\n' "$line" > "$last.new" && mv "$last.new" "$last" ;; esac
+    printf '%s\n' "$line"
+done <&5 >&3 &
 
 # The log of cloud-init, a line a message, reduced to what JSON strings may hold.
 if [ -n "$log" ]; then
@@ -35,10 +39,14 @@ set_clock() {
     date -u -s "@$seconds" || date -u -s "@${seconds%.*}"
 }
 
-while read -r line; do
-    case $line in
-    *'"type":"poweroff"'*) poweroff & ;;
-    *'"type":"reboot"'*) reboot & ;;
-    *'"type":"time"'*) set_clock "$line" ;;
-    esac
-done <&3
+while :; do
+    while read -r line; do
+        case $line in
+        *'"type":"poweroff"'*) poweroff & ;;
+        *'"type":"reboot"'*) reboot & ;;
+        *'"type":"time"'*) set_clock "$line" ;;
+        esac
+    done <&3
+    # The host's end was closed: its agent has gone. The write waits until there is another, who has not heard this.
+    cat "$last" >&3 || sleep 1
+done

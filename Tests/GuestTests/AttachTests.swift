@@ -72,6 +72,51 @@ struct AttachTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
+    /// What the guest said to an agent that died with it, it says to the next one, too.
+    @Test func aWordThatADeadAgentHeard() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let before = try await Self.info(home, "mini")
+        let agent = try #require(ProcessIdentity.of(pid: before.agentPID))
+        agent.signal(9)
+        _ = await agent.waitUntilEnded()
+        let log = home.directory("mini") + "/ha.stdout.log"
+        let lines = try TextFile.read(log).split(separator: "\n").filter { !$0.contains("guest-ready") }
+        try TextFile.replace(log, with: lines.joined(separator: "\n") + "\n")
+        let started = try await home.run("start", "mini", "--timeout", "60")
+        #expect(started.succeeded, "\(started)")
+        #expect(try await Self.info(home, "mini").guestPID == before.guestPID)
+        #expect(try await home.run("stop", "mini").succeeded)
+        #expect(try home.events("mini").contains { $0.payload?.step == .ask })
+    }
+
+    /// A guest that lets nobody in is somebody's all the same; and what a script left wrong stays so.
+    @Test func aGuestThatLetsNobodyInIsNotEnded() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        let yaml = home.directory("mini") + "/lima.yaml"
+        try TextFile.replace(yaml, with: try TextFile.read(yaml) + "provision:\n- mode: system\n  script: exit 7\n")
+        #expect(try await home.run("start", "mini").succeeded)
+        let before = try await Self.info(home, "mini")
+        #expect(before.state == .degraded)
+        #expect(try await home.run("upgrade", "mini").succeeded)
+        let after = try await Self.info(home, "mini")
+        #expect(after.state == .degraded && after.errors.first?.contains("status 7") == true, "\(after)")
+
+        _ = try await home.run("shell", "mini", "sudo", "sh", "-c", "(sleep 0.2; killall -STOP dropbear) &")
+        let agent = try #require(ProcessIdentity.of(pid: after.agentPID))
+        agent.signal(9)
+        _ = await agent.waitUntilEnded()
+        // A limit for the start is none for a guest that is there.
+        let started = try await home.run("start", "mini", "--timeout", "5")
+        let now = try await Self.info(home, "mini")
+        #expect(now.guestPID == before.guestPID && now.state != .stopping, "\(started)")
+        let degraded = try await eventually(within: 120) { try await Self.info(home, "mini").phase == .degraded }
+        #expect(degraded)
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
     @Test func whatAGuestDidWhileNoAgentLivedIsLearned() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)

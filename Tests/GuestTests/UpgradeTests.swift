@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// What is changed under a running guest: the agent itself, its configuration, the host's clock.
-@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(4)))
+@Suite(.serialized, .enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(4)))
 struct UpgradeTests {
     private func info(_ home: borrowing TestHome) async throws -> AgentInfo {
         try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
@@ -31,7 +31,6 @@ struct UpgradeTests {
         #expect(before.status == 69, "\(before)")
         #expect(try await run("start", "mini").succeeded)
         let first = try await info(home)
-        let guest = try #require(first.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
         // Who follows the events sees the new run's, too.
         let follow = home.tool(["events", "--follow", "mini"])
         let follower = Task { try await follow.run() }
@@ -43,16 +42,42 @@ struct UpgradeTests {
         #expect(refused.status == 1 && refused.error.contains("is no working hostagent: broken"), "\(refused)")
         #expect(try await info(home).run == first.run)
 
-        // The new program, under the old one's path.
+        // A configuration with which it could not begin.
         try Files.remove(binary)
         #expect(try await Tool("cp", [binary + ".old", binary]).run().succeeded)
+        let yaml = home.directory("mini") + "/lima.yaml"
+        let text = try TextFile.read(yaml)
+        try TextFile.replace(yaml, with: text + "nonsense: 1\n")
+        let mistaken = try await home.run("upgrade", "mini")
+        #expect(mistaken.status == 1 && mistaken.error.contains("nonsense: unknown key"), "\(mistaken)")
+        try TextFile.replace(yaml, with: text)
+
+        // A stop that comes while the new program is asked is not lost: slow to answer, it is too late.
+        try Files.remove(binary)
+        try TextFile.replace(binary, with: "#!/bin/sh\nsleep 3\nexec \(binary).old \"$@\"\n", mode: 0o700)
+        let slow = try #require(ProcessIdentity.of(pid: first.agentPID))
+        #expect(slow.signal(12))
+        try await Task.sleep(for: .milliseconds(500))
+        #expect(slow.signal(15))
+        let stopped = await eventually(within: 20) { !slow.isAlive }
+        #expect(stopped)
+        #expect(try home.events("mini").last?.payload?.exitStatus == 3)
+        #expect(try await follower.value.output.contains(#""exiting":true"#))
+        try Files.remove(binary)
+        #expect(try await Tool("cp", [binary + ".old", binary]).run().succeeded)
+        #expect(try await run("start", "mini").succeeded)
+        let again = try await info(home)
+        let guest = try #require(again.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
+        let nextFollower = Task { try await follow.run() }
+
+        // The new program, under the old one's path.
         let upgraded = try await home.run("upgrade", "mini")
         #expect(upgraded.succeeded && upgraded.output.contains("ran on"), "\(upgraded)")
         let second = try await info(home)
-        #expect(second.run != first.run && second.agentPID == first.agentPID && second.guestPID == first.guestPID)
+        #expect(second.run != again.run && second.agentPID == again.agentPID && second.guestPID == again.guestPID)
         #expect(second.state == .running && guest.isAlive)
         let attached = try #require(try home.events("mini").first)
-        #expect(attached.kind == "attached" && attached.payload?.previousRun == first.run)
+        #expect(attached.kind == "attached" && attached.payload?.previousRun == again.run)
         let running = try TextFile.read("/proc/\(second.agentPID)/maps").contains(binary)
         #expect(running)
         let held = try await home.run("start", "--foreground", "mini")
@@ -80,8 +105,8 @@ struct UpgradeTests {
         let ended = await eventually(within: 20) { !agent.isAlive && !guest.isAlive }
         #expect(ended)
         #expect(try home.events("mini").last?.payload?.exitStatus == 3)
-        let followed = try await follower.value.output
-        for run in [first.run, second.run, run2] { #expect(followed.contains(run), "\(run)") }
+        let followed = try await nextFollower.value.output
+        for run in [again.run, second.run, run2] { #expect(followed.contains(run), "\(run)") }
         #expect(followed.contains(#""exiting":true"#))
     }
 
@@ -153,6 +178,10 @@ struct UpgradeTests {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
         #expect(try await home.run("start", "mini").succeeded)
+        // Also when another agent than the one it booted under tells it.
+        let first = try await info(home)
+        #expect(try await home.run("upgrade", "mini").succeeded)
+        #expect(try await info(home).run != first.run)
         let wrong = try await home.run("shell", "mini", "sudo", "sh", "-c", "date -u -s @1000000000")
         #expect(wrong.output.contains("2001"), "\(wrong)")
         #expect(try await Tool("sh", ["-c", "date -s @$(date +%s.%N)"]).run().succeeded)

@@ -14,6 +14,7 @@ import Testing
             } catch {
                 #expect(error.code == .badConfiguration && !error.message.isEmpty)
             }
+            _ = LimaYAML.digests(of: text)
             _ = try? Settings.load(text, file: "f")
             _ = try? LimaYAML.setting("cpus", to: "1", in: text)
             _ = try? LimaYAML.setting("ssh.localPort", to: "1", in: text)

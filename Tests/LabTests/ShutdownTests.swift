@@ -58,6 +58,12 @@ struct ShutdownTests {
                 #expect(ended?.step == .ask || ended?.step == .askAgain, "\(name): \(String(describing: ended))")
             }
             // vm2 came after vm1, and went before it.
+            let ended = try await lab.tester("grep -h guest-ended ~/.lima/vm2/ha.stdout.log.1")
+            let begun = try await lab.tester("grep -h stop-requested ~/.lima/vm1/ha.stdout.log.1")
+            let (first, second) = (
+                EventRecord(line: ended.trimmed.utf8)?.time, EventRecord(line: begun.trimmed.utf8)?.time
+            )
+            #expect(first.map { one in second.map { one <= $0 } ?? false } == true, "\(ended)\(begun)")
             let times = try await lab.tester(
                 "for n in vm1 vm2; do systemctl --user show -P ActiveEnterTimestampMonotonic lima-vm@$n; "
                     + "systemctl --user show -P ExecMainStartTimestampMonotonic lima-vm@$n; done | xargs")

@@ -74,11 +74,30 @@ import Testing
         #expect(lifecycle.phase == .attaching)
         #expect(
             lifecycle.handle(.attached(.ready)) == [
-                .emit(.guestReady), .startTimer(.phaseDeadline, .deadline(.attaching)), .forwardPorts,
-                .setGuestClock, .confirmAccess,
+                .emit(.guestReady), .beginHeartbeat, .startTimer(.phaseDeadline, .deadline(.attaching)), .forwardPorts,
+                .setGuestClock, .confirmSurvivor,
             ])
+        #expect(lifecycle.phase == .attaching)
         #expect(lifecycle.handle(.accessConfirmed).contains(.announceReady))
     }
+
+    /// A guest that had been ready is not ended because nobody can log in just now.
+    @Test(arguments: [Input.deadlinePassed(evidence: ""), .startFailed(.failed, reason: "no ssh")])
+    func aGuestThatLetsNobodyInIsKept(_ input: Input) {
+        var lifecycle = machine([.start(survivor: true), .attached(.ready)])
+        let actions = lifecycle.handle(input)
+        #expect(actions.contains(.announceReady) && actions.contains(.enter(.degraded)))
+        #expect(!actions.contains(.perform(.ask)) && lifecycle.phase == .degraded)
+    }
+
+    @Test func whatAScriptLeftWrongStaysWrong() {
+        var lifecycle = machine([.start(survivor: true), .attached(.ready, fault: "a script"), .accessConfirmed])
+        #expect(lifecycle.state == .degraded(reason: "a script"))
+        #expect(lifecycle.handle(.heartbeat(.answered)) == [.setGuestClock])
+    }
+
+    @Test(arguments: [toLaunching, toConfirming, [.start(survivor: true), .attached(.ready)]])
+    func noHandoverWhileALoginIsUnderWay(_ inputs: [Input]) { #expect(!machine(inputs).canBeHandedOver) }
 
     @Test func aGuestThatBootsIsAwaited() {
         var lifecycle = machine([.start(survivor: true)])
@@ -133,7 +152,6 @@ import Testing
         var lifecycle = machine(inputs)
         #expect(lifecycle.handle(.hostClockChanged) == [.setGuestClock, .forwardPorts])
         #expect(lifecycle.handle(.guest(.resumed)) == [.setGuestClock])
-        #expect(lifecycle.canBeHandedOver)
     }
 
     @Test(arguments: [[], toLaunching, [.start(survivor: true)], toRunning + [.stopRequested(force: false)]])

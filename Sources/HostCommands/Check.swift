@@ -1,0 +1,17 @@
+import ArgumentParser
+import InstanceStore
+
+/// What an agent asks the program that is to take its place.
+struct Check: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "For agents: says whether this program could run an instance.", shouldDisplay: false)
+
+    @OptionGroup var instance: InstanceArgument
+
+    func run() async throws {
+        let context = CommandContext.current
+        let directory = try context.directory(instance.name)
+        try directory.checkSocketPaths()
+        try context.check(try Instance(directory))
+    }
+}
