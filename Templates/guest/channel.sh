@@ -32,11 +32,15 @@ if [ -n "$log" ]; then
     done >&3 &
 fi
 
-# After the host slept or this guest stood still. The fraction where date takes it; busybox takes whole seconds.
+# After the host slept or this guest stood still.
 set_clock() {
     seconds=${1##*'"seconds":'}
     seconds=${seconds%%[!0-9.]*}
-    date -u -s "@$seconds" || date -u -s "@${seconds%.*}"
+    date -u -s "@$seconds" && return
+    # busybox takes whole seconds: the next one, when it comes.
+    fraction=${seconds#*.}000
+    fraction=${fraction%"${fraction#???}"}
+    usleep $(((2000 - 1$fraction) * 1000)) && date -u -s "@$((${seconds%.*} + 1))"
 }
 
 while :; do
