@@ -37,6 +37,8 @@ struct Starter: Sendable {
                 return try await startNew(instance)
             } catch let exit as Exit where exit.status == .held {
                 if try await joinExisting(instance) { return }
+            } catch is GuestWasGone {
+                continue
             }
         }
         throw HostError(
@@ -52,6 +54,21 @@ struct Starter: Sendable {
         let message = instance.configuration.message.trimmed
         return "\(instance.name) is running; get a shell with: hostagent shell \(instance.name)\n"
             + (message.isEmpty ? "" : message + "\n")
+    }
+
+    /// The agent attached to a guest that had powered itself off, and ended as it should. Who asks for a start wants a
+    /// guest that runs.
+    struct GuestWasGone: Error {}
+
+    /// The last run was such a one.
+    func checkWhetherGuestWasGone() throws {
+        let lines = (try? TextFile.read(directory.eventLog, limit: 64 << 20))?.split(separator: "\n") ?? []
+        let (first, last) = (lines.first, lines.last)
+        guard let first, let last, EventRecord(line: first.utf8)?.kind == "attached",
+            EventRecord(line: last.utf8)?.payload?.exitStatus == HostExitStatus.success.rawValue
+        else { return }
+        StandardStreams.error("the guest that was left without an agent had powered itself off; starting it anew\n")
+        throw GuestWasGone()
     }
 
     private func announce(_ text: String) {
@@ -180,10 +197,14 @@ struct Starter: Sendable {
             }
         }
         console.finish()
-        if case .silence = ending {
-            try await explainSilence(pid)
-        } else {
+        switch ending {
+        case .silence: try await explainSilence(pid)
+        case .failed(_, HostExitStatus.success.rawValue):
+            // Its last event is written before it ends.
+            _ = ProcessIdentity.childEnd(of: pid)
+            try checkWhetherGuestWasGone()
             try conclude(ending, console)
+        default: try conclude(ending, console)
         }
     }
 

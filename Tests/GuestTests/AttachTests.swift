@@ -72,6 +72,23 @@ struct AttachTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
+    /// An agent that is killed while its guest shuts down: who asks for a start afterwards wants a guest that runs.
+    @Test func aGuestThatWasGoingWhenItsAgentDied() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let agent = try #require(ProcessIdentity.of(pid: try await Self.info(home, "mini").agentPID))
+        #expect(agent.signal(15))
+        let asked = try await eventually(within: 10) { try home.events("mini").contains { $0.kind == "stop-step" } }
+        #expect(asked)
+        #expect(agent.signal(9))
+        _ = await agent.waitUntilEnded()
+        let started = try await home.run("start", "mini")
+        #expect(started.succeeded && started.error.contains("starting it anew"), "\(started)")
+        #expect(try await home.run("shell", "mini", "true").succeeded)
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
     /// What the guest said to an agent that died with it, it says to the next one, too.
     @Test func aWordThatADeadAgentHeard() async throws {
         let home = try TestHome()
