@@ -66,6 +66,7 @@ package struct Agent: Sendable {
         let held = try takeLock()
         let survivor = held.survivor
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup, .sigusr2)
+        HostProcess.unblockSignals()
         let origin = OriginDetector.origin(
             of: options.instance.name, facts: .current(environment: options.environment))
         let log = try beginLog(survivor)
@@ -126,6 +127,8 @@ package struct Agent: Sendable {
                     hint: error.isFull ? "make room on that disk" : nil)
             }
         }
+        // What is no socket cannot be anybody's who answers, and would be in the way of ours.
+        if let kind = Files.kind(directory.agentSocket), kind != .socket { try? Files.remove(directory.agentSocket) }
         let leftovers = Leftovers.sweep(directory, holdingLock: true)
         return Held(claim: InstanceClaim(lock, of: directory), survivor: survivor, leftovers: leftovers)
     }

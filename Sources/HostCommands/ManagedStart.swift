@@ -33,29 +33,21 @@ struct ManagedStart: Sendable {
         let console = Console(
             messageWhenReady: Starter.readyMessage(instance), quiet: !starter.progress || starter.quiet)
         do {
-            try await follow(console, orExplain: false)
-        } catch is Starter.GuestWasGone {
-            try await follow(console, orExplain: true)
+            try await followToReady(console)
+        } catch let given as GaveUp {
+            console.finish()
+            try starter.checkWhetherGuestWasGone()
+            try await explain(given.reason, status: HostExitStatus(rawValue: given.status))
+        } catch let error as HostError where error.code == .failed {
+            console.finish()
+            try starter.checkWhetherGuestWasGone()
+            try await explain(error.message, status: nil)
         }
         console.finish()
         if !starter.quiet { console.announceReady() }
     }
 
-    /// - Throws: `Starter.GuestWasGone` where it makes sense to try again and that is not to be explained.
-    private func follow(_ console: Console, orExplain: Bool) async throws {
-        do {
-            try await followToReady(console)
-        } catch let given as GaveUp {
-            console.finish()
-            if !orExplain { try starter.checkWhetherGuestWasGone() }
-            try await explain(given.reason, status: HostExitStatus(rawValue: given.status))
-        } catch let error as HostError where error.code == .failed {
-            console.finish()
-            if !orExplain { try starter.checkWhetherGuestWasGone() }
-            try await explain(error.message, status: nil)
-        }
-    }
-
+    /// - Throws: what ended it before the guest was ready.
     private func followToReady(_ console: Console) async throws {
         let late: HostError? = try await withThrowingTaskGroup(of: News.self) { group in
             if !isBeingStarted {

@@ -25,18 +25,17 @@ struct Starter: Sendable {
     func run(isBeingStarted: Bool = false) async throws {
         let instance = try Instance(directory)
         for warning in instance.warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
-        if try await joinExisting(instance) { return }
-        if let registration = context.registration(of: directory) {
-            let start = ManagedStart(starter: self, registration: registration, isBeingStarted: isBeingStarted)
-            try await start.run(instance)
-            return
-        }
         // Another command may have held it for a moment, or be faster with a start, which is followed like any other.
         for _ in 0..<Self.tries {
             do {
-                return try await startNew(instance)
-            } catch let exit as Exit where exit.status == .held {
                 if try await joinExisting(instance) { return }
+                guard let registration = context.registration(of: directory) else {
+                    return try await startNew(instance)
+                }
+                let start = ManagedStart(starter: self, registration: registration, isBeingStarted: isBeingStarted)
+                return try await start.run(instance)
+            } catch let exit as Exit where exit.status == .held {
+                continue
             } catch is GuestWasGone {
                 continue
             }
@@ -197,14 +196,10 @@ struct Starter: Sendable {
             }
         }
         console.finish()
-        switch ending {
-        case .silence: try await explainSilence(pid)
-        case .failed(_, HostExitStatus.success.rawValue):
-            // Its last event is written before it ends.
-            _ = ProcessIdentity.childEnd(of: pid)
-            try checkWhetherGuestWasGone()
+        if case .silence = ending {
+            try await explainSilence(pid)
+        } else {
             try conclude(ending, console)
-        default: try conclude(ending, console)
         }
     }
 
@@ -241,6 +236,7 @@ struct Starter: Sendable {
         case .silence: throw HostError(.failed, "the agent of \"\(directory.name)\" ended without a word")
         case .failed(let errors, let status):
             let byItself = status == HostExitStatus.success.rawValue
+            if byItself { try checkWhetherGuestWasGone() }
             let quietEnd = byItself ? "its guest powered itself off before it was ready" : "it was stopped"
             let reason = errors.isEmpty ? quietEnd : errors.joined(separator: "; ")
             StandardStreams.error("hostagent: \"\(directory.name)\" did not start: \(reason)\n")

@@ -1,3 +1,4 @@
+import Dispatch
 import HostModel
 
 #if canImport(Glibc)
@@ -121,6 +122,21 @@ package enum HostProcess {
         #endif
         return (open ?? Int(getdtablesize())) + 1
     }
+
+    private static let handlersStand = DispatchSemaphore(value: 0)
+
+    /// Keeps the first thread for as long as the process lives. Signals that it inherited as blocked stay so until
+    /// `unblockSignals()`.
+    package static func parkMainThread() -> Never {
+        handlersStand.wait()
+        var none = sigset_t()
+        sigemptyset(&none)
+        pthread_sigmask(SIG_SETMASK, &none, nil)
+        while true { handlersStand.wait() }
+    }
+
+    /// The handlers stand: what was blocked until then may come.
+    package static func unblockSignals() { handlersStand.signal() }
 
     /// Takes a variable out of this process's environment.
     package static func takeVariable(_ name: String) -> String? {

@@ -70,6 +70,8 @@ package struct SystemdManager: ServiceManager {
         // A link of theirs is in the way of ours; what they start by other ways is started by them no more.
         let links = foreign.filter { $0.file != file }
         do {
+            // What runs by the old file would go on under the new one's name.
+            for other in foreign where other.scope == unit.scope { try await stopForeign(other) }
             for link in links { try await verb("disable", scope: link.scope, unit: link.identifier) }
             try await install(unit.text, as: file, scope: unit.scope)
             if unit.scope == .user || isRoot { try await verb("daemon-reload", scope: unit.scope, unit: nil) }
@@ -87,6 +89,16 @@ package struct SystemdManager: ServiceManager {
                     "the guest gets \(unit.effectiveGrace) s to shut down, not \(unit.stopGrace) s: the user manager "
                         + "itself has 120 s; --condition=boot has no such limit"
                 ] : [])
+    }
+
+    private func stopForeign(_ found: FoundRegistration) async throws {
+        guard let now = try await status([found]).first, !now.isDown else { return }
+        let tool =
+            found.scope == .system && !isRoot
+            ? Self.privileged("systemctl", ["stop", found.identifier])
+            : try command(["stop", found.identifier], scope: found.scope)
+        let result = try await tool.run()
+        guard result.succeeded else { throw refusal(result, "stop", scope: found.scope, unit: found.identifier) }
     }
 
     /// Puts back what was there before, as far as it can be.

@@ -72,6 +72,23 @@ struct AttachTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
+    /// Its lock is free only a moment after the signal; no command needs a second try for that.
+    @Test func aStopRightAfterItsAgentWasKilled() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        for arguments in [["stop", "mini"], ["stop", "--force", "mini"]] {
+            #expect(try await home.run("start", "mini").succeeded)
+            let agent = try #require(ProcessIdentity.of(pid: try await Self.info(home, "mini").agentPID))
+            #expect(agent.signal(9))
+            let stopped = try await home.tool(arguments).run()
+            #expect(stopped.succeeded, "\(stopped)")
+            // What is no socket is in nobody's way either.
+            try TextFile.replace(home.directory("mini") + "/ha.sock", with: "x")
+        }
+        #expect(try await home.run("start", "mini").succeeded)
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
     /// An agent that is killed while its guest shuts down: who asks for a start afterwards wants a guest that runs.
     @Test func aGuestThatWasGoingWhenItsAgentDied() async throws {
         let home = try TestHome()

@@ -110,6 +110,33 @@ struct UpgradeTests {
         #expect(followed.contains(#""exiting":true"#))
     }
 
+    /// Whenever it comes, a signal is neither lost nor the end of an agent that is just becoming another program.
+    @Test func signalsInTheMiddleOfAnUpgrade() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let agent = try #require(ProcessIdentity.of(pid: try await info(home).agentPID))
+        for milliseconds in stride(from: 5, through: 95, by: 10) {
+            for signal in [1, 12] as [Int32] {
+                #expect(agent.signal(12))
+                try await Task.sleep(for: .milliseconds(milliseconds))
+                agent.signal(signal)
+                let isWell = await eventually(within: 20) {
+                    guard agent.isAlive else { return true }
+                    return (try? await info(home))?.state == .running
+                }
+                #expect(isWell && agent.isAlive, "signal \(signal) after \(milliseconds) ms")
+                if !agent.isAlive { return }
+            }
+        }
+        #expect(agent.signal(12))
+        try await Task.sleep(for: .milliseconds(40))
+        #expect(agent.signal(15))
+        let ended = await eventually(within: 20) { !agent.isAlive }
+        #expect(ended)
+        #expect(try home.events("mini").last?.payload?.exitStatus == 3, "a stop, not a death")
+    }
+
     @Test func aConfigurationThatIsReadAgain() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
