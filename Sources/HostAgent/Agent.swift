@@ -25,6 +25,8 @@ package struct Agent: Sendable {
         /// How guests of this driver see the host.
         package var network: GuestSeed.Network
         package var driverName: String
+        /// What the file says by which a manager of this scope starts the instance.
+        package var registered: @Sendable (ManagerScope) -> RegisteredTerms?
         /// The program on disk, and the arguments with which it would take this one's place.
         package var upgrade: (binary: String, arguments: [String])
         /// The descriptor of the lock that the program before this one, in the same process, held.
@@ -33,8 +35,10 @@ package struct Agent: Sendable {
         package init(
             instance: Instance, home: LimaHome, environment: [String: String], version: String, startLimit: Int?,
             sink: EventLog.Sink?, network: GuestSeed.Network, driverName: String,
+            registered: @escaping @Sendable (ManagerScope) -> RegisteredTerms?,
             upgrade: (binary: String, arguments: [String]), inheritedLock: Int32?
         ) {
+            self.registered = registered
             self.upgrade = upgrade
             self.inheritedLock = inheritedLock
             self.instance = instance
@@ -70,7 +74,10 @@ package struct Agent: Sendable {
         let origin = OriginDetector.origin(
             of: options.instance.name, facts: .current(environment: options.environment))
         let log = try beginLog(survivor)
-        let live = LiveConfiguration(options.instance, survivor: survivor, origin: origin)
+        let live = LiveConfiguration(options.instance, survivor: survivor, origin: origin) { [options] in
+            guard case .manager(_, let scope, _) = origin else { return nil }
+            return options.registered(scope)
+        }
         let supervisor = Supervisor(
             driver: driver,
             access: GuestAccessPlan(

@@ -13,11 +13,12 @@ package struct Deadlines: Sendable, Equatable {
         self.start = start
     }
 
-    /// Seconds a phase may take. A full distribution boots in 50 s under emulation on a slow machine.
+    /// Seconds a phase may take. A full distribution boots in 50 s under emulation on a slow machine, and in several
+    /// minutes where twenty do so at once; Lima waits ten minutes too.
     static func limit(of phase: Phase) -> Int {
         switch phase {
         case .preparing: 300
-        case .booting: 300
+        case .booting: 600
         // A guest that had been ready, and is degraded when it lets nobody in.
         case .attaching: 60
         default: 900

@@ -2,6 +2,7 @@ import AgentAPI
 import GuestDriver
 import HostModel
 import InstanceStore
+import ServiceManagement
 import Synchronization
 
 /// The configuration by which an agent and its guest go. It can be read again while the guest runs; what counts at a
@@ -14,17 +15,20 @@ final class LiveConfiguration: Sendable {
 
     private let directory: InstanceDirectory
     private let origin: LaunchOrigin
-    /// What the registration was made from, as far as this agent knows.
-    private let registered: Settings
+    /// What the file says by which the manager started this agent.
+    private let registered: @Sendable () -> RegisteredTerms?
     /// A digest of what the guest was started with; nil where nothing tells.
     private let guestHas: [String: String]?
     private let state: Mutex<State>
 
     /// - Parameter survivor: a guest that was started before this agent, by another configuration perhaps.
-    init(_ instance: Instance, survivor: Survivor?, origin: LaunchOrigin) {
+    init(
+        _ instance: Instance, survivor: Survivor?, origin: LaunchOrigin,
+        registered: @escaping @Sendable () -> RegisteredTerms?
+    ) {
         directory = instance.directory
         self.origin = origin
-        registered = instance.settings
+        self.registered = registered
         guestHas = survivor == nil ? instance.fixedAtStart : survivor?.guest.startedWith
         state = Mutex(State(instance: instance, pending: []))
         state.withLock { $0.pending = pending(of: instance) }
@@ -32,7 +36,14 @@ final class LiveConfiguration: Sendable {
 
     var settings: Settings { state.withLock { $0.instance.settings } }
     var forwards: [PortForward] { state.withLock { $0.instance.configuration.portForwards } }
-    var pending: [PendingChange] { state.withLock { $0.pending } }
+
+    var pending: [PendingChange] {
+        state.withLock { state in
+            // What waits for `autostart enable` nobody tells us of when it was done.
+            if state.pending.contains(where: { $0.until == .enable }) { state.pending = pending(of: state.instance) }
+            return state.pending
+        }
+    }
 
     /// Reads the files again.
     /// - Returns: the keys that count from now on, and warnings about the files.
@@ -45,11 +56,10 @@ final class LiveConfiguration: Sendable {
             if new.configuration.portForwards != old.configuration.portForwards { applied.append("portForwards") }
             if new.configuration.message != old.configuration.message { applied.append("message") }
             if new.settings.stopGrace != old.settings.stopGrace { applied.append("stopGrace") }
-            if origin.managerKind == .none, new.settings.keepAlive != old.settings.keepAlive {
-                applied.append("keepAlive")
-            }
             state.instance = new
             state.pending = pending(of: new)
+            let isPending = state.pending.contains { $0.key == "keepAlive" }
+            if new.settings.keepAlive != old.settings.keepAlive, !isPending { applied.append("keepAlive") }
             return (applied, new.warnings)
         }
     }
@@ -60,12 +70,11 @@ final class LiveConfiguration: Sendable {
         var keys = Set(has.keys).union(wanted.keys).filter { has[$0] != wanted[$0] }.map {
             PendingChange(key: $0, until: .restart)
         }
-        // The manager's own file carries these.
-        if origin.managerKind != .none {
-            let new = instance.settings
-            if new.keepAlive != registered.keepAlive { keys.append(.init(key: "keepAlive", until: .enable)) }
-            if new.after != registered.after { keys.append(.init(key: "after", until: .enable)) }
-            if new.before != registered.before { keys.append(.init(key: "before", until: .enable)) }
+        if origin.managerKind != .none, let terms = registered() {
+            let settings = instance.settings
+            keys += terms.differences(
+                keepAlive: settings.keepAlive, after: settings.after, before: settings.before
+            ).map { PendingChange(key: $0, until: .enable) }
         }
         return keys.sorted()
     }

@@ -32,6 +32,10 @@ enum Composition {
                             address: QEMUMachine.Network.guest, gateway: QEMUMachine.Network.host,
                             resolver: QEMUMachine.Network.resolver),
                         driverName: "qemu",
+                        registered: { scope in
+                            manager(environment, account).registrations(of: request.instance.name)
+                                .first { $0.scope == scope && $0.isFor(home: request.home.path, of: account) }?.terms
+                        },
                         // What was replaced on disk still has its old path here.
                         upgrade: (binary: binary, arguments: Array(CommandLine.arguments.dropFirst())),
                         inheritedLock: inheritedLock),

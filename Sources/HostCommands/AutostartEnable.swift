@@ -10,8 +10,11 @@ struct AutostartEnable: AsyncParsableCommand {
 
     @OptionGroup var instance: InstanceArgument
 
-    @Option(help: "When to start it: login, or boot (before anybody logs in; needs root twice).")
-    var condition = AutostartCondition.login
+    @Option(
+        help: ArgumentHelp(
+            "When to start it: login, or boot (before anybody logs in; needs root twice). Default: as it is "
+                + "registered already, else login."))
+    var condition: AutostartCondition?
 
     @Option(help: ArgumentHelp("Whose instance it is, for --condition=boot; default: yours.", valueName: "account"))
     var user: String?
@@ -39,12 +42,20 @@ struct AutostartEnable: AsyncParsableCommand {
 
     func run() async throws {
         let context = CommandContext.current
+        let condition = try condition ?? registered(context) ?? .login
         let request = AutostartRequest(
             condition: condition, user: user, keepAlive: keepAlive?.policy, linger: linger, takeOver: takeOver,
             now: now)
         let directory = try await request.enable(instance.name, context)
         let starter = Starter(context: context, directory: directory, timeout: nil, progress: false)
         if now { try await starter.run(isBeingStarted: condition == .boot) }
+    }
+
+    /// When this very instance is started already: enabling it again renews its registration.
+    private func registered(_ context: CommandContext) throws -> AutostartCondition? {
+        let home = try context.home()
+        return context.manager.registrations(of: try InstanceName(instance.name))
+            .first { $0.isFor(home: home.path, of: context.account) }?.condition
     }
 }
 

@@ -67,6 +67,10 @@ package struct LaunchdJob: Codable, Sendable, Equatable {
         UserName = registration.condition == .boot ? registration.account.name : nil
     }
 
+    package var terms: RegisteredTerms {
+        RegisteredTerms(keepAlive: KeepAlive == .never ? [.no] : [.onFailure, .always])
+    }
+
     package var text: String {
         get throws {
             let encoder = PropertyListEncoder()

@@ -34,7 +34,7 @@ package struct LaunchdManager: ServiceManager {
             return FoundRegistration(
                 instance: instance, condition: condition, identifier: label, file: file, isOurs: job != nil,
                 binary: job?.ProgramArguments.first, limaHome: job?.EnvironmentVariables["LIMA_HOME"],
-                owner: condition.scope == .system ? job?.UserName ?? "root" : nil)
+                owner: condition.scope == .system ? job?.UserName ?? "root" : nil, terms: job?.terms)
         }
     }
 

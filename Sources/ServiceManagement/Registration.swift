@@ -56,13 +56,16 @@ package struct FoundRegistration: Sendable, Equatable {
     package var limaHome: String?
     /// The account that it runs as, where the machine's manager does.
     package var owner: String?
+    /// Nil where the file is not ours to read.
+    package var terms: RegisteredTerms?
 
     package var scope: ManagerScope { condition.scope }
 
     package init(
         instance: InstanceName, condition: AutostartCondition, identifier: String, file: String, isOurs: Bool,
-        binary: String? = nil, limaHome: String? = nil, owner: String? = nil
+        binary: String? = nil, limaHome: String? = nil, owner: String? = nil, terms: RegisteredTerms? = nil
     ) {
+        self.terms = terms
         self.limaHome = limaHome
         self.owner = owner
         self.instance = instance

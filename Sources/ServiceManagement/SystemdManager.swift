@@ -47,7 +47,7 @@ package struct SystemdManager: ServiceManager {
             return FoundRegistration(
                 instance: instance, condition: condition, identifier: name, file: text == nil ? link : file,
                 isOurs: text?.contains(SystemdUnit.marker) ?? false, binary: facts?.binary, limaHome: facts?.limaHome,
-                owner: condition.scope == .system ? facts?.owner ?? "root" : nil)
+                owner: condition.scope == .system ? facts?.owner ?? "root" : nil, terms: facts?.terms)
         }
     }
 

@@ -39,11 +39,16 @@ package struct SystemdUnit: Sendable, Equatable {
         package var binary: String?
         package var limaHome: String?
         package var owner: String?
+        package var terms: RegisteredTerms
 
-        package init(binary: String? = nil, limaHome: String? = nil, owner: String? = nil) {
+        package init(
+            binary: String? = nil, limaHome: String? = nil, owner: String? = nil,
+            terms: RegisteredTerms = .init(keepAlive: [.no], after: [], before: [])
+        ) {
             self.binary = binary
             self.limaHome = limaHome
             self.owner = owner
+            self.terms = terms
         }
     }
 
@@ -52,10 +57,15 @@ package struct SystemdUnit: Sendable, Equatable {
         var facts = Facts()
         for line in text.split(separator: "\n") {
             guard let mark = line.firstIndex(of: "=") else { continue }
-            let value = firstWord(line[line.index(after: mark)...])
+            let text = line[line.index(after: mark)...]
+            let value = firstWord(text)
             switch line[..<mark] {
             case "ExecStart": facts.binary = value?.replacing("$$", with: "$")
             case "User": facts.owner = value
+            case "Restart": facts.terms.keepAlive = value.flatMap(KeepAlive.init).map { [$0] } ?? []
+            // The names of other units, the network's for one, are none of instances.
+            case "After": facts.terms.after?.append(contentsOf: instances(text))
+            case "Before": facts.terms.before?.append(contentsOf: instances(text))
             case "Environment":
                 if let value, value.hasPrefix("LIMA_HOME=") {
                     facts.limaHome = String(value.dropFirst("LIMA_HOME=".count))
@@ -64,6 +74,10 @@ package struct SystemdUnit: Sendable, Equatable {
             }
         }
         return facts
+    }
+
+    private static func instances(_ list: Substring) -> [InstanceName] {
+        list.split(separator: " ").compactMap { ServiceName.instance(ofSystemdUnit: String($0)) }
     }
 
     /// The first word of a list or command line (systemd.syntax(7)); nil where a quotation mark is not closed.

@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// A host whose acceleration looks good and fails. QEMU is the real one, but for a machine that wants KVM.
-@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(3)))
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct AcceleratorTests {
     /// Stands in for QEMU: its probe succeeds after `PROBE_SECONDS`, its machine under KVM stops by an internal error.
     private static let lyingQEMU = #"""

@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// Guests that outlive their agents, of agents started by hand.
-@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(4)))
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct AttachTests {
     private static func info(_ home: borrowing TestHome, _ name: String) async throws -> AgentInfo {
         try await AgentClient(socket: home.directory(name) + "/ha.sock").info()

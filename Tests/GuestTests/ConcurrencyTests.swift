@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// Many commands at once, and commands that are killed wherever they are.
-@Suite(.serialized, .enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(8)))
+@Suite(.serialized, .enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct ConcurrencyTests {
     /// Statuses that say why something cannot be now: failed (stopped by another), unavailable, gone, taken, held.
     private static let refusals: Set<Int32> = [1, 3, 64, 66, 69, 73, 75]

@@ -5,7 +5,7 @@ import HostTestSupport
 import Testing
 
 /// A whole distribution with cloud-init, its own init and its own SSH server.
-@Suite(.enabled(if: Checkout.canBootDebian), .timeLimit(.minutes(10)))
+@Suite(.enabled(if: Checkout.canBootDebian), .guestSlot, .timeLimit(.minutes(15)))
 struct DebianGuestTests {
     @Test func bootsToRunningWithProvisioningAProbeAndProgress() async throws {
         let home = try TestHome()

@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// Guests and machines that do not do what they are asked: each has a deadline, an event and an end.
-@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(5)))
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct DefiantGuestTests {
     private func start(_ home: borrowing TestHome, _ arguments: String...) async throws -> AgentInfo {
         #expect(try await home.run("create", "mini").succeeded)

@@ -5,7 +5,7 @@ import HostTestSupport
 import Testing
 
 /// `edit` with an editor and at a terminal, and what it offers a running guest.
-@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(3)))
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct EditCommandTests {
     /// Runs a command at a terminal (script(1)), with what a person types there.
     private func terminal(_ home: borrowing TestHome, _ command: String, typed: String) async throws -> Tool.Result {

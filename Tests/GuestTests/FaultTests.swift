@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// Bad input and a bad world, by the real program: one clear sentence, the right status, nothing half-made.
-@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(5)))
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct FaultTests {
     @Test(arguments: ["../x", "", String(repeating: "a", count: 300), "a/b", "a\nb", "..", "a b"])
     func hostileNamesAreRefusedEverywhere(_ name: String) async throws {

@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// Real guests, by the real program: QEMU boots them, SSH logs in. One after the other: the machine has two cores.
-@Suite(.serialized, .enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(10)))
+@Suite(.serialized, .enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct GuestTests {
     private static func info(_ home: borrowing TestHome, _ name: String) async throws -> AgentInfo {
         try await AgentClient(socket: home.directory(name) + "/ha.sock").info()

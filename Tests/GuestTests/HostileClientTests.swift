@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// Clients of an agent's socket that are slow, silent, huge or malformed.
-@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(4)))
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct HostileClientTests {
     private func start(_ home: borrowing TestHome) async throws -> AgentInfo {
         #expect(try await home.run("create", "mini").succeeded)

@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// Processes that live and do not answer: each has a deadline, a word for it, and a way out.
-@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(6)))
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct HungTests {
     private static let sigstop: Int32 = 19
     private static let sigcont: Int32 = 18

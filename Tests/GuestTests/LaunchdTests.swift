@@ -74,7 +74,8 @@ private struct LaunchdHost: ~Copyable, Sendable {
 
 /// launchd's part, against the emulator: macOS itself was never at hand.
 @Suite(
-    .serialized, .enabled(if: Checkout.canBootGuests && (HostProcess.uid == 0)), .timeLimit(.minutes(6)))
+    .serialized, .enabled(if: Checkout.canBootGuests && (HostProcess.uid == 0)), .guestSlot,
+    .timeLimit(.minutes(15)))
 struct LaunchdTests {
     private static let label = "io.lima-vm.autostart.my-vm.2_x"
     private static let target = "gui/0/\(label)"

@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// What is changed under a running guest: the agent itself, its configuration, the host's clock.
-@Suite(.serialized, .enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(4)))
+@Suite(.serialized, .enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct UpgradeTests {
     private func info(_ home: borrowing TestHome) async throws -> AgentInfo {
         try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()

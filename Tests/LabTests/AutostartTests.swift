@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// Registered instances under a real systemd: started at login and boot, and stopped by every path.
-@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .timeLimit(.minutes(10)))
+@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
 struct AutostartTests {
     private static let name = "my-vm.2_x"
     private static let unit = "lima-vm@my-vm.2_x.service"

@@ -29,8 +29,8 @@ extension Lab {
         #expect(result.succeeded, "\(result)")
         let created = try await user("tester", "\(Self.hostagent) create --name \(instance) mini")
         #expect(created.succeeded, "\(created)")
-        // A small grace keeps a failing test short; the guest needs two seconds.
-        try await write("\(Self.home)/\(instance)/hostagent.yaml", "stopGrace: 20s\n", owner: "tester")
+        // A small grace keeps a failing test short; the guest needs two seconds, among others more.
+        try await write("\(Self.home)/\(instance)/hostagent.yaml", "stopGrace: 45s\n", owner: "tester")
     }
 
     func info(_ instance: String) async throws -> [String: Any] {

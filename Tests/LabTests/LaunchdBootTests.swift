@@ -7,7 +7,7 @@ import Testing
 
 /// launchd's registration at boot, by an account that may use sudo, against the emulator: macOS itself was never at
 /// hand. In a lab for its accounts; its systemd has no part in it.
-@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .timeLimit(.minutes(6)))
+@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
 struct LaunchdBootTests {
     private static let name = "my-vm.2_x"
     private static let label = "io.lima-vm.daemon.my-vm.2_x"

@@ -8,7 +8,7 @@ import ServiceManagement
 import Testing
 
 /// The agent under a real systemd: as a user unit, as a system unit, and by hand in the same machine.
-@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .timeLimit(.minutes(10)))
+@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
 struct ServiceTests {
     private func unit(_ instance: String, _ scope: ManagerScope) throws -> SystemdUnit {
         SystemdUnit(

@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// The host goes down with guests that write: all are shut down at once, each within its grace, and in their order.
-@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .timeLimit(.minutes(10)))
+@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
 struct ShutdownTests {
     /// How many guests; `HOSTAGENT_GUESTS` for more than two cores like in every run.
     private static var count: Int {
@@ -55,7 +55,7 @@ struct ShutdownTests {
                     .compactMap { EventRecord(line: $0.utf8) }
                 #expect(last.last?.payload?.exitStatus == 3, "\(name)")
                 let ended = last.last { $0.kind == "guest-ended" }?.payload
-                #expect(ended?.step == .ask || ended?.step == .askAgain, "\(name): \(String(describing: ended))")
+                #expect(ended?.step == .ask || ended?.step == .askAgain, "\(name): \(last.suffix(12))")
             }
             // vm2 came after vm1, and went before it.
             let ended = try await lab.tester("grep -h guest-ended ~/.lima/vm2/ha.stdout.log.1")

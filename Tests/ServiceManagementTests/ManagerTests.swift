@@ -97,6 +97,9 @@ import Testing
         let boot = LaunchdJob(try registration(.boot, .always))
         #expect(boot.Label == "io.lima-vm.daemon.my-vm.2_x" && boot.UserName == "ada")
         #expect(boot.LimitLoadToSessionType == nil && boot.KeepAlive == .afterFailure)
+        // launchd has one word for two policies, and no order.
+        #expect(boot.terms.differences(keepAlive: .onFailure, after: [], before: []) == [])
+        #expect(boot.terms.differences(keepAlive: .no, after: [], before: []) == ["keepAlive"])
         let never = LaunchdJob(try registration(.login, .no))
         let read = LaunchdJob(text: Array(try never.text.utf8))
         #expect(never.KeepAlive == .never && read == never)

@@ -103,7 +103,8 @@ import Testing
                 SystemdUnit.facts(ofText: text)
                     == .init(
                         binary: "/opt/host agent/$x/hostagent", limaHome: "/home/a%b/.lima",
-                        owner: scope == .system ? "ada" : nil))
+                        owner: scope == .system ? "ada" : nil,
+                        terms: .init(keepAlive: [.onFailure], after: [], before: [])))
             #expect(text.contains("RestartPreventExitStatus=3 64 65 66 69 70 73 75 77"))
         }
     }
@@ -121,6 +122,12 @@ import Testing
         registration.before = [try InstanceName("web")]
         let text = SystemdUnit(registration).text
         #expect(text.contains("\nAfter=lima-vm@db.service lima-vm@my-vm.2_x.service\nBefore=lima-vm@web.service\n"))
+        let terms = SystemdUnit.facts(ofText: text).terms
+        let (after, before) = (registration.after, registration.before)
+        #expect(terms == .init(keepAlive: [.onFailure], after: after, before: before))
+        #expect(terms.differences(keepAlive: .onFailure, after: after, before: before) == [])
+        #expect(
+            terms.differences(keepAlive: .always, after: before, before: after) == ["keepAlive", "after", "before"])
         #expect(
             text.contains("\nRequiresMountsFor=/home/a%%b/.lima\n") || text.contains("RequiresMountsFor=\"/home/a%%b"))
         registration.condition = .login
