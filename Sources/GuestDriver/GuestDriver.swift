@@ -15,6 +15,11 @@ package protocol GuestDriver: Sendable {
     /// A guest of this instance that lives although no agent holds it; nil when there is none.
     func survivor() throws -> SurvivingGuest?
 
+    /// Gives the guest's sockets the names back that somebody has removed, where that can be done.
+    /// - Returns: one was gone.
+    @discardableResult
+    func restoreSockets() -> Bool
+
     /// Connects to such a guest, which is neither paused nor reset. One whose machine does not answer for a minute is
     /// killed.
     /// - Throws: `HostError` when there is no guest any more.
@@ -68,6 +73,8 @@ package protocol Guest: Sendable {
     /// Ends the process by SIGKILL, after verifying that it is still the same one.
     func kill()
 
+    /// The port of the host that leads to the guest's SSH server.
+    var sshForward: PortForward { get }
     /// The ports of the host that lead to the guest, but for its SSH server's.
     func portForwards() async throws -> Set<PortForward>
     /// - Throws: when it cannot be, because the port is taken or not ours to open for instance.

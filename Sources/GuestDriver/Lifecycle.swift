@@ -65,8 +65,7 @@ package struct Lifecycle: Sendable {
         case .deadlinePassed(let evidence): return deadlinePassed(evidence)
         case .ladderTimePassed: return climb()
         case .heartbeat(let beat): return heartbeat(beat)
-        // Forwards are looked at too: they are what dies when a host sleeps.
-        case .hostClockChanged: return hasGuestThatListens ? [.setGuestClock, .forwardPorts] : []
+        case .hostClockChanged: return awoken()
         }
     }
 
@@ -217,7 +216,7 @@ package struct Lifecycle: Sendable {
         case (.stalled(let reason), _): return stall(reason)
         // One that is told to go on every second resumes and stops again; the heartbeat tells when it goes on.
         case (.resumed, .degraded): return []
-        case (.resumed, _): return hasGuestThatListens ? [.setGuestClock] : []
+        case (.resumed, _): return awoken()
         case (.ended, .replacing):
             state = .preparing
             return [.stopTimer(.stopLadder), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare]
@@ -312,9 +311,15 @@ package struct Lifecycle: Sendable {
 
     /// The machine runs and answers; what a provisioning script left wrong stays wrong.
     private mutating func mended() -> [Action] {
-        guard provisioningFault == nil else { return [.setGuestClock] }
+        guard provisioningFault == nil else { return awoken() }
         state = .running
-        return [.emit(.guestResponsive), .enter(.running), .setGuestClock]
+        return [.emit(.guestResponsive), .enter(.running)] + awoken()
+    }
+
+    /// The host slept, or the guest stood still: its clock is behind, and connections have died.
+    private func awoken() -> [Action] {
+        guard hasGuestThatListens else { return [] }
+        return phase.isUsable ? [.setGuestClock, .repairPorts] : [.setGuestClock]
     }
 
     /// The guest waits for its disk: nothing of it is lost while it does, so it is not ended.

@@ -116,6 +116,8 @@ extension Lifecycle {
         case hastenHeartbeat
         /// Open the ports of the host that are to lead to the guest, and close others.
         case forwardPorts
+        /// See whether they still lead there, and mend those that do not.
+        case repairPorts
         /// Tell the guest what time it is.
         case setGuestClock
         case startTimer(Timer, Wait)

@@ -87,8 +87,7 @@ package struct Agent: Sendable {
             deadlines: deadlines(for: origin, survivor), forwards: live.forwards)
         // The first event of a run that attaches is that it did; these were said when the guest was started.
         if survivor == nil {
-            let removed = held.leftovers.map { "removed \($0), which a process that was killed left" }
-            for warning in options.instance.warnings + removed { log.emit(.warning(warning)) }
+            for warning in options.instance.warnings + held.repairs { log.emit(.warning(warning)) }
         }
 
         let reception = Reception(options: options, log: log, supervisor: supervisor, origin: origin, live: live)
@@ -114,12 +113,13 @@ package struct Agent: Sendable {
     private struct Held {
         let claim: InstanceClaim
         let survivor: Survivor?
-        /// What a killed process had left and was removed.
-        let leftovers: [String]
+        /// What was found in disorder and repaired.
+        let repairs: [String]
     }
 
     /// - Returns: the lock, and the guest of this instance that lives without an agent.
     private func takeLock() throws -> Held {
+        let moved = directory.clearWay()
         guard let lock = try acquireLock() else { throw Self.held(directory) }
         // Somebody may hold it without our lock: Lima itself, or a guest that outlived its agent.
         if let pid = directory.stranger { throw directory.heldBy(stranger: pid) }
@@ -136,8 +136,10 @@ package struct Agent: Sendable {
         }
         // What is no socket cannot be anybody's who answers, and would be in the way of ours.
         if let kind = Files.kind(directory.agentSocket), kind != .socket { try? Files.remove(directory.agentSocket) }
-        let leftovers = Leftovers.sweep(directory, holdingLock: true)
-        return Held(claim: InstanceClaim(lock, of: directory), survivor: survivor, leftovers: leftovers)
+        let removed = Leftovers.sweep(directory, holdingLock: true).map {
+            "removed \($0), which a process that was killed left"
+        }
+        return Held(claim: InstanceClaim(lock, of: directory), survivor: survivor, repairs: moved + removed)
     }
 
     /// - Returns: nil when somebody else holds it.
@@ -235,6 +237,9 @@ package struct Agent: Sendable {
             for await _ in watch.losses {
                 // Who removes the whole directory takes its files one by one; nothing is put back between them.
                 guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { break }
+                if driver.restoreSockets() {
+                    reception.log.emit(.warning("a socket of the guest's machine was removed; it is there again"))
+                }
                 while !reception.supervisor.renewClaim() {
                     guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { break }
                 }

@@ -1,45 +1,105 @@
+import GuestAccess
 import GuestDriver
 import HostModel
 
-/// Makes the ports that lead to a guest those of its configuration.
-struct PortForwarding: Sendable {
-    let guest: any Guest
-    let log: EventLog
+/// Keeps the ports of the host that lead to a guest as its configuration wants them. One change at a time.
+struct PortForwarding {
+    var wanted: [PortForward]
+    private let log: EventLog
+    /// The last change.
+    private var change: Task<[String], Never>?
 
-    /// Opens what is missing and closes what is not wanted. A port that cannot be opened costs that port alone.
-    /// - Returns: a sentence for each that could not be.
-    @discardableResult
-    func become(_ wanted: [PortForward]) async -> [String] {
-        let there: Set<PortForward>
-        do {
-            there = try await guest.portForwards()
-        } catch {
-            log.emit(.warning("the guest's forwarded ports could not be looked at: \(error)"))
-            return ["\(error)"]
-        }
-        for forward in there.subtracting(wanted).sorted() {
-            await change(forward, to: .stopped) { try await guest.close(forward) }
-        }
-        var complaints: [String] = []
-        for forward in wanted where !there.contains(forward) {
-            let complaint = await change(forward, to: .forwarding) { try await guest.open(forward) }
-            if let complaint { complaints.append(complaint) }
-        }
-        return complaints
+    init(_ wanted: [PortForward], log: EventLog) {
+        self.wanted = wanted
+        self.log = log
     }
 
-    @discardableResult
-    private func change(
-        _ forward: PortForward, to state: PortForwardState, _ work: () async throws -> Void
-    ) async -> String? {
-        do {
-            try await work()
-            log.emit(.portForward(forward, state))
-            return nil
-        } catch {
-            let reason = (error as? HostError)?.message ?? "\(error)"
-            log.emit(.portForward(forward, .failed(reason: reason)))
-            return "\(forward): \(reason)"
+    /// Opens what is missing and closes what is not wanted, after what is under way.
+    /// - Returns: a sentence for each port that could not be opened.
+    mutating func apply(to guest: any Guest) -> Task<[String], Never> {
+        enqueue { [worker = Worker(guest: guest, log: log), wanted] in await worker.become(wanted) }
+    }
+
+    /// After the host slept or the guest stood still: opens anew what nobody listens for any more.
+    /// - Parameter greets: the guest's SSH server answers through its own port.
+    mutating func repair(of guest: any Guest, greets: @escaping @Sendable () async -> Bool) {
+        _ = enqueue { [worker = Worker(guest: guest, log: log), wanted] in
+            await worker.repair(wanted, greets: greets)
+            return []
+        }
+    }
+
+    private mutating func enqueue(_ work: @escaping @Sendable () async -> [String]) -> Task<[String], Never> {
+        let task = Task { [change] in
+            _ = await change?.value
+            return await work()
+        }
+        change = task
+        return task
+    }
+
+    private struct Worker: Sendable {
+        let guest: any Guest
+        let log: EventLog
+
+        /// A port that cannot be opened costs that port alone.
+        @discardableResult
+        func become(_ wanted: [PortForward]) async -> [String] {
+            let there: Set<PortForward>
+            do {
+                there = try await guest.portForwards()
+            } catch {
+                log.emit(.warning("the guest's forwarded ports could not be looked at: \(error)"))
+                return ["\(error)"]
+            }
+            for forward in there.subtracting(wanted).sorted() {
+                await change(forward, to: .stopped) { try await guest.close(forward) }
+            }
+            var complaints: [String] = []
+            for forward in wanted where !there.contains(forward) {
+                let complaint = await change(forward, to: .forwarding) { try await guest.open(forward) }
+                if let complaint { complaints.append(complaint) }
+            }
+            return complaints
+        }
+
+        /// All ways lead through the guest's one network: that its SSH server greets proves the far end of all of them,
+        /// a connection the near end of each. What UDP does with a packet nobody can see from here.
+        func repair(_ wanted: [PortForward], greets: @Sendable () async -> Bool) async {
+            await become(wanted)
+            // A machine that does not answer has been reported.
+            guard let there = try? await guest.portForwards() else { return }
+            for forward in there.sorted() where forward.transport == .tcp {
+                let isAny = forward.hostAddress == "0.0.0.0"
+                let host = isAny ? "127.0.0.1" : forward.hostAddress
+                if await !PortProbe.accepts(host: host, port: forward.hostPort) { await openAnew(forward) }
+            }
+            if await greets() { return }
+            await openAnew(guest.sshForward)
+            if await !greets() {
+                log.emit(.warning("the guest's SSH server does not answer; hostagent shell cannot reach it"))
+            }
+        }
+
+        private func openAnew(_ forward: PortForward) async {
+            log.emit(.warning("\(forward): nobody answers any more; it is opened anew"))
+            await change(forward, to: .stopped) { try await guest.close(forward) }
+            await change(forward, to: .forwarding) { try await guest.open(forward) }
+        }
+
+        @discardableResult
+        private func change(
+            _ forward: PortForward, to state: PortForwardState, _ work: () async throws -> Void
+        ) async -> String? {
+            do {
+                try await work()
+                log.emit(.portForward(forward, state))
+                return nil
+            } catch {
+                let reason = (error as? HostError)?.message ?? "\(error)"
+                log.emit(.portForward(forward, .failed(reason: reason)))
+                return "\(forward): \(reason)"
+            }
         }
     }
 }

@@ -30,9 +30,7 @@ actor Supervisor {
     private let log: EventLog
     private let notifier: Notifier
     private var deadlines: Deadlines
-    private var wantedForwards: [PortForward]
-    /// The last change of the forwards.
-    private var forwarding: Task<[String], Never>?
+    private var forwarding: PortForwarding
     private let clock = HostClock()
 
     /// A stop was asked for: it must not be lost in an upgrade.
@@ -61,7 +59,7 @@ actor Supervisor {
         survivor: Survivor?, log: EventLog, notifier: Notifier, deadlines: Deadlines,
         forwards: [PortForward]
     ) {
-        wantedForwards = forwards
+        forwarding = PortForwarding(forwards, log: log)
         self.driver = driver
         self.access = access
         self.delay = delay
@@ -84,20 +82,12 @@ actor Supervisor {
     /// - Returns: a sentence for each port that could not be opened.
     func apply(grace: Int, forwards: [PortForward]) async -> [String] {
         deadlines.grace = grace
-        wantedForwards = forwards
-        return await forwardPorts()?.value ?? []
+        forwarding.wanted = forwards
+        guard let guest, hasPorts else { return [] }
+        return await forwarding.apply(to: guest).value
     }
 
-    /// Makes the guest's forwards those that are wanted, after what is under way with them.
-    private func forwardPorts() -> Task<[String], Never>? {
-        guard let guest, !lifecycle.phase.isFinal, lifecycle.phase != .stopping else { return nil }
-        let task = Task { [forwarding, log, wantedForwards] in
-            _ = await forwarding?.value
-            return await PortForwarding(guest: guest, log: log).become(wantedForwards)
-        }
-        forwarding = task
-        return task
-    }
+    private var hasPorts: Bool { !lifecycle.phase.isFinal && lifecycle.phase != .stopping }
 
     /// Becomes another program.
     /// - Returns: only when that cannot be, with the reason.
@@ -208,7 +198,8 @@ actor Supervisor {
         case .awaitGreeting: awaitGreeting(in: &group)
         case .confirmAccess: start(in: &group) { try await self.confirmAccess(probes: true) }
         case .confirmSurvivor: start(in: &group) { try await self.confirmAccess(probes: false) }
-        case .forwardPorts: _ = forwardPorts()
+        case .forwardPorts: if let guest { _ = forwarding.apply(to: guest) }
+        case .repairPorts: if let guest { forwarding.repair(of: guest) { [access] in await access.greets() } }
         case .setGuestClock: setGuestClock()
         case .announceReady:
             wasReady = true

@@ -69,14 +69,15 @@ package struct CommandContext: Sendable {
         }
     }
 
-    /// Removes what commands that were killed left, and says so.
+    /// Repairs what commands that were killed left, and says so.
     func sweep(_ directory: InstanceDirectory? = nil) {
         let home = try? home()
         let removed =
             (home.map(Leftovers.sweep) ?? []) + (directory.map { Leftovers.sweep($0, holdingLock: false) } ?? [])
-        for path in removed {
-            StandardStreams.error("hostagent: note: removed \(path), which a command that was killed left\n")
-        }
+        let notes =
+            removed.map { "removed \($0), which a command that was killed left" }
+            + (directory.map { $0.clearWay() + Leftovers.rescueDrafts($0) } ?? [])
+        for note in notes { StandardStreams.error("hostagent: note: \(note)\n") }
     }
 
     package func home() throws(HostError) -> LimaHome { try LimaHome(environment: environment) }

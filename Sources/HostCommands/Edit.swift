@@ -102,7 +102,7 @@ struct Edit: AsyncParsableCommand {
             throw HostError(
                 .usage, "there is no terminal to edit in", hint: "hostagent edit --set KEY=VALUE \(directory.name)")
         }
-        let draft = directory.path + "/lima.edit.\(HostProcess.pid).yaml"
+        let draft = directory.path + "/" + Leftovers.draftName()
         defer { try? Files.remove(draft) }
         try TextFile.replace(draft, with: old)
         // As git and crontab do it: the variable may hold arguments, so a shell reads it; the file is its own word.

@@ -55,7 +55,8 @@ package struct FileLock: ~Copyable, Sendable {
     /// Somebody holds the lock. Asking does not take it, so it cannot make another's attempt fail (on Linux).
     /// - Throws: `SystemCallError` when the file exists but cannot be opened.
     package static func isHeld(path: String) throws(SystemCallError) -> Bool {
-        guard Files.kind(path) != nil else { return false }
+        // What is no file, nobody has locked.
+        guard Files.kind(path) == .regular else { return false }
         let descriptor = try Descriptor(path: path, flags: O_RDWR)
         #if canImport(Glibc)
             return try systemCall("lock query", path) { clinux_is_locked(descriptor.number) } == 1

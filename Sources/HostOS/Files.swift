@@ -117,6 +117,15 @@ package enum Files {
         #endif
     }
 
+    /// Moves a directory, but no link to one, to a free name beside its own.
+    /// - Returns: the new name; nil when there is no directory, or it cannot be moved.
+    package static func moveDirectoryAside(_ path: String) -> String? {
+        var info = stat()
+        guard lstat(path, &info) == 0, info.st_mode & S_IFMT == S_IFDIR else { return nil }
+        let names = (1...100).lazy.map { "\(path).aside\($0 == 1 ? "" : ".\($0)")" }
+        return names.first { (try? moveIfAbsent(path, to: $0)) != nil }
+    }
+
     /// Removes a file or a whole directory; nothing there is no error.
     package static func remove(_ path: String) throws(SystemCallError) {
         var info = stat()

@@ -44,6 +44,22 @@ package struct InstanceDirectory: Sendable, Hashable {
     package var guestRecord: String { path + "/guest.json" }
     package var protected: String { path + "/protected" }
 
+    /// What the programs write anew whenever it is missing.
+    private var stateFiles: [String] {
+        [
+            agentLock, editLock, agentPID, agentSocket, agentLog, eventLog, qemuPID, qmpSocket, channelSocket, qemuLog,
+            serialLog, guestRecord, restartHistory, sshConfiguration,
+        ]
+    }
+
+    /// Moves directories aside that stand where files belong; nothing in them is lost.
+    /// - Returns: a sentence for each.
+    package func clearWay() -> [String] {
+        stateFiles.compactMap { file in
+            Files.moveDirectoryAside(file).map { "moved \(file) to \($0): a directory was where a file belongs" }
+        }
+    }
+
     /// The sockets whose paths must fit `sun_path`.
     private var sockets: [String] { [agentSocket, qmpSocket, channelSocket] }
 

@@ -37,6 +37,26 @@ package enum Leftovers {
         return remove(files + (holdingLock ? parts.filter { Files.kind($0) != nil } : []))
     }
 
+    /// The name of what somebody is typing in an editor.
+    package static func draftName() -> String { "lima.edit.\(HostProcess.pid).yaml" }
+
+    /// Keeps what was being typed when an `edit` was killed.
+    /// - Returns: a sentence for each.
+    package static func rescueDrafts(_ directory: InstanceDirectory) -> [String] {
+        names(in: directory.path).compactMap { name in
+            let parts = name.split(separator: ".")
+            guard name.hasPrefix("lima.edit."), parts.count == 4, let pid = Int32(parts[2]),
+                ProcessIdentity.of(pid: pid) == nil
+            else { return nil }
+            let (draft, kept) = (directory.path + "/" + name, directory.limaYAML + ".draft")
+            if let typed = try? TextFile.read(draft), typed != (try? TextFile.read(directory.limaYAML)) {
+                guard (try? Files.move(draft, to: kept)) != nil else { return nil }
+                return "what was being typed when an edit was killed is in \(kept)"
+            }
+            return (try? Files.remove(draft)) == nil ? nil : "removed \(draft), in which nothing had been changed"
+        }
+    }
+
     /// `NAME.PID.new` (TextFile.replace) of a process that is gone.
     private static func isAbandoned(_ name: String) -> Bool {
         let parts = name.split(separator: ".")

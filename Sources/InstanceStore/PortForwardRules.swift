@@ -80,8 +80,9 @@ extension LimaYAML {
 extension YAMLValue {
     /// An IPv4 address in dotted form.
     fileprivate func ipv4() -> String? {
-        let parts = node.scalar?.string.split(separator: ".", omittingEmptySubsequences: false).map { Int($0) } ?? []
-        guard parts.count == 4, parts.allSatisfy({ $0.map { (0...255).contains($0) } ?? false }) else {
+        let parts = node.scalar?.string.split(separator: ".", omittingEmptySubsequences: false) ?? []
+        // Neither a sign nor a leading zero, which C reads as octal.
+        guard parts.count == 4, parts.allSatisfy({ UInt8($0).map(String.init) == String($0) }) else {
             fault("expected an IPv4 address, found \(Self.describe(node))")
             return nil
         }

@@ -74,7 +74,8 @@ package struct QEMUDriver: GuestDriver {
         } else {
             machine.accelerator = await probe.accelerator()
         }
-        for stale in [machine.qmpSocket, machine.channelSocket, places.errorLog] { try? Files.remove(stale) }
+        forget()
+        try? Files.remove(places.errorLog)
 
         // Handed to QEMU in its own session with the signals of a session's end, a shutdown or a careless kill
         // blocked: only QMP and SIGKILL end it.
@@ -96,6 +97,7 @@ package struct QEMUDriver: GuestDriver {
                     process: identity, accelerator: machine.accelerator, sshLocalPort: sshLocalPort,
                     startedWith: startedWith))
             let monitor = try await connect(to: identity, socket: machine.qmpSocket)
+            for socket in sockets { socket.keep() }
             return QEMUGuest(
                 identity: identity, accelerator: machine.accelerator, sshLocalPort: sshLocalPort, monitor: monitor,
                 complaint: { [places] in Self.lastLine(of: places.errorLog) },
@@ -116,7 +118,17 @@ package struct QEMUDriver: GuestDriver {
         }
     }
 
+    /// What leads to a guest that lives without an agent.
+    private var sockets: [SpareName] { [SpareName(of: machine.qmpSocket), SpareName(of: machine.channelSocket)] }
+
+    @discardableResult
+    package func restoreSockets() -> Bool {
+        // Each is looked at.
+        sockets.map { $0.restore() }.contains(true)
+    }
+
     package func survivor() throws -> SurvivingGuest? {
+        restoreSockets()
         if let bytes = try? TextFile.bytes(places.guestRecord),
             let record = try? JSONDecoder().decode(GuestRecord.self, from: Data(bytes)), record.process.isAlive
         {
@@ -221,6 +233,7 @@ package struct QEMUDriver: GuestDriver {
         for path in [places.guestRecord, places.pidFile, machine.qmpSocket, machine.channelSocket] {
             try? Files.remove(path)
         }
+        for socket in sockets { socket.remove() }
     }
 
     private struct GuestRecord: Codable {

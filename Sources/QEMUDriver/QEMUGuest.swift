@@ -11,7 +11,7 @@ final class QEMUGuest: Guest {
 
     private let identity: ProcessIdentity
     private let monitor: QMPConnection
-    private let sshLocalPort: Int
+    let sshForward: PortForward
     private let watch: Task<Void, Never>
     private let states: StateReader
     private let continuation: AsyncStream<GuestEvent>.Continuation
@@ -25,7 +25,7 @@ final class QEMUGuest: Guest {
     ) {
         self.identity = identity
         self.accelerator = accelerator
-        self.sshLocalPort = sshLocalPort
+        sshForward = PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: sshLocalPort, guestPort: 22)
         self.monitor = monitor
         let (stream, continuation) = AsyncStream.makeStream(of: GuestEvent.self)
         events = stream
@@ -130,8 +130,7 @@ final class QEMUGuest: Guest {
     /// QEMU itself says which there are, so an agent that attaches needs no record of them.
     func portForwards() async throws -> Set<PortForward> {
         let listing = try await monitor.execute("human-monitor-command", ["command-line": "info usernet"]) ?? ""
-        let own = PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: sshLocalPort, guestPort: 22)
-        return UserNetwork.forwards(inListing: listing).subtracting([own])
+        return UserNetwork.forwards(inListing: listing).subtracting([sshForward])
     }
 
     func open(_ forward: PortForward) async throws {

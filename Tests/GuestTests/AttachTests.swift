@@ -89,6 +89,31 @@ struct AttachTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
+    /// Who removes the names of a guest's sockets takes no way to it away.
+    @Test func socketsThatWereRemoved() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let before = try await Self.info(home, "mini")
+        let sockets = ["qmp.sock", "chan.sock"].map { home.directory("mini") + "/" + $0 }
+        for socket in sockets { try Files.remove(socket) }
+        let back = try await eventually(within: 10) {
+            try sockets.allSatisfy { Files.kind($0) == .socket }
+                && home.events("mini").contains { $0.payload?.message?.contains("was removed") == true }
+        }
+        #expect(back)
+        let agent = try #require(ProcessIdentity.of(pid: before.agentPID))
+        agent.signal(9)
+        _ = await agent.waitUntilEnded()
+        for socket in sockets + [home.directory("mini") + "/guest.json"] { try Files.remove(socket) }
+        let started = try await home.run("start", "mini")
+        #expect(started.succeeded, "\(started)")
+        #expect(try await Self.info(home, "mini").guestPID == before.guestPID)
+        #expect(try await home.run("stop", "mini").succeeded)
+        #expect(try home.events("mini").contains { $0.payload?.step == .ask })
+        #expect(try Files.names(in: home.directory("mini")).allSatisfy { !$0.hasSuffix(".sock") })
+    }
+
     /// An agent that is killed while its guest shuts down: who asks for a start afterwards wants a guest that runs.
     @Test func aGuestThatWasGoingWhenItsAgentDied() async throws {
         let home = try TestHome()

@@ -166,6 +166,32 @@ struct FaultTests {
         #expect(list.output == "mini Stopped\npipe Broken\n", "\(list)")
     }
 
+    @Test func directoriesWhereFilesBelong() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        let files = [
+            "agent.lock", "ha.pid", "ha.sock", "qemu.pid", "qmp.sock", "guest.json", "ssh.config", "serial.log",
+            "ha.stdout.log", "ha.stderr.log", "qemu.log",
+        ]
+        let directory = home.directory("mini")
+        for file in files {
+            try? Files.remove(directory + "/" + file)
+            try Files.makeDirectory("\(directory)/\(file)")
+            try TextFile.replace("\(directory)/\(file)/mine", with: "x")
+        }
+        #expect(try await home.run("list", "--format", "{{.Status}}").output == "Stopped\n")
+        let started = try await home.run("start", "mini")
+        #expect(started.succeeded && started.error.contains("note: moved \(directory)/ha.pid to"), "\(started)")
+        for file in files { #expect(try TextFile.read("\(directory)/\(file).aside/mine") == "x", "\(file)") }
+        // The lock's file is replaced by a directory while it is held.
+        try Files.remove(directory + "/agent.lock")
+        try Files.makeDirectory(directory + "/agent.lock")
+        let isHeldAgain = await eventually(within: 10) { Files.kind(directory + "/agent.lock") == .regular }
+        #expect(isHeldAgain)
+        #expect(try await home.run("list", "--format", "{{.Status}}").output == "Running\n")
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
     @Test func aDiskThatIsGoneIsNotReplaced() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)

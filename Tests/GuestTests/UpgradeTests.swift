@@ -224,4 +224,34 @@ struct UpgradeTests {
         #expect(try home.events("mini").contains { $0.kind == "guest-clock-set" })
         #expect(try await home.run("stop", "mini").succeeded)
     }
+
+    @Test(.enabled(if: HostProcess.uid == 0)) func aWayIntoTheGuestThatIsGoneIsMadeAnew() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        let port = try LoopbackPort.free()
+        let yaml = home.directory("mini") + "/lima.yaml"
+        let text = try TextFile.read(yaml) + "portForwards: [{guestPort: 8000, hostPort: \(port)}]\n"
+        try TextFile.replace(yaml, with: text)
+        #expect(try await home.run("start", "mini").succeeded)
+        let served = try await home.run(
+            "shell", "mini", "sh", "-c", "mkdir /tmp/w && echo hello > /tmp/w/index.html && httpd -p 8000 -h /tmp/w")
+        #expect(served.succeeded, "\(served)")
+        let sshPort = try #require(try await info(home).sshLocalPort)
+        // QEMU still lists what the kernel has closed behind its back.
+        for gone in [port, sshPort] {
+            let killed = try await Tool("ss", ["--kill", "--listening", "--tcp", "sport = :\(gone)"]).run()
+            #expect(killed.succeeded, "\(killed)")
+            #expect(try await Tool("ss", ["-Hltn", "sport = :\(gone)"]).run().output == "")
+        }
+        #expect(try await home.run("shell", "mini", "true").status == 255)
+        #expect(try await Tool("sh", ["-c", "date -s @$(date +%s.%N)"]).run().succeeded)
+        let isBack = try await eventually(within: 20) {
+            guard try await home.run("shell", "mini", "true").succeeded else { return false }
+            return try await Tool("curl", ["-sf", "-m", "5", "http://127.0.0.1:\(port)/"]).run().output == "hello\n"
+        }
+        #expect(isBack)
+        let said = try home.events("mini").filter { $0.payload?.message?.contains("it is opened anew") == true }
+        #expect(said.count == 2)
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
 }

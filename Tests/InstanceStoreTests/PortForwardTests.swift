@@ -32,7 +32,8 @@ import Testing
 
     @Test(arguments: [
         "- guestPort: 0", "- guestPort: 65536", "- {guestPort: 1, proto: sctp}", "- {guestPort: 1, hostIP: '::1'}",
-        "- {guestPort: 1, hostIP: 1.2.3.256}", "- {guestPort: 1, hostIP: 1.2.3}", "- {guestPortRange: [2, 1]}",
+        "- {guestPort: 1, hostIP: 1.2.3.256}", "- {guestPort: 1, hostIP: 1.2.3}",
+        "- {guestPort: 1, hostIP: 127.0.0.+1}", "- {guestPort: 1, hostIP: 127.0.0.01}", "- {guestPortRange: [2, 1]}",
         "- {guestPortRange: [1]}", "- {guestPortRange: [1, 3], hostPortRange: [1, 2]}", "- {guestPortRange: [1, 9999]}",
         "- guestPort: 1\n- guestPort: 2\n  hostPort: 1", "- {guestPorts: 1}", "nonsense",
     ])

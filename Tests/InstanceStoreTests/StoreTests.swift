@@ -141,6 +141,24 @@ import Testing
         #expect(Files.kind(mine) == .regular)
     }
 
+    @Test func whatAKilledEditHadIsKept() async throws {
+        let scratch = try Scratch()
+        let home = scratch.path + "/h"
+        _ = try await create("images:\n- location: \(try await image(scratch))\n", in: home)
+        let instance = InstanceDirectory(name: try InstanceName("vm"), path: home + "/vm")
+        let mine = instance.path + "/" + Leftovers.draftName()
+        try TextFile.replace(mine, with: "under way")
+        let dead = instance.path + "/lima.edit.99999999.yaml"
+        try TextFile.replace(dead, with: try TextFile.read(instance.limaYAML))
+        #expect(Leftovers.rescueDrafts(instance).count == 1)
+        #expect(Files.kind(dead) == nil)
+        try TextFile.replace(dead, with: "typed")
+        #expect(Leftovers.rescueDrafts(instance).first?.hasSuffix("lima.yaml.draft") == true)
+        #expect(try TextFile.read(instance.limaYAML + ".draft") == "typed")
+        #expect(try TextFile.read(mine) == "under way")
+        #expect(Leftovers.rescueDrafts(instance) == [])
+    }
+
     @Test func aCompressedKernelIsExpanded() async throws {
         let scratch = try Scratch()
         try TextFile.replace(scratch.path + "/kernel", with: "a kernel")
