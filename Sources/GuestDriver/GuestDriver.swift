@@ -66,6 +66,9 @@ package protocol Guest: Sendable {
     /// - Returns: why the guest stands still; nil when it runs.
     /// - Throws: `HostError` when there is no answer.
     func checkAlive() async throws -> String?
+    /// Seconds since the guest used one of its disks; nil where it never did.
+    /// - Throws: `HostError` when there is no answer.
+    func secondsIdle() async throws -> Double?
     /// Presses the power button.
     func pressPowerButton() async throws
     /// Ends the machine, disks flushed, without asking the guest.

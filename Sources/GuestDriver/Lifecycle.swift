@@ -10,8 +10,10 @@ package struct Lifecycle: Sendable {
     /// Set while starting, when a provisioning script failed: the guest then becomes `degraded`, not `running`.
     private var provisioningFault: String?
     private var hasStalledWhileStarting = false
-    /// A machine crashed while it booted; that is forgiven once.
-    private var hasCrashed = false
+    /// A machine that crashed or hung while its guest booted was booted again; once until the guest can be used.
+    private var hasBootedAgain = false
+    /// A guest that is slow to boot was given more time; once, too.
+    private var hasMoreTime = false
 
     package init() {}
 
@@ -63,6 +65,7 @@ package struct Lifecycle: Sendable {
         case .stopRequested(let force): return stopRequested(force: force)
         case .startCancelled: return startCancelled()
         case .deadlinePassed(let evidence): return deadlinePassed(evidence)
+        case .bootOverdue(let isSilent, let evidence): return bootOverdue(isSilent: isSilent, evidence)
         case .ladderTimePassed: return climb()
         case .heartbeat(let beat): return heartbeat(beat)
         case .hostClockChanged: return awoken()
@@ -149,6 +152,7 @@ package struct Lifecycle: Sendable {
 
     private mutating func accessConfirmed() -> [Action] {
         guard state == .confirming || state == .reattached else { return [] }
+        (hasBootedAgain, hasMoreTime) = (false, false)
         if let provisioningFault {
             state = .degraded(reason: provisioningFault)
             return [.stopTimer(.phaseDeadline), .enter(.degraded), .announceReady, .beginHeartbeat]
@@ -173,6 +177,30 @@ package struct Lifecycle: Sendable {
             return [.emit(.failure(reason)), .cancelStart]
         }
         return startFailed(.failed, reason)
+    }
+
+    /// Emulated machines hang now and then while their guest boots; one that still does something is only slow.
+    private mutating func bootOverdue(isSilent: Bool, _ evidence: String) -> [Action] {
+        guard state == .booting else { return [] }
+        if isSilent, !hasBootedAgain {
+            hasBootedAgain = true
+            return replace(because: "the guest hung while it booted; it is booted again\(evidence)")
+        }
+        if !isSilent, !hasMoreTime {
+            hasMoreTime = true
+            return [.startTimer(.phaseDeadline, .deadline(.booting))]
+        }
+        return deadlinePassed(evidence)
+    }
+
+    /// Ends the machine and launches another.
+    private mutating func replace(because reason: String) -> [Action] {
+        state = .replacing(.quit)
+        provisioningFault = nil
+        return [
+            .stopTimer(.phaseDeadline), .emit(.warning(reason)), .cancelStart, .enter(.preparing), .perform(.quit),
+            .startTimer(.stopLadder, .quit),
+        ]
     }
 
     private mutating func startFailed(_ code: HostError.Code, _ reason: String) -> [Action] {
@@ -240,20 +268,15 @@ package struct Lifecycle: Sendable {
         case (.machineStopped(let reason), _), (.acceleratorFailed(let reason), .stopping):
             return lose(reason)
         case (.acceleratorFailed(let reason), _):
-            state = .replacing(.quit)
-            provisioningFault = nil
-            return [
-                .stopTimer(.phaseDeadline), .emit(.warning(reason)), .cancelStart, .enter(.preparing), .perform(.quit),
-                .startTimer(.stopLadder, .quit),
-            ]
+            return replace(because: reason)
         case (.ended, .stopping(let stop)):
             state = .ended(stop.outcome)
             let endedBy = stop.outcome == .poweredOff ? nil : stop.endedBy
             return [.stopTimer(.stopLadder), .finish(stop.outcome, endedBy: endedBy)]
-        case (.ended(let reason, crashed: true), .booting) where !hasCrashed,
-            (.ended(let reason, crashed: true), .provisioning) where !hasCrashed:
+        case (.ended(let reason, crashed: true), .booting) where !hasBootedAgain,
+            (.ended(let reason, crashed: true), .provisioning) where !hasBootedAgain:
             // QEMU's emulation has such accidents, and nothing that anybody was told of is lost yet.
-            hasCrashed = true
+            hasBootedAgain = true
             provisioningFault = nil
             state = .preparing
             return [

@@ -66,6 +66,8 @@ extension Lifecycle {
         case startCancelled
         /// The current phase took too long; `evidence` is what the guest's console said last.
         case deadlinePassed(evidence: String)
+        /// The guest takes too long to boot. `isSilent`: it does nothing any more that can be seen from outside.
+        case bootOverdue(isSilent: Bool, evidence: String)
         /// The last rung of the stop ladder had its time.
         case ladderTimePassed
         case heartbeat(Heartbeat)

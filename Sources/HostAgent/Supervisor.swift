@@ -17,6 +17,8 @@ actor Supervisor {
         /// Work of a start has ended badly.
         case startWork(Lifecycle.Input, attempt: Int)
         case timer(Lifecycle.Timer, generation: Int)
+        /// A guest that is slow to boot was looked at.
+        case bootOverdue(isSilent: Bool, generation: Int)
         case provisioningFailed(mode: String, script: String, status: Int)
         /// Become another program, if now is a good time.
         case upgrade(Upgrade, version: String, CheckedContinuation<HostError?, Never>)
@@ -164,11 +166,23 @@ actor Supervisor {
             return attempt == self.attempt ? lifecycle.handle(input) : []
         case .timer(let timer, let generation):
             guard timers[timer] == generation else { return [] }
+            if timer == .phaseDeadline, lifecycle.phase == .booting, let guest, !limits.isOver(elapsed: log.elapsed) {
+                group.addTask { [enqueue] in
+                    let seconds = try? await guest.secondsIdle()
+                    enqueue.yield(
+                        .bootOverdue(
+                            isSilent: (seconds ?? nil) ?? .infinity > Deadlines.silence, generation: generation))
+                }
+                return []
+            }
             timers[timer] = nil
             switch timer {
             case .phaseDeadline: return lifecycle.handle(.deadlinePassed(evidence: access.evidence))
             case .stopLadder: return lifecycle.handle(.ladderTimePassed)
             }
+        case .bootOverdue(let isSilent, let generation):
+            guard timers[.phaseDeadline] == generation else { return [] }
+            return lifecycle.handle(.bootOverdue(isSilent: isSilent, evidence: access.evidence))
         case .upgrade(let upgrade, let version, let continuation):
             continuation.resume(returning: become(upgrade, version: version))
             return []
@@ -221,14 +235,15 @@ actor Supervisor {
         generation += 1
         let mine = generation
         timers[timer] = mine
-        // What a person set for the start does not count for a reboot of the guest later.
-        let limits = wasReady ? Deadlines(grace: deadlines.grace, start: nil) : deadlines
         let duration = limits.duration(of: wait, elapsed: log.elapsed)
         group.addTask { [enqueue] in
             guard (try? await Task.sleep(for: duration)) != nil else { return }
             enqueue.yield(.timer(timer, generation: mine))
         }
     }
+
+    /// What a person set for the start does not count for a reboot of the guest later.
+    private var limits: Deadlines { wasReady ? Deadlines(grace: deadlines.grace, start: nil) : deadlines }
 
     // MARK: Starting
 

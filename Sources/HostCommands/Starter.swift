@@ -117,6 +117,7 @@ struct Starter: Sendable {
             return try await group.next() ?? .silence
         }
         console.finish()
+        await awaitEnd(of: ending, agent: ProcessIdentity.of(pid: info.agentPID))
         try conclude(ending, console)
         return true
     }
@@ -199,6 +200,7 @@ struct Starter: Sendable {
         if case .silence = ending {
             try await explainSilence(pid)
         } else {
+            await awaitEnd(of: ending, agent: ProcessIdentity.of(pid: pid))
             try conclude(ending, console)
         }
     }
@@ -228,6 +230,12 @@ struct Starter: Sendable {
 
     static func isOver(_ ending: Ending) -> Bool {
         if case .silence = ending { false } else { true }
+    }
+
+    /// Who is told that a start failed finds nothing of it any more: the agent gives the instance back a moment after
+    /// its last event, and takes no more than two seconds for that.
+    private func awaitEnd(of ending: Ending, agent: ProcessIdentity?) async {
+        if case .failed = ending { _ = await agent?.ended(within: .seconds(3)) }
     }
 
     private func conclude(_ ending: Ending, _ console: Console) throws {

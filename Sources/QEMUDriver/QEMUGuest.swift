@@ -113,6 +113,15 @@ final class QEMUGuest: Guest {
         }
     }
 
+    func secondsIdle() async throws -> Double? {
+        BlockStatistics.idleSeconds(inListing: try await say("info blockstats"))
+    }
+
+    /// A line of the human monitor, which answers with text, an error's too.
+    private func say(_ line: String) async throws -> String {
+        try await monitor.execute("human-monitor-command", ["command-line": line]) ?? ""
+    }
+
     func pressPowerButton() async throws { _ = try await monitor.execute("system_powerdown") }
 
     func quit() async throws {
@@ -129,8 +138,7 @@ final class QEMUGuest: Guest {
 
     /// QEMU itself says which there are, so an agent that attaches needs no record of them.
     func portForwards() async throws -> Set<PortForward> {
-        let listing = try await monitor.execute("human-monitor-command", ["command-line": "info usernet"]) ?? ""
-        return UserNetwork.forwards(inListing: listing).subtracting([sshForward])
+        UserNetwork.forwards(inListing: try await say("info usernet")).subtracting([sshForward])
     }
 
     func open(_ forward: PortForward) async throws {
@@ -143,9 +151,8 @@ final class QEMUGuest: Guest {
         try await usernet("hostfwd_remove \(QEMUMachine.networkID) \(rule)", succeeds: "removed")
     }
 
-    /// The human monitor answers with text, an error's too.
     private func usernet(_ line: String, succeeds word: String) async throws {
-        let said = (try await monitor.execute("human-monitor-command", ["command-line": line]) ?? "").trimmed
+        let said = try await say(line).trimmed
         guard word.isEmpty ? said.isEmpty : said.contains(word) else {
             throw HostError(.unavailable, said.isEmpty ? "QEMU said nothing" : said)
         }

@@ -24,9 +24,9 @@ struct EditCommandTests {
 
         // With arguments of its own; VISUAL goes before EDITOR.
         let edited = try await home.run(
-            "edit", "mini", environment: ["VISUAL": "sed -i 's/^cpus: 2/cpus: 3/'", "EDITOR": "false"])
+            "edit", "mini", environment: ["VISUAL": "sed -i 's/^cpus: 1/cpus: 3/'", "EDITOR": "false"])
         #expect(edited.succeeded && edited.output == "saved; it counts from the next start\n", "\(edited)")
-        #expect(try TextFile.read(yaml) == original.replacing("cpus: 2", with: "cpus: 3"))
+        #expect(try TextFile.read(yaml) == original.replacing("cpus: 1", with: "cpus: 3"))
 
         let unchanged = try await home.run("edit", "mini", environment: ["VISUAL": nil, "EDITOR": "true"])
         #expect(unchanged.output == "nothing was changed\n")
@@ -58,11 +58,11 @@ struct EditCommandTests {
         let declined = try await terminal(home, "shell mini true", typed: "n\n")
         #expect(declined.status == 69 && declined.output.contains("start it? [Y/n]"), "\(declined)")
         let started = try await home.run("shell", "--start", "mini", "nproc")
-        #expect(started.succeeded && started.output == "2\n", "\(started)")
+        #expect(started.succeeded && started.output == "1\n", "\(started)")
 
         let client = AgentClient(socket: home.directory("mini") + "/ha.sock")
         let first = try await client.info().run
-        let kept = try await terminal(home, "edit mini --set cpus=1", typed: "n\n")
+        let kept = try await terminal(home, "edit mini --set cpus=2", typed: "n\n")
         #expect(kept.succeeded && kept.output.contains("restart it now? [y/N]"), "\(kept)")
         #expect(try await client.info().run == first)
         let restarted = try await terminal(home, "edit mini --set cpus=3", typed: "y\n")

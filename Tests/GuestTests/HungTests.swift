@@ -6,7 +6,8 @@ import HostTestSupport
 import Testing
 
 /// Processes that live and do not answer: each has a deadline, a word for it, and a way out.
-@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
+/// They mostly wait, so they take nobody's turn.
+@Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(15)))
 struct HungTests {
     private static let sigstop: Int32 = 19
     private static let sigcont: Int32 = 18
@@ -64,6 +65,27 @@ struct HungTests {
         #expect(!agent.isAlive && !guest.isAlive)
         let after = try await status(home)
         #expect(["Stopped", "Failed"].contains(after), "\(after)")
+    }
+
+    /// Seen once in some hundred boots under software emulation.
+    @Test func aGuestThatHangsWhileItBootsIsBootedAgain() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        async let starting = home.tool(["start", "mini"]).run()
+        var hung: ProcessIdentity?
+        let spawned = await eventually(within: 60) {
+            let events = (try? home.events("mini")) ?? []
+            hung = events.first { $0.kind == "guest-spawned" }?.payload?.pid.flatMap { ProcessIdentity.of(pid: $0) }
+            return hung != nil
+        }
+        #expect(spawned && hung?.signal(Self.sigstop) == true)
+        let started = try await starting
+        #expect(started.succeeded, "\(started)")
+        #expect(hung?.isAlive == false)
+        #expect(try await status(home) == "Running")
+        let events = try home.events("mini")
+        #expect(events.contains { $0.payload?.message?.contains("it is booted again") == true })
+        #expect(try await home.run("stop", "mini").succeeded)
     }
 
     @Test func anOrphanThatDoesNotAnswerIsNotShotUnasked() async throws {

@@ -159,7 +159,7 @@ struct UpgradeTests {
         #expect(try await info(home).pending == [])
 
         // What can be applied is; what cannot is pending.
-        try TextFile.replace(yaml, with: forwards([two]).replacing("cpus: 2", with: "cpus: 1"))
+        try TextFile.replace(yaml, with: forwards([two]).replacing("cpus: 1", with: "cpus: 2"))
         try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "stopGrace: 7s\n")
         let reloaded = try await home.run("reload", "mini")
         #expect(

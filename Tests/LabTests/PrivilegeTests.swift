@@ -82,7 +82,7 @@ struct PrivilegeTests {
             let first = try await lab.info("default")["run"] as? String
 
             // What it could not start again it does not stop.
-            for command in ["restart default", "edit --restart default --set cpus=1"] {
+            for command in ["restart default", "edit --restart default --set cpus=2"] {
                 let refused = try await lab.user("tester", "\(Lab.hostagent) \(command)")
                 #expect(
                     refused.status == 77 && refused.error.contains("sudo systemctl restart lima-vm@default"),

@@ -130,6 +130,35 @@ import Testing
         #expect(lifecycle.phase == .failed)
     }
 
+    @Test func aGuestThatHangsWhileItBootsIsBootedOnceMore() {
+        var lifecycle = machine(Self.toBooting)
+        let actions = lifecycle.handle(.bootOverdue(isSilent: true, evidence: "; e"))
+        #expect(actions.contains(.perform(.quit)) && actions.contains(.enter(.preparing)))
+        #expect(lifecycle.handle(.guest(.ended(reason: "exited"))).contains(.prepare))
+        for input in [.prepared, .launched] as [Input] { _ = lifecycle.handle(input) }
+        #expect(lifecycle.phase == .booting)
+        #expect(lifecycle.handle(.bootOverdue(isSilent: true, evidence: "; e")).contains(.perform(.ask)))
+
+        // One that could be used in between may hang anew when it reboots.
+        var rebooted = machine(Self.toBooting + [.bootOverdue(isSilent: true, evidence: "")])
+        let again: [Input] = [.guest(.ended(reason: "exited"))] + Self.toRunning.dropFirst() + [.guest(.rebooted)]
+        for input in again { _ = rebooted.handle(input) }
+        #expect(rebooted.handle(.bootOverdue(isSilent: true, evidence: "")).contains(.perform(.quit)))
+    }
+
+    @Test func aGuestThatIsSlowToBootGetsMoreTimeOnce() {
+        var lifecycle = machine(Self.toBooting)
+        let overdue = Input.bootOverdue(isSilent: false, evidence: "; e")
+        #expect(lifecycle.handle(overdue) == [.startTimer(.phaseDeadline, .deadline(.booting))])
+        #expect(lifecycle.handle(overdue).contains(.emit(.failure("gave up: booting the guest took too long; e"))))
+    }
+
+    @Test(arguments: [toProvisioning, toRunning, toRunning + [.stopRequested(force: false)]])
+    func aBootThatIsOverIsNotOverdue(_ inputs: [Input]) {
+        var lifecycle = machine(inputs)
+        #expect(lifecycle.handle(.bootOverdue(isSilent: true, evidence: "")) == [])
+    }
+
     // MARK: Time
 
     @Test(arguments: [toBooting, toProvisioning, toConfirming, toRunning])

@@ -158,6 +158,20 @@ private final class StubMonitor: Sendable {
     }
 }
 
+@Suite struct BlockStatisticsTests {
+    @Test func theDiskThatWasUsedLastCounts() {
+        // As QEMU 7.2 lists them.
+        func line(_ name: String, _ reads: Int, _ idle: Int) -> String {
+            "\(name) (#block123): rd_bytes=4096 wr_bytes=0 rd_operations=\(reads) wr_operations=0 flush_operations=0 "
+                + "rd_total_time_ns=99 idle_time_ns=\(idle)\r\n"
+        }
+        let used = line("disk", 12, 3_500_000_000) + line("cidata", 1, 90_000_000_000)
+        #expect(BlockStatistics.idleSeconds(inListing: used + line("other", 0, 0)) == 3.5)
+        #expect(BlockStatistics.idleSeconds(inListing: line("disk", 0, 0)) == nil)
+        #expect(BlockStatistics.idleSeconds(inListing: "unknown command: 'info blockstats'") == nil)
+    }
+}
+
 @Suite struct UserNetworkTests {
     @Test func whatTheMonitorLists() {
         let listing = """
