@@ -14,7 +14,7 @@ package struct Instance: Sendable {
     package var name: InstanceName { directory.name }
 
     /// Reads and validates the instance's files.
-    /// - Throws: `HostError`: `.badConfiguration` for what is wrong in them, `.notPermitted` where they cannot be read.
+    /// - Throws: `HostError`: `.badConfiguration` for what is wrong in them, `.notPermitted` where we may not read them.
     package init(_ directory: InstanceDirectory) throws(HostError) {
         let host = LimaYAML.Host.current
         guard let text = try Self.text(directory.limaYAML) else {
@@ -42,7 +42,7 @@ package struct Instance: Sendable {
             return try TextFile.read(path)
         } catch {
             if error.isMissing { return nil }
-            throw HostError(.notPermitted, "cannot read \(path): \(error.reason)")
+            throw HostError(error.isDenied ? .notPermitted : .badConfiguration, "cannot read \(path): \(error.reason)")
         }
     }
 }

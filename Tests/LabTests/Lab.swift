@@ -61,8 +61,13 @@ struct Lab: ~Copyable, Sendable {
         guard result.succeeded else { throw LabError(text: result.error) }
     }
 
-    func reboot() async throws {
-        let result = try await Tool(Self.script, ["reboot", name]).run()
+    /// Ways of a host to go down and come up again.
+    enum Cycle: String, CaseIterable {
+        case reboot, poweroff
+    }
+
+    func reboot(by cycle: Cycle = .reboot) async throws {
+        let result = try await Tool(Self.script, [cycle.rawValue, name]).run()
         guard result.succeeded else { throw LabError(text: result.error) }
     }
 

@@ -18,7 +18,7 @@ struct ShutdownTests {
             .output == "\(Self.count) Running\n"
     }
 
-    @Test func aRebootWithGuestsThatWrite() async throws {
+    @Test func aHostThatGoesDownWithGuestsThatWrite() async throws {
         try await Lab.with { lab in
             try await lab.prepare(instance: "vm1")
             let names = (1...Self.count).map { "vm\($0)" }
@@ -32,44 +32,57 @@ struct ShutdownTests {
                 names.map { "systemctl --user start --no-block lima-vm@\($0)" }.joined(separator: "; "))
             let up = try await eventually(within: 300) { try await areRunning(lab) }
             #expect(up)
-            // Each counts, every number on its disk before it is said.
-            let loop =
-                "n=0; while :; do n=$((n+1)); echo $n > /data/c.new && sync && mv /data/c.new /data/c && sync && echo $n; done"
-            for name in names {
-                try await lab.tester(
-                    "setsid env hostagent shell \(name) sh -c '\(loop)' > ~/said-\(name) 2> /dev/null < /dev/null & "
-                        + "n=0; until [ -s ~/said-\(name) ] || [ $n -gt 100 ]; do sleep 0.1; n=$((n+1)); done")
+            for cycle in Lab.Cycle.allCases {
+                try await startWriting(names, lab)
+                try await lab.reboot(by: cycle)
+                let back = try await eventually(within: 300) { try await areRunning(lab) }
+                #expect(back)
+                #expect(try await lab.root("systemctl is-system-running").output == "running\n")
+                for name in names { try await expectCleanEnd(of: name, lab) }
+                try await expectOrder(lab)
             }
-            try await lab.reboot()
-            let back = try await eventually(within: 300) { try await areRunning(lab) }
-            #expect(back)
-            #expect(try await lab.root("systemctl is-system-running").output == "running\n")
-            for name in names {
-                let said = try await lab.tester("tail -n 1 ~/said-\(name)").trimmed
-                let kept = try await lab.tester("hostagent shell \(name) cat /data/c").trimmed
-                #expect((Int(kept) ?? -1) >= (Int(said) ?? 0) && Int(said) ?? 0 > 0, "\(name): \(said), \(kept)")
-                let log = try await lab.tester("hostagent shell \(name) sudo dmesg")
-                #expect(!log.contains("recovery complete"), "\(name)")
-                // The run before the reboot ended by the guest's own shutdown, on request.
-                let last = try await lab.tester("cat ~/.lima/\(name)/ha.stdout.log.1").split(separator: "\n")
-                    .compactMap { EventRecord(line: $0.utf8) }
-                #expect(last.last?.payload?.exitStatus == 3, "\(name)")
-                let ended = last.last { $0.kind == "guest-ended" }?.payload
-                #expect(ended?.step == .ask || ended?.step == .askAgain, "\(name): \(last.suffix(12))")
-            }
-            // vm2 came after vm1, and went before it.
-            let ended = try await lab.tester("grep -h guest-ended ~/.lima/vm2/ha.stdout.log.1")
-            let begun = try await lab.tester("grep -h stop-requested ~/.lima/vm1/ha.stdout.log.1")
-            let (first, second) = (
-                EventRecord(line: ended.trimmed.utf8)?.time, EventRecord(line: begun.trimmed.utf8)?.time
-            )
-            #expect(first.map { one in second.map { one <= $0 } ?? false } == true, "\(ended)\(begun)")
-            let times = try await lab.tester(
-                "for n in vm1 vm2; do systemctl --user show -P ActiveEnterTimestampMonotonic lima-vm@$n; "
-                    + "systemctl --user show -P ExecMainStartTimestampMonotonic lima-vm@$n; done | xargs")
-            let numbers = times.split(separator: " ").compactMap { Int($0.filter(\.isNumber)) }
-            #expect(numbers.count == 4 && numbers[3] >= numbers[0], "vm2 began once vm1 was ready: \(times)")
             try await lab.tester(names.map { "hostagent stop --force \($0)" }.joined(separator: "; "))
         }
+    }
+
+    /// Each counts, every number on its disk before it is said.
+    private func startWriting(_ names: [String], _ lab: borrowing Lab) async throws {
+        let loop =
+            "n=$(cat /data/c 2> /dev/null || echo 0); while :; do n=$((n+1)); echo $n > /data/c.new && sync && mv /data/c.new /data/c && sync && echo $n; done"
+        for name in names {
+            try await lab.tester(
+                "rm -f ~/said-\(name); "
+                    + "setsid env hostagent shell \(name) sh -c '\(loop)' > ~/said-\(name) 2> /dev/null < /dev/null & "
+                    + "n=0; until [ -s ~/said-\(name) ] || [ $n -gt 100 ]; do sleep 0.1; n=$((n+1)); done")
+        }
+    }
+
+    /// The run before the host went down ended by the guest's own shutdown, on request, and nothing is lost.
+    private func expectCleanEnd(of name: String, _ lab: borrowing Lab) async throws {
+        let said = try await lab.tester("tail -n 1 ~/said-\(name)").trimmed
+        let kept = try await lab.tester("hostagent shell \(name) cat /data/c").trimmed
+        #expect((Int(kept) ?? -1) >= (Int(said) ?? 0) && Int(said) ?? 0 > 0, "\(name): \(said), \(kept)")
+        let log = try await lab.tester("hostagent shell \(name) sudo dmesg")
+        #expect(!log.contains("recovery complete"), "\(name)")
+        let last = try await lab.tester("cat ~/.lima/\(name)/ha.stdout.log.1").split(separator: "\n")
+            .compactMap { EventRecord(line: $0.utf8) }
+        #expect(last.last?.payload?.exitStatus == 3, "\(name)")
+        let ended = last.last { $0.kind == "guest-ended" }?.payload
+        #expect(ended?.step == .ask || ended?.step == .askAgain, "\(name): \(last.suffix(12))")
+    }
+
+    /// vm2 came after vm1, and went before it.
+    private func expectOrder(_ lab: borrowing Lab) async throws {
+        let ended = try await lab.tester("grep -h guest-ended ~/.lima/vm2/ha.stdout.log.1")
+        let begun = try await lab.tester("grep -h stop-requested ~/.lima/vm1/ha.stdout.log.1")
+        let (first, second) = (
+            EventRecord(line: ended.trimmed.utf8)?.time, EventRecord(line: begun.trimmed.utf8)?.time
+        )
+        #expect(first.map { one in second.map { one <= $0 } ?? false } == true, "\(ended)\(begun)")
+        let times = try await lab.tester(
+            "for n in vm1 vm2; do systemctl --user show -P ActiveEnterTimestampMonotonic lima-vm@$n; "
+                + "systemctl --user show -P ExecMainStartTimestampMonotonic lima-vm@$n; done | xargs")
+        let numbers = times.split(separator: " ").compactMap { Int($0.filter(\.isNumber)) }
+        #expect(numbers.count == 4 && numbers[3] >= numbers[0], "vm2 began once vm1 was ready: \(times)")
     }
 }
