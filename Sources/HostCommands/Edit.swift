@@ -20,7 +20,7 @@ struct Edit: AsyncParsableCommand {
         let context = CommandContext.current
         let directory = try context.directory(instance.name)
         context.sweep(directory)
-        let lock = try lock(directory, context)
+        let lock = try lock(directory)
         let failure: (any Error)?
         do {
             try await edit(directory, context)
@@ -34,14 +34,14 @@ struct Edit: AsyncParsableCommand {
     }
 
     /// Two edits at once would each save what the other did not see.
-    private func lock(_ directory: InstanceDirectory, _ context: CommandContext) throws(HostError) -> FileLock {
+    private func lock(_ directory: InstanceDirectory) throws(HostError) -> FileLock {
         do {
             if let lock = try FileLock.acquire(path: directory.editLock), lock.isStill(at: directory.editLock) {
                 return lock
             }
         } catch {
             // Deleted since it was looked for.
-            if error.isMissing { _ = try context.directory(instance.name) }
+            if error.isMissing { try directory.requireExistence() }
             throw HostError(.notPermitted, "cannot edit \"\(directory.name)\": \(error)")
         }
         throw HostError(
@@ -53,7 +53,7 @@ struct Edit: AsyncParsableCommand {
         do {
             old = try TextFile.read(directory.limaYAML)
         } catch {
-            if error.isMissing { _ = try context.directory(instance.name) }
+            if error.isMissing { try directory.requireExistence() }
             throw HostError(.notPermitted, "cannot read \(directory.limaYAML): \(error.reason)")
         }
         let new = set.isEmpty ? try await edited(old, directory, context) : try changed(old)

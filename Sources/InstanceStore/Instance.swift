@@ -18,6 +18,8 @@ package struct Instance: Sendable {
     package init(_ directory: InstanceDirectory) throws(HostError) {
         let host = LimaYAML.Host.current
         guard let text = try Self.text(directory.limaYAML) else {
+            // Another command may delete it just now.
+            try directory.requireExistence()
             throw HostError(
                 .badConfiguration, "\(directory.path) has no lima.yaml",
                 hint: "hostagent delete --force \(directory.name) removes what is there")

@@ -63,6 +63,15 @@ package struct InstanceDirectory: Sendable, Hashable {
     /// The sockets whose paths must fit `sun_path`.
     private var sockets: [String] { [agentSocket, qmpSocket, channelSocket] }
 
+    /// - Throws: `HostError` with `.noSuchInstance` where there is none, or none any more.
+    package func requireExistence() throws(HostError) {
+        guard Files.kind(path) == .directory else {
+            throw HostError(
+                .noSuchInstance, "there is no instance \"\(name)\" in \(home)",
+                hint: "hostagent list shows those there are; hostagent create --name \(name) mini makes one")
+        }
+    }
+
     /// Refuses a directory whose sockets could not be bound, before anything is made in it.
     /// - Throws: `HostError` with `.usage`.
     package func checkSocketPaths() throws(HostError) {

@@ -68,11 +68,7 @@ package struct LimaHome: Sendable, Hashable {
     /// - Throws: `HostError` with `.noSuchInstance`.
     package func existing(_ name: InstanceName) throws(HostError) -> InstanceDirectory {
         let directory = directory(of: name)
-        guard Files.kind(directory.path) == .directory else {
-            throw HostError(
-                .noSuchInstance, "there is no instance \"\(name)\" in \(path)",
-                hint: "hostagent list shows those there are; hostagent create --name \(name) mini makes one")
-        }
+        try directory.requireExistence()
         return directory
     }
 }
