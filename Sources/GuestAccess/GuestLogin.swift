@@ -49,7 +49,7 @@ package struct GuestLogin: Sendable {
     }
 
     /// The SSH server greets. One that has been greeting does so at once, also in a guest that has just woken.
-    package func greets() async -> Bool { await SSHBanner.isThere(port: port, patience: .seconds(5)) }
+    package static func greets(port: Int) async -> Bool { await SSHBanner.isThere(port: port, patience: .seconds(5)) }
 
     /// Tries a readiness probe until it succeeds; the script brings its own interpreter, so it is written to a file.
     /// - Throws: `CancellationError`. The last failure is kept by `lastFailure`.

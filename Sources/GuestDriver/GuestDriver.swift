@@ -78,7 +78,7 @@ package protocol Guest: Sendable {
 
     /// The port of the host that leads to the guest's SSH server.
     var sshForward: PortForward { get }
-    /// The ports of the host that lead to the guest, but for its SSH server's.
+    /// The ports of the host that lead to the guest.
     func portForwards() async throws -> Set<PortForward>
     /// - Throws: when it cannot be, because the port is taken or not ours to open for instance.
     func open(_ forward: PortForward) async throws

@@ -65,7 +65,7 @@ package struct Lifecycle: Sendable {
         case .stopRequested(let force): return stopRequested(force: force)
         case .startCancelled: return startCancelled()
         case .deadlinePassed(let evidence): return deadlinePassed(evidence)
-        case .bootOverdue(let isSilent, let evidence): return bootOverdue(isSilent: isSilent, evidence)
+        case .bootOverdue(let sign, let evidence): return bootOverdue(sign, evidence)
         case .ladderTimePassed: return climb()
         case .heartbeat(let beat): return heartbeat(beat)
         case .hostClockChanged: return awoken()
@@ -126,6 +126,8 @@ package struct Lifecycle: Sendable {
         case .stopping(let stop) where stop.step <= .askAgain:
             // It could not hear the first request while it booted.
             return [.perform(.askAgain)]
+        case .replacing(let step) where step <= .askAgain:
+            return [.perform(.askAgain)]
         default: return []
         }
     }
@@ -180,27 +182,28 @@ package struct Lifecycle: Sendable {
     }
 
     /// Emulated machines hang now and then while their guest boots; one that still does something is only slow.
-    private mutating func bootOverdue(isSilent: Bool, _ evidence: String) -> [Action] {
+    private mutating func bootOverdue(_ sign: BootSign, _ evidence: String) -> [Action] {
         guard state == .booting else { return [] }
-        if isSilent, !hasBootedAgain {
-            hasBootedAgain = true
-            return replace(because: "the guest hung while it booted; it is booted again\(evidence)")
-        }
-        if !isSilent, !hasMoreTime {
+        switch sign {
+        case .stalled:
+            return [.startTimer(.phaseDeadline, .deadline(.booting))]
+        case .busy where !hasMoreTime:
             hasMoreTime = true
             return [.startTimer(.phaseDeadline, .deadline(.booting))]
+        case .silent where !hasBootedAgain:
+            // It may be up all the same, and only not say so: it is asked to shut down first.
+            hasBootedAgain = true
+            return replace(because: "the guest hung while it booted; it is booted again\(evidence)", from: .ask)
+        case .busy, .silent:
+            return deadlinePassed(evidence)
         }
-        return deadlinePassed(evidence)
     }
 
-    /// Ends the machine and launches another.
-    private mutating func replace(because reason: String) -> [Action] {
-        state = .replacing(.quit)
+    /// Ends the machine, for another to take its place.
+    private mutating func replace(because reason: String, from step: StopStep) -> [Action] {
+        state = .replacing(step)
         provisioningFault = nil
-        return [
-            .stopTimer(.phaseDeadline), .emit(.warning(reason)), .cancelStart, .enter(.preparing), .perform(.quit),
-            .startTimer(.stopLadder, .quit),
-        ]
+        return [.stopTimer(.phaseDeadline), .emit(.warning(reason)), .cancelStart, .enter(.preparing)] + rung(step)
     }
 
     private mutating func startFailed(_ code: HostError.Code, _ reason: String) -> [Action] {
@@ -248,6 +251,11 @@ package struct Lifecycle: Sendable {
         case (.ended, .replacing):
             state = .preparing
             return [.stopTimer(.stopLadder), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare]
+        case (.poweredOff, .replacing(let step)), (.panicked, .replacing(let step)),
+            (.machineStopped, .replacing(let step)), (.acceleratorFailed, .replacing(let step)):
+            guard step < .quit else { return [] }
+            state = .replacing(.quit)
+            return rung(.quit)
         case (_, .replacing): return []
         case (.rebooted, .stopping): return []
         case (.rebooted, _):
@@ -260,7 +268,7 @@ package struct Lifecycle: Sendable {
         case (.poweredOff, .stopping(let stop)):
             guard stop.step < .quit else { return [] }
             state = .stopping(Stop(step: .quit, outcome: stop.outcome, obeyedAt: stop.step))
-            return [.perform(.quit), .startTimer(.stopLadder, .quit)]
+            return rung(.quit)
         case (.poweredOff, _):
             return endMachine(outcome: .poweredOff)
         case (.panicked, _):
@@ -268,7 +276,7 @@ package struct Lifecycle: Sendable {
         case (.machineStopped(let reason), _), (.acceleratorFailed(let reason), .stopping):
             return lose(reason)
         case (.acceleratorFailed(let reason), _):
-            return replace(because: reason)
+            return replace(because: reason, from: .quit)
         case (.ended, .stopping(let stop)):
             state = .ended(stop.outcome)
             let endedBy = stop.outcome == .poweredOff ? nil : stop.endedBy
@@ -300,10 +308,7 @@ package struct Lifecycle: Sendable {
     private mutating func endMachine(outcome: Outcome) -> [Action] {
         let kept: Outcome = if case .stopping(let stop) = state { stop.outcome } else { outcome }
         state = .stopping(Stop(step: .quit, outcome: kept))
-        return [
-            .stopTimer(.phaseDeadline), .enter(.stopping), .announceStopping, .perform(.quit),
-            .startTimer(.stopLadder, .quit),
-        ]
+        return [.stopTimer(.phaseDeadline), .enter(.stopping), .announceStopping] + rung(.quit)
     }
 
     private mutating func gone(_ outcome: Outcome) -> [Action] {
@@ -326,8 +331,8 @@ package struct Lifecycle: Sendable {
             state = .stopping(Stop(step: .kill, outcome: outcome))
             return [
                 .emit(.failure(outcome.failure ?? "")), .enter(.stopping), .announceStopping, .cancelStart,
-                .stopTimer(.phaseDeadline), .perform(.kill), .startTimer(.stopLadder, .kill),
-            ]
+                .stopTimer(.phaseDeadline),
+            ] + rung(.kill)
         default: return []
         }
     }
@@ -374,12 +379,13 @@ package struct Lifecycle: Sendable {
         case .launching, .ended:
             return []
         case .replacing(let step):
-            state = .stopping(Stop(step: step, outcome: .stopped))
-            return [.enter(.stopping), .announceStopping]
+            let isShort = force && step < .quit
+            state = .stopping(Stop(step: isShort ? .quit : step, outcome: .stopped))
+            return [.enter(.stopping), .announceStopping] + (isShort ? rung(.quit) : [])
         case .stopping(let stop):
             guard force, stop.step < .quit else { return [] }
             state = .stopping(Stop(step: .quit, outcome: stop.outcome))
-            return [.perform(.quit), .startTimer(.stopLadder, .quit)]
+            return rung(.quit)
         case .booting, .provisioning, .confirming, .reattached, .running, .degraded:
             return force ? endMachine(outcome: .stopped) : beginStop(outcome: .stopped)
         }
@@ -387,32 +393,30 @@ package struct Lifecycle: Sendable {
 
     private mutating func beginStop(outcome: Outcome) -> [Action] {
         state = .stopping(Stop(step: .ask, outcome: outcome))
-        return [
-            .stopTimer(.phaseDeadline), .enter(.stopping), .announceStopping, .cancelStart, .perform(.ask),
-            .startTimer(.stopLadder, .halfGrace),
-        ]
+        return [.stopTimer(.phaseDeadline), .enter(.stopping), .announceStopping, .cancelStart] + rung(.ask)
     }
 
     /// The next rung: the last one did not end the guest in its time.
     private mutating func climb() -> [Action] {
-        if case .replacing = state {
-            state = .replacing(.kill)
-            return [.perform(.kill), .startTimer(.stopLadder, .kill)]
+        switch state {
+        case .replacing(let step):
+            state = .replacing(step.next)
+            return rung(step.next)
+        case .stopping(var stop):
+            stop.step = stop.step.next
+            state = .stopping(stop)
+            return rung(stop.step)
+        default: return []
         }
-        guard case .stopping(var stop) = state else { return [] }
-        switch stop.step {
-        case .ask:
-            stop.step = .askAgain
-            state = .stopping(stop)
-            return [.perform(.askAgain), .startTimer(.stopLadder, .halfGrace)]
-        case .askAgain:
-            stop.step = .quit
-            state = .stopping(stop)
-            return [.perform(.quit), .startTimer(.stopLadder, .quit)]
-        case .quit, .kill:
-            stop.step = .kill
-            state = .stopping(stop)
-            return [.perform(.kill), .startTimer(.stopLadder, .kill)]
-        }
+    }
+
+    private func rung(_ step: StopStep) -> [Action] {
+        let wait: Wait =
+            switch step {
+            case .ask, .askAgain: .halfGrace
+            case .quit: .quit
+            case .kill: .kill
+            }
+        return [.perform(step), .startTimer(.stopLadder, wait)]
     }
 }

@@ -22,7 +22,7 @@ extension Lifecycle {
         case running
         /// Usable, with what is wrong.
         case degraded(reason: String)
-        /// The machine is of no use and is ended, for another to take its place; `step` is how.
+        /// The machine is ended, for another to take its place.
         case replacing(StopStep)
         case stopping(Stop)
         case ended(Outcome)
@@ -66,8 +66,8 @@ extension Lifecycle {
         case startCancelled
         /// The current phase took too long; `evidence` is what the guest's console said last.
         case deadlinePassed(evidence: String)
-        /// The guest takes too long to boot. `isSilent`: it does nothing any more that can be seen from outside.
-        case bootOverdue(isSilent: Bool, evidence: String)
+        /// The guest takes too long to boot.
+        case bootOverdue(BootSign, evidence: String)
         /// The last rung of the stop ladder had its time.
         case ladderTimePassed
         case heartbeat(Heartbeat)
@@ -82,6 +82,15 @@ extension Lifecycle {
         case booting
         /// Nothing tells.
         case unknown
+    }
+
+    /// What a guest that takes long to boot looks like from outside.
+    package enum BootSign: Sendable, Equatable {
+        /// It does nothing any more.
+        case silent
+        case busy
+        /// It waits for the host's disk.
+        case stalled
     }
 
     /// What came of asking the machine whether it lives.

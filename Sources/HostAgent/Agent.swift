@@ -123,7 +123,7 @@ package struct Agent: Sendable {
         guard let lock = try acquireLock() else { throw Self.held(directory) }
         // Somebody may hold it without our lock: Lima itself, or a guest that outlived its agent.
         if let pid = directory.stranger { throw directory.heldBy(stranger: pid) }
-        let survivor = try driver.survivor().map { Survivor($0, in: directory) }
+        var survivor = try driver.survivor().map { Survivor($0, in: directory) }
         do {
             try TextFile.replace(directory.agentPID, with: "\(HostProcess.pid)\n")
         } catch {
@@ -139,6 +139,7 @@ package struct Agent: Sendable {
         let removed = Leftovers.sweep(directory, holdingLock: true).map {
             "removed \($0), which a process that was killed left"
         }
+        survivor?.repairs = moved + removed
         return Held(claim: InstanceClaim(lock, of: directory), survivor: survivor, repairs: moved + removed)
     }
 
@@ -237,7 +238,9 @@ package struct Agent: Sendable {
             for await _ in watch.losses {
                 // Who removes the whole directory takes its files one by one; nothing is put back between them.
                 guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { break }
-                if driver.restoreSockets() {
+                for repair in directory.clearWay() { reception.log.emit(.warning(repair)) }
+                // A machine that ends removes its own.
+                if reception.log.snapshot.phase.hasGuest, driver.restoreSockets() {
                     reception.log.emit(.warning("a socket of the guest's machine was removed; it is there again"))
                 }
                 while !reception.supervisor.renewClaim() {

@@ -94,7 +94,7 @@ struct GuestAccessPlan: Sendable {
 
     func waitForBanner() async throws { try await login.waitForBanner() }
 
-    func greets() async -> Bool { await login.greets() }
+    func greets(port: Int) async -> Bool { await GuestLogin.greets(port: port) }
 
     /// Runs the readiness probes one after the other; each is tried until it succeeds.
     /// - Throws: `HostError` with the probe's hint when one does not within its time.

@@ -37,7 +37,6 @@ final class InstanceClaim: Sendable {
                 lock = consume held
                 return .held
             }
-            _ = Files.moveDirectoryAside(path)
             if Files.kind(essence) != nil, let renewed = try? FileLock.acquire(path: path) {
                 lock = consume renewed
                 failures.store(0, ordering: .relaxed)

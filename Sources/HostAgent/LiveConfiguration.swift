@@ -16,7 +16,7 @@ final class LiveConfiguration: Sendable {
     private let directory: InstanceDirectory
     private let origin: LaunchOrigin
     /// What the file says by which the manager started this agent.
-    private let registered: @Sendable () -> RegisteredTerms?
+    private let registered: @Sendable () -> RegisteredTerms
     /// A digest of what the guest was started with; nil where nothing tells.
     private let guestHas: [String: String]?
     private let state: Mutex<State>
@@ -28,7 +28,12 @@ final class LiveConfiguration: Sendable {
     ) {
         directory = instance.directory
         self.origin = origin
-        self.registered = registered
+        // A file that is not ours was made from what the settings were, for all that we know.
+        let first = instance.settings
+        self.registered = {
+            registered()
+                ?? RegisteredTerms(keepAlive: [first.keepAlive], after: first.after, before: first.before)
+        }
         guestHas = survivor == nil ? instance.fixedAtStart : survivor?.guest.startedWith
         state = Mutex(State(instance: instance, pending: []))
         state.withLock { $0.pending = pending(of: instance) }
@@ -70,9 +75,9 @@ final class LiveConfiguration: Sendable {
         var keys = Set(has.keys).union(wanted.keys).filter { has[$0] != wanted[$0] }.map {
             PendingChange(key: $0, until: .restart)
         }
-        if origin.managerKind != .none, let terms = registered() {
+        if origin.managerKind != .none {
             let settings = instance.settings
-            keys += terms.differences(
+            keys += registered().differences(
                 keepAlive: settings.keepAlive, after: settings.after, before: settings.before
             ).map { PendingChange(key: $0, until: .enable) }
         }

@@ -1,6 +1,7 @@
 import GuestAccess
 import GuestDriver
 import HostModel
+import HostOS
 
 /// Keeps the ports of the host that lead to a guest as its configuration wants them. One change at a time.
 struct PortForwarding {
@@ -8,6 +9,7 @@ struct PortForwarding {
     private let log: EventLog
     /// The last change.
     private var change: Task<[String], Never>?
+    private var repair: Task<[String], Never>?
 
     init(_ wanted: [PortForward], log: EventLog) {
         self.wanted = wanted
@@ -17,16 +19,24 @@ struct PortForwarding {
     /// Opens what is missing and closes what is not wanted, after what is under way.
     /// - Returns: a sentence for each port that could not be opened.
     mutating func apply(to guest: any Guest) -> Task<[String], Never> {
-        enqueue { [worker = Worker(guest: guest, log: log), wanted] in await worker.become(wanted) }
+        cancelRepair()
+        return enqueue { [worker = Worker(guest: guest, log: log), wanted] in await worker.become(wanted) }
     }
 
     /// After the host slept or the guest stood still: opens anew what nobody listens for any more.
-    /// - Parameter greets: the guest's SSH server answers through its own port.
-    mutating func repair(of guest: any Guest, greets: @escaping @Sendable () async -> Bool) {
-        _ = enqueue { [worker = Worker(guest: guest, log: log), wanted] in
+    /// - Parameter greets: the guest's SSH server answers on this port.
+    mutating func repair(of guest: any Guest, greets: @escaping @Sendable (Int) async -> Bool) {
+        cancelRepair()
+        repair = enqueue { [worker = Worker(guest: guest, log: log), wanted] in
             await worker.repair(wanted, greets: greets)
             return []
         }
+    }
+
+    /// What is under way with it ends with the port that it is at.
+    mutating func cancelRepair() {
+        repair?.cancel()
+        repair = nil
     }
 
     private mutating func enqueue(_ work: @escaping @Sendable () async -> [String]) -> Task<[String], Never> {
@@ -44,7 +54,8 @@ struct PortForwarding {
 
         /// A port that cannot be opened costs that port alone.
         @discardableResult
-        func become(_ wanted: [PortForward]) async -> [String] {
+        func become(_ configured: [PortForward]) async -> [String] {
+            let wanted = [guest.sshForward] + configured
             let there: Set<PortForward>
             do {
                 there = try await guest.portForwards()
@@ -65,24 +76,25 @@ struct PortForwarding {
 
         /// All ways lead through the guest's one network: that its SSH server greets proves the far end of all of them,
         /// a connection the near end of each. What UDP does with a packet nobody can see from here.
-        func repair(_ wanted: [PortForward], greets: @Sendable () async -> Bool) async {
+        func repair(_ wanted: [PortForward], greets: @Sendable (Int) async -> Bool) async {
+            if Task.isCancelled { return }
             await become(wanted)
             // A machine that does not answer has been reported.
             guard let there = try? await guest.portForwards() else { return }
             for forward in there.sorted() where forward.transport == .tcp {
                 let isAny = forward.hostAddress == "0.0.0.0"
                 let host = isAny ? "127.0.0.1" : forward.hostAddress
-                if await !PortProbe.accepts(host: host, port: forward.hostPort) { await openAnew(forward) }
+                let isDead = await PortProbe.isRefused(host: host, port: forward.hostPort)
+                if Task.isCancelled { return }
+                if isDead { await openAnew(forward) }
             }
-            if await greets() { return }
-            await openAnew(guest.sshForward)
-            if await !greets() {
+            if await !greets(guest.sshForward.hostPort), !Task.isCancelled {
                 log.emit(.warning("the guest's SSH server does not answer; hostagent shell cannot reach it"))
             }
         }
 
         private func openAnew(_ forward: PortForward) async {
-            log.emit(.warning("\(forward): nobody answers any more; it is opened anew"))
+            log.emit(.warning("\(forward): nobody listens any more; it is opened anew"))
             await change(forward, to: .stopped) { try await guest.close(forward) }
             await change(forward, to: .forwarding) { try await guest.open(forward) }
         }

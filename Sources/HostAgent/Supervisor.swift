@@ -18,7 +18,7 @@ actor Supervisor {
         case startWork(Lifecycle.Input, attempt: Int)
         case timer(Lifecycle.Timer, generation: Int)
         /// A guest that is slow to boot was looked at.
-        case bootOverdue(isSilent: Bool, generation: Int)
+        case bootOverdue(Lifecycle.BootSign, generation: Int)
         case provisioningFailed(mode: String, script: String, status: Int)
         /// Become another program, if now is a good time.
         case upgrade(Upgrade, version: String, CheckedContinuation<HostError?, Never>)
@@ -160,6 +160,7 @@ actor Supervisor {
             group.addTask { _ = try? await guest.checkAlive() }
             // It stays in the story, for the next agent too.
             for failure in survivor?.provisioningFailures ?? [] { log.emit(failure) }
+            for repair in survivor?.repairs ?? [] { log.emit(.warning(repair)) }
             return lifecycle.handle(
                 .attached(survivor?.readiness ?? .unknown, fault: survivor?.provisioningFault))
         case .startWork(let input, let attempt):
@@ -168,10 +169,7 @@ actor Supervisor {
             guard timers[timer] == generation else { return [] }
             if timer == .phaseDeadline, lifecycle.phase == .booting, let guest, !limits.isOver(elapsed: log.elapsed) {
                 group.addTask { [enqueue] in
-                    let seconds = try? await guest.secondsIdle()
-                    enqueue.yield(
-                        .bootOverdue(
-                            isSilent: (seconds ?? nil) ?? .infinity > Deadlines.silence, generation: generation))
+                    enqueue.yield(.bootOverdue(await Self.bootSign(of: guest), generation: generation))
                 }
                 return []
             }
@@ -180,9 +178,9 @@ actor Supervisor {
             case .phaseDeadline: return lifecycle.handle(.deadlinePassed(evidence: access.evidence))
             case .stopLadder: return lifecycle.handle(.ladderTimePassed)
             }
-        case .bootOverdue(let isSilent, let generation):
+        case .bootOverdue(let sign, let generation):
             guard timers[.phaseDeadline] == generation else { return [] }
-            return lifecycle.handle(.bootOverdue(isSilent: isSilent, evidence: access.evidence))
+            return lifecycle.handle(.bootOverdue(sign, evidence: access.evidence))
         case .upgrade(let upgrade, let version, let continuation):
             continuation.resume(returning: become(upgrade, version: version))
             return []
@@ -213,7 +211,7 @@ actor Supervisor {
         case .confirmAccess: start(in: &group) { try await self.confirmAccess(probes: true) }
         case .confirmSurvivor: start(in: &group) { try await self.confirmAccess(probes: false) }
         case .forwardPorts: if let guest { _ = forwarding.apply(to: guest) }
-        case .repairPorts: if let guest { forwarding.repair(of: guest) { [access] in await access.greets() } }
+        case .repairPorts: if let guest { forwarding.repair(of: guest) { [access] in await access.greets(port: $0) } }
         case .setGuestClock: setGuestClock()
         case .announceReady:
             wasReady = true
@@ -224,6 +222,7 @@ actor Supervisor {
         case .startTimer(let timer, let wait): startTimer(timer, wait, in: &group)
         case .stopTimer(let timer): timers[timer] = nil
         case .cancelStart:
+            forwarding.cancelRepair()
             for task in startWork { task.cancel() }
             startWork = []
         case .perform(let step): take(step, in: &group)
@@ -244,6 +243,16 @@ actor Supervisor {
 
     /// What a person set for the start does not count for a reboot of the guest later.
     private var limits: Deadlines { wasReady ? Deadlines(grace: deadlines.grace, start: nil) : deadlines }
+
+    private static func bootSign(of guest: any Guest) async -> Lifecycle.BootSign {
+        do {
+            if try await guest.checkAlive() != nil { return .stalled }
+            return try await guest.secondsIdle() ?? .infinity > Deadlines.silence ? .silent : .busy
+        } catch {
+            // A machine that does not answer.
+            return .silent
+        }
+    }
 
     // MARK: Starting
 
@@ -397,6 +406,7 @@ actor Supervisor {
     // MARK: Stopping
 
     private func announceStopping() {
+        forwarding.cancelRepair()
         stopBegan = stopBegan ?? log.elapsed
         notifier.stopping(status: "stopping")
         notifier.extendTimeout(seconds: deadlines.stopSeconds)

@@ -12,6 +12,8 @@ struct Survivor: Sendable {
     let readiness: Lifecycle.Readiness
     /// What its provisioning scripts said to that agent.
     let provisioningFailures: [AgentEvent]
+    /// What was found in disorder and repaired, to be said once the guest is ours.
+    var repairs: [String] = []
 
     /// To be made before a new log begins, and before `ha.pid` names somebody else.
     init(_ guest: SurvivingGuest, in directory: InstanceDirectory) {

@@ -35,14 +35,15 @@ struct AutostartEnable: AsyncParsableCommand {
     var takeOver = false
 
     func validate() throws {
-        if user != nil, condition != .boot { throw ValidationError("--user goes with --condition=boot only") }
-        if linger, condition != .boot { throw ValidationError("--linger goes with --condition=boot only") }
+        if user != nil, condition == .login { throw ValidationError("--user goes with --condition=boot only") }
+        if linger, condition == .login { throw ValidationError("--linger goes with --condition=boot only") }
         if linger, user != nil { throw ValidationError("--linger is for your own account, not for --user") }
     }
 
     func run() async throws {
         let context = CommandContext.current
-        let condition = try condition ?? registered(context) ?? .login
+        let isForBoot = user != nil || linger
+        let condition = try condition ?? (isForBoot ? .boot : registered(context)) ?? .login
         let request = AutostartRequest(
             condition: condition, user: user, keepAlive: keepAlive?.policy, linger: linger, takeOver: takeOver,
             now: now)

@@ -73,6 +73,15 @@ package enum StopStep: String, Sendable, Codable, CaseIterable, Comparable {
     case quit
     case kill
 
+    /// The rung above; the last has none.
+    package var next: StopStep {
+        switch self {
+        case .ask: .askAgain
+        case .askAgain: .quit
+        case .quit, .kill: .kill
+        }
+    }
+
     package static func < (left: Self, right: Self) -> Bool {
         allCases.firstIndex(of: left).map { l in allCases.firstIndex(of: right).map { l < $0 } ?? false } ?? false
     }

@@ -21,6 +21,9 @@ package enum Phase: String, Sendable, Codable, CaseIterable {
     /// The guest can be used.
     package var isUsable: Bool { self == .running || self == .degraded }
 
+    /// There is a guest, and it is not to end.
+    package var hasGuest: Bool { [.attaching, .booting, .provisioning, .running, .degraded].contains(self) }
+
     /// The last phase of an agent.
     package var isFinal: Bool { self == .stopped || self == .failed }
 }

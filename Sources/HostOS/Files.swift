@@ -122,7 +122,13 @@ package enum Files {
     package static func moveDirectoryAside(_ path: String) -> String? {
         var info = stat()
         guard lstat(path, &info) == 0, info.st_mode & S_IFMT == S_IFDIR else { return nil }
-        let names = (1...100).lazy.map { "\(path).aside\($0 == 1 ? "" : ".\($0)")" }
+        return moveAside(path, to: path + ".aside")
+    }
+
+    /// Moves to a name, or where that is taken to one with a number behind it.
+    /// - Returns: the new name; nil when it cannot be moved.
+    package static func moveAside(_ path: String, to name: String) -> String? {
+        let names = (1...100).lazy.map { $0 == 1 ? name : "\(name).\($0)" }
         return names.first { (try? moveIfAbsent(path, to: $0)) != nil }
     }
 

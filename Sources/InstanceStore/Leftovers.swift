@@ -48,12 +48,17 @@ package enum Leftovers {
             guard name.hasPrefix("lima.edit."), parts.count == 4, let pid = Int32(parts[2]),
                 ProcessIdentity.of(pid: pid) == nil
             else { return nil }
-            let (draft, kept) = (directory.path + "/" + name, directory.limaYAML + ".draft")
-            if let typed = try? TextFile.read(draft), typed != (try? TextFile.read(directory.limaYAML)) {
-                guard (try? Files.move(draft, to: kept)) != nil else { return nil }
-                return "what was being typed when an edit was killed is in \(kept)"
+            let draft = directory.path + "/" + name
+            // What cannot be read is somebody else's, or another command's by now.
+            guard let typed = try? TextFile.read(draft), let old = try? TextFile.read(directory.limaYAML) else {
+                return nil
             }
-            return (try? Files.remove(draft)) == nil ? nil : "removed \(draft), in which nothing had been changed"
+            if typed == old {
+                return (try? Files.remove(draft)) == nil ? nil : "removed \(draft), in which nothing had been changed"
+            }
+            return Files.moveAside(draft, to: directory.limaYAML + ".draft").map {
+                "what was being typed when an edit was killed is in \($0)"
+            }
         }
     }
 

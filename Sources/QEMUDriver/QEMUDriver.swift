@@ -152,6 +152,8 @@ package struct QEMUDriver: GuestDriver {
     package func attach(_ survivor: SurvivingGuest) async throws -> any Guest {
         let process = survivor.process
         let monitor = try await monitor(of: process)
+        // An agent of before may have given them none.
+        for socket in sockets { socket.keep() }
         // What is there from before names it as well; a full disk must not cost the guest.
         try? record(survivor)
         return QEMUGuest(
@@ -230,10 +232,11 @@ package struct QEMUDriver: GuestDriver {
     }
 
     package func forget() {
+        // The spare names first: by them the others could come back meanwhile.
+        for socket in sockets { socket.remove() }
         for path in [places.guestRecord, places.pidFile, machine.qmpSocket, machine.channelSocket] {
             try? Files.remove(path)
         }
-        for socket in sockets { socket.remove() }
     }
 
     private struct GuestRecord: Codable {

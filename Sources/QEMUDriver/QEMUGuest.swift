@@ -138,7 +138,7 @@ final class QEMUGuest: Guest {
 
     /// QEMU itself says which there are, so an agent that attaches needs no record of them.
     func portForwards() async throws -> Set<PortForward> {
-        UserNetwork.forwards(inListing: try await say("info usernet")).subtracting([sshForward])
+        UserNetwork.forwards(inListing: try await say("info usernet"))
     }
 
     func open(_ forward: PortForward) async throws {

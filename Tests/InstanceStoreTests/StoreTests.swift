@@ -157,6 +157,13 @@ import Testing
         #expect(try TextFile.read(instance.limaYAML + ".draft") == "typed")
         #expect(try TextFile.read(mine) == "under way")
         #expect(Leftovers.rescueDrafts(instance) == [])
+        // A second one is not put in the place of the first.
+        try TextFile.replace(dead, with: "typed later")
+        #expect(Leftovers.rescueDrafts(instance).first?.hasSuffix("lima.yaml.draft.2") == true)
+        #expect(try TextFile.read(instance.limaYAML + ".draft") == "typed")
+        // What cannot be read is left.
+        try Files.makeDirectory(dead)
+        #expect(Leftovers.rescueDrafts(instance) == [] && Files.kind(dead) == .directory)
     }
 
     @Test func aCompressedKernelIsExpanded() async throws {

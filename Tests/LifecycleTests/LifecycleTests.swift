@@ -130,33 +130,66 @@ import Testing
         #expect(lifecycle.phase == .failed)
     }
 
+    private static let silent = Input.bootOverdue(.silent, evidence: "; e")
+
     @Test func aGuestThatHangsWhileItBootsIsBootedOnceMore() {
         var lifecycle = machine(Self.toBooting)
-        let actions = lifecycle.handle(.bootOverdue(isSilent: true, evidence: "; e"))
-        #expect(actions.contains(.perform(.quit)) && actions.contains(.enter(.preparing)))
+        let actions = lifecycle.handle(Self.silent)
+        // It may be up, and only not say so: it is asked first.
+        #expect(actions.contains(.enter(.preparing)) && actions.contains(.cancelStart))
+        #expect(actions.suffix(2) == [.perform(.ask), .startTimer(.stopLadder, .halfGrace)])
+        #expect(lifecycle.handle(.guestIsProvisioning) == [.perform(.askAgain)])
+        #expect(lifecycle.handle(.ladderTimePassed) == [.perform(.askAgain), .startTimer(.stopLadder, .halfGrace)])
+        #expect(lifecycle.handle(.ladderTimePassed) == [.perform(.quit), .startTimer(.stopLadder, .quit)])
+        #expect(lifecycle.handle(.ladderTimePassed) == [.perform(.kill), .startTimer(.stopLadder, .kill)])
         #expect(lifecycle.handle(.guest(.ended(reason: "exited"))).contains(.prepare))
         for input in [.prepared, .launched] as [Input] { _ = lifecycle.handle(input) }
         #expect(lifecycle.phase == .booting)
-        #expect(lifecycle.handle(.bootOverdue(isSilent: true, evidence: "; e")).contains(.perform(.ask)))
+        #expect(lifecycle.handle(Self.silent).contains(.enter(.stopping)), "once")
 
         // One that could be used in between may hang anew when it reboots.
-        var rebooted = machine(Self.toBooting + [.bootOverdue(isSilent: true, evidence: "")])
+        var rebooted = machine(Self.toBooting + [Self.silent])
         let again: [Input] = [.guest(.ended(reason: "exited"))] + Self.toRunning.dropFirst() + [.guest(.rebooted)]
         for input in again { _ = rebooted.handle(input) }
-        #expect(rebooted.handle(.bootOverdue(isSilent: true, evidence: "")).contains(.perform(.quit)))
+        #expect(rebooted.handle(Self.silent).contains(.enter(.preparing)))
+    }
+
+    @Test(arguments: [GuestEvent.poweredOff, .panicked, .machineStopped(reason: "internal error")])
+    func aHungGuestThatObeysAfterAllIsQuit(_ event: GuestEvent) {
+        var lifecycle = machine(Self.toBooting + [Self.silent])
+        #expect(lifecycle.handle(.guest(event)) == [.perform(.quit), .startTimer(.stopLadder, .quit)])
+        #expect(lifecycle.handle(.guest(event)) == [])
+        #expect(lifecycle.handle(.guest(.ended(reason: "exited"))).contains(.prepare))
+    }
+
+    @Test func aStopOfAHungGuestGoesOnWhereItsReplacementWas() {
+        var lifecycle = machine(Self.toBooting + [Self.silent])
+        #expect(lifecycle.handle(.stopRequested(force: false)) == [.enter(.stopping), .announceStopping])
+        #expect(lifecycle.handle(.ladderTimePassed).contains(.perform(.askAgain)))
+        var forced = machine(Self.toBooting + [Self.silent])
+        #expect(forced.handle(.stopRequested(force: true)).contains(.perform(.quit)))
+        #expect(forced.handle(.guest(.ended(reason: "exited"))).contains(.finish(.stopped, endedBy: .quit)))
     }
 
     @Test func aGuestThatIsSlowToBootGetsMoreTimeOnce() {
         var lifecycle = machine(Self.toBooting)
-        let overdue = Input.bootOverdue(isSilent: false, evidence: "; e")
-        #expect(lifecycle.handle(overdue) == [.startTimer(.phaseDeadline, .deadline(.booting))])
-        #expect(lifecycle.handle(overdue).contains(.emit(.failure("gave up: booting the guest took too long; e"))))
+        let busy = Input.bootOverdue(.busy, evidence: "; e")
+        #expect(lifecycle.handle(busy) == [.startTimer(.phaseDeadline, .deadline(.booting))])
+        #expect(lifecycle.handle(busy).contains(.emit(.failure("gave up: booting the guest took too long; e"))))
+    }
+
+    @Test func aGuestThatWaitsForItsDiskIsWaitedFor() {
+        var lifecycle = machine(Self.toBooting)
+        for _ in 1...3 {
+            let actions = lifecycle.handle(.bootOverdue(.stalled, evidence: ""))
+            #expect(actions == [.startTimer(.phaseDeadline, .deadline(.booting))])
+        }
     }
 
     @Test(arguments: [toProvisioning, toRunning, toRunning + [.stopRequested(force: false)]])
     func aBootThatIsOverIsNotOverdue(_ inputs: [Input]) {
         var lifecycle = machine(inputs)
-        #expect(lifecycle.handle(.bootOverdue(isSilent: true, evidence: "")) == [])
+        #expect(lifecycle.handle(Self.silent) == [])
     }
 
     // MARK: Time
