@@ -231,6 +231,15 @@ package struct Agent: Sendable {
         }
     }
 
+    /// Puts back what a guest that runs needs to be reached.
+    /// - Returns: a sentence for each.
+    private func repairs(_ supervisor: Supervisor) -> [String] {
+        directory.clearWay()
+            + (driver.restoreSockets() ? ["a socket of the guest's machine was removed; it is there again"] : [])
+            + (supervisor.restoreSSHConfiguration()
+                ? ["\(directory.sshConfiguration) was removed; it is there again"] : [])
+    }
+
     /// Who removes the socket or the lock of a running agent would have one that nobody can speak to, or two. Servers
     /// that lost their path go on with the connections they have.
     private func replaceLosses(_ watch: DirectoryWatch, _ reception: Reception, _ face: APIServer.AgentFace) async {
@@ -238,10 +247,9 @@ package struct Agent: Sendable {
             for await _ in watch.losses {
                 // Who removes the whole directory takes its files one by one; nothing is put back between them.
                 guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { break }
-                for repair in directory.clearWay() { reception.log.emit(.warning(repair)) }
                 // A machine that ends removes its own.
-                if reception.log.snapshot.phase.hasGuest, driver.restoreSockets() {
-                    reception.log.emit(.warning("a socket of the guest's machine was removed; it is there again"))
+                if Files.kind(directory.limaYAML) != nil, reception.log.snapshot.phase.hasGuest {
+                    for repair in repairs(reception.supervisor) { reception.log.emit(.warning(repair)) }
                 }
                 while !reception.supervisor.renewClaim() {
                     guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { break }

@@ -43,7 +43,15 @@ struct GuestAccessPlan: Sendable {
         }
     }
 
+    /// - Returns: it was gone, and is there again.
+    func restoreSSHConfiguration() -> Bool {
+        let port = portInUse.port.withLock { $0 }
+        guard port != 0, Files.kind(directory.sshConfiguration) == nil else { return false }
+        return (try? writeSSHConfiguration(port: port)) != nil
+    }
+
     func writeSSHConfiguration(port: Int) throws(HostError) {
+        portInUse.port.withLock { $0 = port }
         let ssh = SSHConfiguration(
             instance: instance.name, identityFile: home.configurationDirectory + "/user",
             user: configuration.user.name, port: port)
@@ -52,7 +60,6 @@ struct GuestAccessPlan: Sendable {
         } catch {
             throw HostError(.cannotCreate, "cannot write \(directory.sshConfiguration): \(error.reason)")
         }
-        portInUse.port.withLock { $0 = port }
     }
 
     /// The port is known only once it was chosen.

@@ -104,6 +104,9 @@ actor Supervisor {
         HostError(.held, "an agent that is \(phase.rawValue) is not replaced", hint: "try again when the guest runs")
     }
 
+    /// - Returns: the file was gone, and is there again.
+    nonisolated func restoreSSHConfiguration() -> Bool { access.restoreSSHConfiguration() }
+
     /// Looks after the claim on the instance. Without its directory a guest can be found by nobody, and a new one of the
     /// same name could come up.
     /// - Returns: false when it has to be looked after again soon.

@@ -183,11 +183,14 @@ struct FaultTests {
         let started = try await home.run("start", "mini")
         #expect(started.succeeded && started.error.contains("note: moved \(directory)/ha.pid to"), "\(started)")
         for file in files { #expect(try TextFile.read("\(directory)/\(file).aside/mine") == "x", "\(file)") }
-        // The lock's file is replaced by a directory while it is held.
-        try Files.remove(directory + "/agent.lock")
-        try Files.makeDirectory(directory + "/agent.lock")
-        let isHeldAgain = await eventually(within: 10) { Files.kind(directory + "/agent.lock") == .regular }
-        #expect(isHeldAgain)
+        // Files of a running guest are replaced by directories.
+        for file in ["agent.lock", "ssh.config"] {
+            try Files.remove("\(directory)/\(file)")
+            try Files.makeDirectory("\(directory)/\(file)")
+            let isBack = await eventually(within: 10) { Files.kind("\(directory)/\(file)") == .regular }
+            #expect(isBack, "\(file)")
+        }
+        #expect(try await home.run("shell", "mini", "true").succeeded)
         #expect(try await home.run("list", "--format", "{{.Status}}").output == "Running\n")
         #expect(try await home.run("stop", "mini").succeeded)
     }
