@@ -1,7 +1,6 @@
 import GuestAccess
 import GuestDriver
 import HostModel
-import HostOS
 
 /// Keeps the ports of the host that lead to a guest as its configuration wants them. One change at a time.
 struct PortForwarding {
