@@ -40,6 +40,12 @@ package struct SSHKey: Sendable {
 
     private static func make(_ path: String) async throws -> SSHKey {
         if let key = try? read(path) { return key }
+        // Before anything is changed: half of a pair is worse than none.
+        if let kind = Files.kind(path), kind != .regular {
+            throw HostError(
+                .cannotCreate, "cannot make the SSH key \(path): something that is no file is there",
+                hint: "move it away, or put your key back")
+        }
         let temporary = path + ".new"
         for stale in [temporary, temporary + ".pub"] { try Files.remove(stale) }
         if Files.kind(path) == .regular {

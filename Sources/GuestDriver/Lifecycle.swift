@@ -95,7 +95,7 @@ package struct Lifecycle: Sendable {
         }
         state = .reattached
         return [
-            .emit(.guestReady), .beginHeartbeat, .startTimer(.phaseDeadline, .deadline(.attaching)), .forwardPorts,
+            .emit(.guestReady), .beginHeartbeat, .startTimer(.phaseDeadline, .deadline(.attaching)), .repairPorts,
             .setGuestClock, .confirmSurvivor,
         ]
     }

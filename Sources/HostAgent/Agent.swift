@@ -119,10 +119,11 @@ package struct Agent: Sendable {
 
     /// - Returns: the lock, and the guest of this instance that lives without an agent.
     private func takeLock() throws -> Held {
-        let moved = directory.clearWay()
+        var repairs = directory.clearWay()
         guard let lock = try acquireLock() else { throw Self.held(directory) }
         // Somebody may hold it without our lock: Lima itself, or a guest that outlived its agent.
         if let pid = directory.stranger { throw directory.heldBy(stranger: pid) }
+        repairs += restoredSockets()
         var survivor = try driver.survivor().map { Survivor($0, in: directory) }
         do {
             try TextFile.replace(directory.agentPID, with: "\(HostProcess.pid)\n")
@@ -139,8 +140,9 @@ package struct Agent: Sendable {
         let removed = Leftovers.sweep(directory, holdingLock: true).map {
             "removed \($0), which a process that was killed left"
         }
-        survivor?.repairs = moved + removed
-        return Held(claim: InstanceClaim(lock, of: directory), survivor: survivor, repairs: moved + removed)
+        repairs += removed
+        survivor?.repairs = repairs
+        return Held(claim: InstanceClaim(lock, of: directory), survivor: survivor, repairs: repairs)
     }
 
     /// - Returns: nil when somebody else holds it.
@@ -234,10 +236,13 @@ package struct Agent: Sendable {
     /// Puts back what a guest that runs needs to be reached.
     /// - Returns: a sentence for each.
     private func repairs(_ supervisor: Supervisor) -> [String] {
-        directory.clearWay()
-            + (driver.restoreSockets() ? ["a socket of the guest's machine was removed; it is there again"] : [])
+        directory.clearWay() + restoredSockets()
             + (supervisor.restoreSSHConfiguration()
                 ? ["\(directory.sshConfiguration) was removed; it is there again"] : [])
+    }
+
+    private func restoredSockets() -> [String] {
+        driver.restoreSockets() ? ["a socket of the guest's machine was removed; it is there again"] : []
     }
 
     /// Who removes the socket or the lock of a running agent would have one that nobody can speak to, or two. Servers

@@ -7,8 +7,15 @@ struct PortForwarding {
     var wanted: [PortForward]
     private let log: EventLog
     /// The last change.
-    private var change: Task<[String], Never>?
-    private var repair: Task<[String], Never>?
+    private var change: Task<Change, Never>?
+    private var repair: Task<Void, Never>?
+
+    /// What a change came to.
+    struct Change: Sendable {
+        var hasChanged = false
+        /// A sentence for each port that could not be opened.
+        var complaints: [String] = []
+    }
 
     init(_ wanted: [PortForward], log: EventLog) {
         self.wanted = wanted
@@ -16,29 +23,38 @@ struct PortForwarding {
     }
 
     /// Opens what is missing and closes what is not wanted, after what is under way.
-    /// - Returns: a sentence for each port that could not be opened.
-    mutating func apply(to guest: any Guest) -> Task<[String], Never> {
-        cancelRepair()
-        return enqueue { [worker = Worker(guest: guest, log: log), wanted] in await worker.become(wanted) }
+    mutating func apply(to guest: any Guest) -> Task<Change, Never> {
+        enqueue { [worker = Worker(guest: guest, log: log), wanted] in await worker.become(wanted) }
     }
 
     /// After the host slept or the guest stood still: opens anew what nobody listens for any more.
+    ///
+    /// All ways lead through the guest's one network: that its SSH server greets proves the far end of all of them, a
+    /// connection the near end of each. What UDP does with a packet nobody can see from here.
     /// - Parameter greets: the guest's SSH server answers on this port.
     mutating func repair(of guest: any Guest, greets: @escaping @Sendable (Int) async -> Bool) {
         cancelRepair()
-        repair = enqueue { [worker = Worker(guest: guest, log: log), wanted] in
-            await worker.repair(wanted, greets: greets)
-            return []
+        let change = enqueue { [worker = Worker(guest: guest, log: log), wanted] in await worker.repair(wanted) }
+        repair = Task { [log] in
+            _ = await withTaskCancellationHandler {
+                await change.value
+            } onCancel: {
+                change.cancel()
+            }
+            if Task.isCancelled { return }
+            if await !greets(guest.sshForward.hostPort), !Task.isCancelled {
+                log.emit(.warning("the guest's SSH server does not answer; hostagent shell cannot reach it"))
+            }
         }
     }
 
-    /// What is under way with it ends with the port that it is at.
+    /// The guest goes: what is under way ends with the port that it is at.
     mutating func cancelRepair() {
         repair?.cancel()
         repair = nil
     }
 
-    private mutating func enqueue(_ work: @escaping @Sendable () async -> [String]) -> Task<[String], Never> {
+    private mutating func enqueue(_ work: @escaping @Sendable () async -> Change) -> Task<Change, Never> {
         let task = Task { [change] in
             _ = await change?.value
             return await work()
@@ -52,44 +68,40 @@ struct PortForwarding {
         let log: EventLog
 
         /// A port that cannot be opened costs that port alone.
-        @discardableResult
-        func become(_ configured: [PortForward]) async -> [String] {
+        func become(_ configured: [PortForward]) async -> Change {
             let wanted = [guest.sshForward] + configured
+            var result = Change()
             let there: Set<PortForward>
             do {
                 there = try await guest.portForwards()
             } catch {
                 log.emit(.warning("the guest's forwarded ports could not be looked at: \(error)"))
-                return ["\(error)"]
+                return Change(complaints: ["\(error)"])
             }
             for forward in there.subtracting(wanted).sorted() {
                 await change(forward, to: .stopped) { try await guest.close(forward) }
+                result.hasChanged = true
             }
-            var complaints: [String] = []
             for forward in wanted where !there.contains(forward) {
                 let complaint = await change(forward, to: .forwarding) { try await guest.open(forward) }
-                if let complaint { complaints.append(complaint) }
+                if let complaint { result.complaints.append(complaint) } else { result.hasChanged = true }
             }
-            return complaints
+            return result
         }
 
-        /// All ways lead through the guest's one network: that its SSH server greets proves the far end of all of them,
-        /// a connection the near end of each. What UDP does with a packet nobody can see from here.
-        func repair(_ wanted: [PortForward], greets: @Sendable (Int) async -> Bool) async {
-            if Task.isCancelled { return }
-            await become(wanted)
+        func repair(_ wanted: [PortForward]) async -> Change {
+            if Task.isCancelled { return Change() }
+            let result = await become(wanted)
             // A machine that does not answer has been reported.
-            guard let there = try? await guest.portForwards() else { return }
+            guard let there = try? await guest.portForwards() else { return result }
             for forward in there.sorted() where forward.transport == .tcp {
                 let isAny = forward.hostAddress == "0.0.0.0"
                 let host = isAny ? "127.0.0.1" : forward.hostAddress
                 let isDead = await PortProbe.isRefused(host: host, port: forward.hostPort)
-                if Task.isCancelled { return }
+                if Task.isCancelled { return result }
                 if isDead { await openAnew(forward) }
             }
-            if await !greets(guest.sshForward.hostPort), !Task.isCancelled {
-                log.emit(.warning("the guest's SSH server does not answer; hostagent shell cannot reach it"))
-            }
+            return result
         }
 
         private func openAnew(_ forward: PortForward) async {

@@ -64,12 +64,15 @@ struct Reception: Sendable {
     /// What can be applied to the running guest is; a file with a mistake changes nothing.
     private func reload() async throws(HostError) -> ReloadBody {
         do {
-            let (applied, warnings) = try live.reload()
-            let complaints = await supervisor.apply(
+            var (applied, warnings) = try live.reload()
+            let ports = await supervisor.apply(
                 grace: origin.effectiveGrace(live.settings), forwards: live.forwards)
+            // A port that could not be opened before can be now.
+            if ports.hasChanged, !applied.contains("portForwards") { applied.append("portForwards") }
+            warnings += ports.complaints
             let pending = live.pending
             log.emit(.reloaded(applied: applied, pending: pending.map(\.key)))
-            return ReloadBody(applied: applied, pending: pending, warnings: warnings + complaints)
+            return ReloadBody(applied: applied, pending: pending, warnings: warnings)
         } catch {
             log.emit(.warning("the configuration was not read again: \(error.message)"))
             throw error

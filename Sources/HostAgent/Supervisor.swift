@@ -81,11 +81,10 @@ actor Supervisor {
     }
 
     /// Goes by another configuration from now on.
-    /// - Returns: a sentence for each port that could not be opened.
-    func apply(grace: Int, forwards: [PortForward]) async -> [String] {
+    func apply(grace: Int, forwards: [PortForward]) async -> PortForwarding.Change {
         deadlines.grace = grace
         forwarding.wanted = forwards
-        guard let guest, hasPorts else { return [] }
+        guard let guest, hasPorts else { return PortForwarding.Change() }
         return await forwarding.apply(to: guest).value
     }
 

@@ -21,6 +21,7 @@ package struct Upgrade: Sendable {
     /// - Returns: its version.
     /// - Throws: `HostError`; nothing has changed then.
     func check() async throws(HostError) -> String {
+        if let missingMonitor { throw missingMonitor }
         let version = try await ask(["--version"])
         let words = version.output.split(whereSeparator: \.isWhitespace)
         guard version.succeeded, words.count == 2, words[0] == "hostagent" else {
@@ -35,6 +36,14 @@ package struct Upgrade: Sendable {
                 hint: "the agent that runs is not touched")
         }
         return String(words[1])
+    }
+
+    /// Why nobody could attach to the guest; nil where somebody could.
+    private var missingMonitor: HostError? {
+        if Files.kind(directory.qmpSocket) == .socket { return nil }
+        return HostError(
+            .unavailable, "the guest's monitor, \(directory.qmpSocket), was removed: nobody could attach to it",
+            hint: "hostagent restart \(directory.name)")
     }
 
     private func ask(_ arguments: [String]) async throws(HostError) -> Tool.Result {
@@ -67,11 +76,7 @@ package struct Upgrade: Sendable {
         guard claim.renew() == .held else {
             return HostError(.held, "the lock of \"\(directory.name)\" is not held just now", hint: "try again")
         }
-        guard Files.kind(directory.qmpSocket) == .socket else {
-            return HostError(
-                .unavailable, "the guest's monitor, \(directory.qmpSocket), was removed: nobody could attach to it",
-                hint: "hostagent restart \(directory.name)")
-        }
+        if let failure = missingMonitor { return failure }
         let failure = claim.handOver { descriptor in
             HostProcess.become(
                 binary, arguments, keeping: descriptor, variable: Self.lockVariable,

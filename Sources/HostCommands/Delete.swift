@@ -14,8 +14,8 @@ struct Delete: AsyncParsableCommand {
 
     func run() async throws {
         let context = CommandContext.current
-        context.sweep()
         let directory = try context.directory(instance.name)
+        context.sweep(directory)
         if Files.kind(directory.protected) != nil {
             throw HostError(
                 .notPermitted, "the instance \"\(directory.name)\" is protected",

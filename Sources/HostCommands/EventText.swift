@@ -11,6 +11,11 @@ package enum EventText {
         }
     }
 
+    /// A port that is not forwarded as the configuration wants; nil for other events.
+    package static func portWarning(_ record: EventRecord) -> String? {
+        record.status.portForward?.type == "failed" ? forward(record.status.portForward) : nil
+    }
+
     /// The line that follows the progress of a start or stop; nil when nothing is under way.
     package static func progress(_ record: EventRecord) -> String? {
         if record.phase.isUsable || record.phase.isFinal { return nil }

@@ -14,6 +14,7 @@ struct Reap: AsyncParsableCommand {
         let context = CommandContext.current
         let directory = try context.directory(instance.name)
         guard try await SystemdJob.isStoppingOwnUnit(of: directory.name) else { return }
+        context.sweep(directory)
         guard let lock = try FileLock.acquire(path: directory.agentLock) else { return }
         do {
             _ = try await context.endOrphan(directory, false)

@@ -34,7 +34,7 @@ struct Starter: Sendable {
                 }
                 let start = ManagedStart(starter: self, registration: registration, isBeingStarted: isBeingStarted)
                 return try await start.run(instance)
-            } catch let exit as Exit where exit.status == .held {
+            } catch is Superseded {
                 continue
             } catch is GuestWasGone {
                 continue
@@ -58,6 +58,9 @@ struct Starter: Sendable {
     /// The agent attached to a guest that had powered itself off, and ended as it should. Who asks for a start wants a
     /// guest that runs.
     struct GuestWasGone: Error {}
+
+    /// Somebody else took the instance first.
+    private struct Superseded: Error {}
 
     /// The last run was such a one.
     func checkWhetherGuestWasGone() throws {
@@ -106,6 +109,7 @@ struct Starter: Sendable {
             group.addTask {
                 var ending = Ending.silence
                 try await client.events(run: info.run) { record in
+                    if !console.shows { Self.warn(record) }
                     ending = Self.ending(after: record, ending)
                     _ = console.show(record)
                     return !Self.isOver(ending)
@@ -191,6 +195,7 @@ struct Starter: Sendable {
                 let record = EventRecord(line: rest[..<end])
                 rest.removeSubrange(...end)
                 guard let record else { continue }
+                if !console.shows { Self.warn(record) }
                 ending = Self.ending(after: record, ending)
                 _ = console.show(record)
                 if Self.isOver(ending) { break reading }
@@ -209,7 +214,7 @@ struct Starter: Sendable {
     private func explainSilence(_ pid: Int32) async throws {
         // Its standard output is closed, which it does by ending.
         let end = ProcessIdentity.childEnd(of: pid)
-        if case .exited(HostExitStatus.held.rawValue) = end, try directory.isHeld() { throw Exit(status: .held) }
+        if case .exited(HostExitStatus.held.rawValue) = end, try directory.isHeld() { throw Superseded() }
         let said = TextFile.tail(directory.agentLog, count: 8192)
         StandardStreams.error(said.isEmpty ? "hostagent: the agent \(end.description)\n" : said)
         if case .exited(let code) = end, let status = HostExitStatus(rawValue: code), status != .success {
@@ -219,6 +224,11 @@ struct Starter: Sendable {
     }
 
     // MARK: Following
+
+    /// What somebody who sees no events has to know all the same.
+    private static func warn(_ record: EventRecord) {
+        if let warning = EventText.portWarning(record) { StandardStreams.error("hostagent: \(warning)\n") }
+    }
 
     static func ending(after record: EventRecord, _ before: Ending) -> Ending {
         if record.phase.isUsable, record.status.running == true { return .ready }

@@ -12,6 +12,7 @@ struct Stopper: Sendable {
     /// - Returns: false when nothing ran.
     /// - Throws: `HostError` when something still does.
     func run(force: Bool) async throws -> Bool {
+        context.sweep(directory)
         let quieted = try await quietManager()
         if let ended = try await endOrphan(force: force) { return ended || quieted }
         let client = AgentClient(socket: directory.agentSocket)

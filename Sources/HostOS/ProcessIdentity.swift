@@ -70,6 +70,13 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         #endif
     }
 
+    /// The processes whose arguments are such; none where the system does not tell.
+    package static func all(where isWanted: ([String]) -> Bool) -> [ProcessIdentity] {
+        ((try? Files.names(in: "/proc")) ?? []).compactMap(Int32.init).compactMap(of(pid:)).filter {
+            isWanted($0.arguments)
+        }
+    }
+
     #if canImport(Glibc)
         /// The kernel's random id of this boot (random(4)).
         package static let currentBootID: String =

@@ -18,16 +18,32 @@ package struct SpareName: Sendable {
         spare = path[..<slash] + "." + path[slash...]
     }
 
-    /// Gives the socket its second name.
+    /// Gives a socket that has just been made its second name.
     package func keep() {
+        guard Self.socket(path) != nil else { return }
         unlink(spare)
         _ = link(path, spare)
     }
 
-    /// Gives the first name back when nothing has it.
-    /// - Returns: it was gone, and is there again.
+    /// Gives the first name back; what somebody put there instead is moved aside.
+    /// - Returns: something else had it, or nothing.
     @discardableResult
-    package func restore() -> Bool { Files.kind(path) == nil && link(spare, path) == 0 }
+    package func restore() -> Bool {
+        guard let mine = Self.socket(spare), Self.socket(path) != mine else { return false }
+        var info = stat()
+        if lstat(path, &info) == 0, Files.moveAside(path, to: path + ".aside") == nil { return false }
+        return link(spare, path) == 0
+    }
+
+    /// The first name is that of the socket it was given to.
+    package var isTrue: Bool { Self.socket(spare).map { $0 == Self.socket(path) } ?? false }
 
     package func remove() { unlink(spare) }
+
+    /// Which socket a name, that is no link to another, stands for.
+    private static func socket(_ path: String) -> [UInt64]? {
+        var info = stat()
+        guard lstat(path, &info) == 0, info.st_mode & S_IFMT == S_IFSOCK else { return nil }
+        return [UInt64(info.st_dev), UInt64(info.st_ino)]
+    }
 }

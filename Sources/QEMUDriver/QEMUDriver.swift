@@ -138,8 +138,10 @@ package struct QEMUDriver: GuestDriver {
         }
         // An agent can die between spawning QEMU and writing its record: then the socket names the listener, and its
         // arguments tell the rest.
-        guard let pid = UnixSocket.listener(path: machine.qmpSocket), let process = ProcessIdentity.of(pid: pid)
-        else { return nil }
+        // Where that is gone, too, the lock on its disk tells that there is one.
+        let listener = UnixSocket.listener(path: machine.qmpSocket).flatMap(ProcessIdentity.of(pid:))
+        guard let process = listener ?? userOfDisk() else { return nil }
+        let pid = process.pid
         guard let found = QEMUMachine.facts(ofArguments: process.arguments) else {
             throw HostError(
                 .held, "process \(pid) serves \(machine.qmpSocket) and is not a guest of hostagent",
@@ -149,11 +151,17 @@ package struct QEMUDriver: GuestDriver {
             process: process, accelerator: found.accelerator, sshLocalPort: found.sshLocalPort, startedWith: nil)
     }
 
+    /// The machine that has this disk open, where any process locks it.
+    private func userOfDisk() -> ProcessIdentity? {
+        guard (try? FileLock.isHeld(path: machine.disk.path)) == true else { return nil }
+        return ProcessIdentity.all { QEMUMachine.uses(disk: machine.disk.path, arguments: $0) }.first
+    }
+
     package func attach(_ survivor: SurvivingGuest) async throws -> any Guest {
         let process = survivor.process
         let monitor = try await monitor(of: process)
         // An agent of before may have given them none.
-        for socket in sockets { socket.keep() }
+        for socket in sockets where !socket.isTrue { socket.keep() }
         // What is there from before names it as well; a full disk must not cost the guest.
         try? record(survivor)
         return QEMUGuest(
@@ -165,9 +173,13 @@ package struct QEMUDriver: GuestDriver {
     /// Silence means busy or hung, not dead: it is asked again for as long as a running guest would be.
     private func monitor(of process: ProcessIdentity) async throws -> QMPConnection {
         let deadline = ContinuousClock.now + .seconds(Self.attachLimit)
-        guard Files.kind(machine.qmpSocket) != nil else {
+        // Nobody is shot for what another's socket, or none, does not answer.
+        guard
+            SpareName(of: machine.qmpSocket).isTrue || UnixSocket.listener(path: machine.qmpSocket) == process.pid
+        else {
             throw HostError(
-                .held, "QEMU, process \(process.pid), lives, and its socket \(machine.qmpSocket) was removed",
+                .held,
+                "cannot attach to QEMU, process \(process.pid): its socket \(machine.qmpSocket) was removed or replaced",
                 hint: "shut the guest down from inside, over SSH; hostagent stop --force kills it")
         }
         while process.isAlive {

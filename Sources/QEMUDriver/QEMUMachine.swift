@@ -144,6 +144,11 @@ package struct QEMUMachine: Sendable, Equatable {
         return (accelerator, port)
     }
 
+    /// These arguments of a process name this disk.
+    package static func uses(disk: String, arguments: [String]) -> Bool {
+        arguments.contains { $0.hasPrefix("if=none,id=disk,") && $0.hasSuffix(",file=" + escape(disk)) }
+    }
+
     /// A value of QEMU's option syntax, in which a comma ends a value and a doubled one stands for itself.
     package static func escape(_ text: String) -> String { text.replacing(",", with: ",,") }
 }

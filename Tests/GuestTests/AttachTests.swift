@@ -105,13 +105,44 @@ struct AttachTests {
         let agent = try #require(ProcessIdentity.of(pid: before.agentPID))
         agent.signal(9)
         _ = await agent.waitUntilEnded()
-        for socket in sockets + [home.directory("mini") + "/guest.json"] { try Files.remove(socket) }
+        for socket in sockets { try TextFile.replace(socket, with: "in the way") }
+        for record in ["guest.json", "qemu.pid"] { try Files.remove(home.directory("mini") + "/" + record) }
+        #expect(try await home.run("list", "--format", "{{.Status}}").output == "Orphaned\n")
         let started = try await home.run("start", "mini")
         #expect(started.succeeded, "\(started)")
         #expect(try await Self.info(home, "mini").guestPID == before.guestPID)
+        #expect(try await home.run("shell", "mini", "true").succeeded)
         #expect(try await home.run("stop", "mini").succeeded)
         #expect(try home.events("mini").contains { $0.payload?.step == .ask })
         #expect(try Files.names(in: home.directory("mini")).allSatisfy { !$0.hasSuffix(".sock") })
+    }
+
+    /// The lock on its disk still tells of a guest to which no name leads any more.
+    @Test func aGuestWithoutAName() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let before = try await Self.info(home, "mini")
+        let guest = try #require(before.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
+        let agent = try #require(ProcessIdentity.of(pid: before.agentPID))
+        agent.signal(9)
+        _ = await agent.waitUntilEnded()
+        for name in try Files.names(in: home.directory("mini"))
+        where name.hasSuffix(".sock") || ["guest.json", "qemu.pid", "ha.pid"].contains(name) {
+            try Files.remove(home.directory("mini") + "/" + name)
+        }
+        #expect(try await home.run("list", "--format", "{{.Status}}").output == "Orphaned\n")
+        let started = try await home.run("start", "mini")
+        #expect(
+            started.status == 75 && started.error.contains("cannot attach to QEMU, process \(guest.pid)"), "\(started)")
+        #expect(guest.isAlive)
+        #expect(try await home.run("delete", "mini").status == 75)
+        #expect(try await home.run("stop", "mini").status == 1)
+        #expect(guest.isAlive)
+        #expect(try await home.run("stop", "--force", "mini").succeeded)
+        #expect(!guest.isAlive)
+        #expect(try await home.run("start", "mini").succeeded)
+        #expect(try await home.run("stop", "mini").succeeded)
     }
 
     /// An agent that is killed while its guest shuts down: who asks for a start afterwards wants a guest that runs.

@@ -252,6 +252,18 @@ struct UpgradeTests {
         #expect(isBack)
         let said = try home.events("mini").filter { $0.payload?.message?.contains("it is opened anew") == true }
         #expect(said.count == 2)
+
+        // So does an agent that attaches.
+        let killed = try await Tool("ss", ["--kill", "--listening", "--tcp", "sport = :\(sshPort)"]).run()
+        #expect(killed.succeeded, "\(killed)")
+        let agent = try #require(ProcessIdentity.of(pid: try await info(home).agentPID))
+        agent.signal(9)
+        _ = await agent.waitUntilEnded()
+        // Whose configuration names a port that is taken: that is said, and costs that port alone.
+        try TextFile.replace(yaml, with: text.replacing("hostPort: \(port)", with: "hostPort: \(sshPort)"))
+        let attached = try await home.run("start", "mini")
+        #expect(attached.succeeded && attached.error.contains("warning: not forwarding tcp"), "\(attached)")
+        #expect(try await info(home).state == .running)
         #expect(try await home.run("stop", "mini").succeeded)
     }
 }

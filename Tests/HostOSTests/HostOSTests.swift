@@ -194,3 +194,35 @@ import Testing
 extension Substring {
     func trimming() -> String { String(self).trimmed }
 }
+
+@Suite struct SpareNameTests {
+    @Test(arguments: [
+        "", "echo x > s", "mkdir s", "ln -s /nowhere s", "python3 -c 'import socket; socket.socket(1).bind(\"s\")'",
+    ])
+    func aSocketGetsItsNameBack(_ instead: String) async throws {
+        let scratch = try Scratch()
+        let path = scratch.path + "/s"
+        let bind = "import socket, sys; socket.socket(1).bind(sys.argv[1])"
+        #expect(try await Tool("python3", ["-c", bind, path]).run().succeeded)
+        let name = SpareName(of: path)
+        name.keep()
+        #expect(name.isTrue && !name.restore(), "nothing to be done")
+        let inode = try await Tool("stat", ["-c", "%i", path]).run().output
+        try Files.remove(path)
+        #expect(!name.isTrue)
+        #expect(try await Tool("sh", ["-c", "cd \"$1\"; \(instead)", "sh", scratch.path]).run().succeeded)
+        #expect(name.restore() && name.isTrue)
+        #expect(try await Tool("stat", ["-c", "%i", path]).run().output == inode)
+        #expect(try Files.names(in: scratch.path) == (instead.isEmpty ? [".s", "s"] : [".s", "s", "s.aside"]))
+        name.remove()
+        try Files.remove(path)
+        #expect(!name.restore() && Files.kind(path) == nil)
+    }
+
+    @Test func whatIsNoSocketGetsNone() throws {
+        let scratch = try Scratch()
+        try TextFile.replace(scratch.path + "/s", with: "x")
+        SpareName(of: scratch.path + "/s").keep()
+        #expect(try Files.names(in: scratch.path) == ["s"])
+    }
+}

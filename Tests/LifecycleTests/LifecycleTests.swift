@@ -59,7 +59,7 @@ import Testing
         #expect(lifecycle.phase == .attaching)
         #expect(
             lifecycle.handle(.attached(.ready)) == [
-                .emit(.guestReady), .beginHeartbeat, .startTimer(.phaseDeadline, .deadline(.attaching)), .forwardPorts,
+                .emit(.guestReady), .beginHeartbeat, .startTimer(.phaseDeadline, .deadline(.attaching)), .repairPorts,
                 .setGuestClock, .confirmSurvivor,
             ])
         #expect(lifecycle.phase == .attaching)
