@@ -90,18 +90,18 @@ struct PortForwarding {
         }
 
         func repair(_ wanted: [PortForward]) async -> Change {
-            if Task.isCancelled { return Change() }
-            let result = await become(wanted)
             // A machine that does not answer has been reported.
-            guard let there = try? await guest.portForwards() else { return result }
-            for forward in there.sorted() where forward.transport == .tcp {
+            guard !Task.isCancelled, let there = try? await guest.portForwards() else { return Change() }
+            // First what is there: its ports are not for others.
+            let kept = there.intersection([guest.sshForward] + wanted)
+            for forward in kept.sorted() where forward.transport == .tcp {
                 let isAny = forward.hostAddress == "0.0.0.0"
                 let host = isAny ? "127.0.0.1" : forward.hostAddress
                 let isDead = await PortProbe.isRefused(host: host, port: forward.hostPort)
-                if Task.isCancelled { return result }
+                if Task.isCancelled { return Change() }
                 if isDead { await openAnew(forward) }
             }
-            return result
+            return await become(wanted)
         }
 
         private func openAnew(_ forward: PortForward) async {
