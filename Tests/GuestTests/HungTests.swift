@@ -75,11 +75,12 @@ struct HungTests {
         // A kernel takes the last of two archives: this init does nothing, and hears nothing.
         let initrd = home.directory("mini") + "/initrd"
         let script = """
-            set -e; cp "$1" "$1.good"; cd "$(mktemp -d)"; mkdir sbin
+            set -e; cp "$1" "$1.good"; cd "$2"
             printf '#!/bin/sh\\nwhile :; do sleep 1000; done\\n' > init; chmod 755 init
             echo init | cpio --quiet -o -H newc >> "$1"
             """
-        let made = try await Tool("sh", ["-c", script, "sh", initrd]).run()
+        let work = try Scratch()
+        let made = try await Tool("sh", ["-c", script, "sh", initrd, work.path]).run()
         #expect(made.succeeded, "\(made)")
         async let starting = home.tool(["start", "mini"]).run()
         let spawned = await eventually(within: 60) {

@@ -200,8 +200,8 @@ struct LaunchdTests {
             #expect(said.contains("nonsense: unknown key"))
             try TextFile.replace(yaml, with: text)
             // The agent cannot even begin: a start ends all the same.
-            try TextFile.replace(host.home.directory("mini") + "/ha.stdout.log", with: "")
-            try Files.makeDirectory(host.home.directory("mini") + "/ha.stdout.log.1")
+            let lock = host.home.directory("mini") + "/agent.lock"
+            #expect(try await Tool("ln", ["-sfn", "/nowhere/at/all", lock]).run().succeeded)
             let hopeless = try await host.run("hostagent", "start", "mini")
             #expect(hopeless.status != 0 && hopeless.error.contains("did not start"), "\(hopeless)")
             let disabled = try await host.run("launchctl", "disable", target)
