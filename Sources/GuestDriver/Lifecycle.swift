@@ -6,7 +6,7 @@ import HostModel
 /// owner starts the timer an action names and feeds its input when it fires. Each transition has a test
 /// (LifecycleTests).
 package struct Lifecycle: Sendable {
-    package private(set) var state: State = .new
+    package internal(set) var state: State = .new
     /// Set while starting, when a provisioning script failed: the guest then becomes `degraded`, not `running`.
     private var provisioningFault: String?
     private var hasStalledWhileStarting = false
@@ -234,7 +234,7 @@ package struct Lifecycle: Sendable {
     }
 
     /// The last transition, where there is no guest.
-    private mutating func end(_ outcome: Outcome) -> [Action] {
+    mutating func end(_ outcome: Outcome) -> [Action] {
         state = .ended(outcome)
         return [.stopTimer(.phaseDeadline), .finish(outcome, endedBy: nil)]
     }
@@ -305,12 +305,6 @@ package struct Lifecycle: Sendable {
         return [.emit(.failure(reason))] + endMachine(outcome: .guestLost(reason: reason))
     }
 
-    private mutating func endMachine(outcome: Outcome) -> [Action] {
-        let kept: Outcome = if case .stopping(let stop) = state { stop.outcome } else { outcome }
-        state = .stopping(Stop(step: .quit, outcome: kept))
-        return [.stopTimer(.phaseDeadline), .enter(.stopping), .announceStopping] + rung(.quit)
-    }
-
     private mutating func gone(_ outcome: Outcome) -> [Action] {
         state = .ended(outcome)
         let failure = outcome.failure.map { [Action.emit(.failure($0))] } ?? []
@@ -362,61 +356,5 @@ package struct Lifecycle: Sendable {
             return [.emit(.warning(reason)), .beginHeartbeat, .hastenHeartbeat]
         default: return []
         }
-    }
-
-    // MARK: Stopping
-
-    private mutating func stopRequested(force: Bool) -> [Action] {
-        switch state {
-        case .new, .preparing:
-            return [.announceStopping, .cancelStart] + end(.stopped)
-        case .launching(nil):
-            state = .launching(abort: .stopped)
-            return [.announceStopping, .cancelStart]
-        case .attaching:
-            state = .attaching(abort: .stopped)
-            return [.announceStopping]
-        case .launching, .ended:
-            return []
-        case .replacing(let step):
-            let isShort = force && step < .quit
-            state = .stopping(Stop(step: isShort ? .quit : step, outcome: .stopped))
-            return [.enter(.stopping), .announceStopping] + (isShort ? rung(.quit) : [])
-        case .stopping(let stop):
-            guard force, stop.step < .quit else { return [] }
-            state = .stopping(Stop(step: .quit, outcome: stop.outcome))
-            return rung(.quit)
-        case .booting, .provisioning, .confirming, .reattached, .running, .degraded:
-            return force ? endMachine(outcome: .stopped) : beginStop(outcome: .stopped)
-        }
-    }
-
-    private mutating func beginStop(outcome: Outcome) -> [Action] {
-        state = .stopping(Stop(step: .ask, outcome: outcome))
-        return [.stopTimer(.phaseDeadline), .enter(.stopping), .announceStopping, .cancelStart] + rung(.ask)
-    }
-
-    /// The next rung: the last one did not end the guest in its time.
-    private mutating func climb() -> [Action] {
-        switch state {
-        case .replacing(let step):
-            state = .replacing(step.next)
-            return rung(step.next)
-        case .stopping(var stop):
-            stop.step = stop.step.next
-            state = .stopping(stop)
-            return rung(stop.step)
-        default: return []
-        }
-    }
-
-    private func rung(_ step: StopStep) -> [Action] {
-        let wait: Wait =
-            switch step {
-            case .ask, .askAgain: .halfGrace
-            case .quit: .quit
-            case .kill: .kill
-            }
-        return [.perform(step), .startTimer(.stopLadder, wait)]
     }
 }

@@ -101,8 +101,6 @@ struct GuestAccessPlan: Sendable {
 
     func waitForBanner() async throws { try await login.waitForBanner() }
 
-    func greets(port: Int) async -> Bool { await GuestLogin.greets(port: port) }
-
     /// Runs the readiness probes one after the other; each is tried until it succeeds.
     /// - Throws: `HostError` with the probe's hint when one does not within its time.
     func runProbes() async throws {

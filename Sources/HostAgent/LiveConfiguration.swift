@@ -10,7 +10,8 @@ import Synchronization
 final class LiveConfiguration: Sendable {
     private struct State {
         var instance: Instance
-        var pending: [PendingChange]
+        /// Nil until somebody asks.
+        var pending: [PendingChange]?
     }
 
     private let directory: InstanceDirectory
@@ -35,8 +36,7 @@ final class LiveConfiguration: Sendable {
                 ?? RegisteredTerms(keepAlive: [first.keepAlive], after: first.after, before: first.before)
         }
         guestHas = survivor == nil ? instance.fixedAtStart : survivor?.guest.startedWith
-        state = Mutex(State(instance: instance, pending: []))
-        state.withLock { $0.pending = pending(of: instance) }
+        state = Mutex(State(instance: instance, pending: nil))
     }
 
     var settings: Settings { state.withLock { $0.instance.settings } }
@@ -44,9 +44,11 @@ final class LiveConfiguration: Sendable {
 
     var pending: [PendingChange] {
         state.withLock { state in
-            // What waits for `autostart enable` nobody tells us of when it was done.
-            if state.pending.contains(where: { $0.until == .enable }) { state.pending = pending(of: state.instance) }
-            return state.pending
+            // Nobody tells us when `autostart enable` was done.
+            if let known = state.pending, !known.contains(where: { $0.until == .enable }) { return known }
+            let pending = pending(of: state.instance)
+            state.pending = pending
+            return pending
         }
     }
 
@@ -62,8 +64,9 @@ final class LiveConfiguration: Sendable {
             if new.configuration.message != old.configuration.message { applied.append("message") }
             if new.settings.stopGrace != old.settings.stopGrace { applied.append("stopGrace") }
             state.instance = new
-            state.pending = pending(of: new)
-            let isPending = state.pending.contains { $0.key == "keepAlive" }
+            let pending = pending(of: new)
+            state.pending = pending
+            let isPending = pending.contains { $0.key == "keepAlive" }
             if new.settings.keepAlive != old.settings.keepAlive, !isPending { applied.append("keepAlive") }
             return (applied, new.warnings)
         }

@@ -31,8 +31,7 @@ struct PortForwarding {
     ///
     /// All ways lead through the guest's one network: that its SSH server greets proves the far end of all of them, a
     /// connection the near end of each. What UDP does with a packet nobody can see from here.
-    /// - Parameter greets: the guest's SSH server answers on this port.
-    mutating func repair(of guest: any Guest, greets: @escaping @Sendable (Int) async -> Bool) {
+    mutating func repair(of guest: any Guest) {
         cancelRepair()
         let change = enqueue { [worker = Worker(guest: guest, log: log), wanted] in await worker.repair(wanted) }
         repair = Task { [log] in
@@ -42,7 +41,7 @@ struct PortForwarding {
                 change.cancel()
             }
             if Task.isCancelled { return }
-            if await !greets(guest.sshForward.hostPort), !Task.isCancelled {
+            if await !GuestLogin.greets(port: guest.sshForward.hostPort), !Task.isCancelled {
                 log.emit(.warning("the guest's SSH server does not answer; hostagent shell cannot reach it"))
             }
         }

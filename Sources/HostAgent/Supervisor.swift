@@ -84,11 +84,9 @@ actor Supervisor {
     func apply(grace: Int, forwards: [PortForward]) async -> PortForwarding.Change {
         deadlines.grace = grace
         forwarding.wanted = forwards
-        guard let guest, hasPorts else { return PortForwarding.Change() }
+        guard let guest, lifecycle.phase.hasGuest else { return PortForwarding.Change() }
         return await forwarding.apply(to: guest).value
     }
-
-    private var hasPorts: Bool { !lifecycle.phase.isFinal && lifecycle.phase != .stopping }
 
     /// Becomes another program.
     /// - Returns: only when that cannot be, with the reason.
@@ -213,7 +211,7 @@ actor Supervisor {
         case .confirmAccess: start(in: &group) { try await self.confirmAccess(probes: true) }
         case .confirmSurvivor: start(in: &group) { try await self.confirmAccess(probes: false) }
         case .forwardPorts: if let guest { _ = forwarding.apply(to: guest) }
-        case .repairPorts: if let guest { forwarding.repair(of: guest) { [access] in await access.greets(port: $0) } }
+        case .repairPorts: if let guest { forwarding.repair(of: guest) }
         case .setGuestClock: setGuestClock()
         case .announceReady:
             wasReady = true

@@ -26,7 +26,11 @@ final class Console: Sendable {
 
     /// - Returns: false when nobody reads any more.
     func show(_ record: EventRecord) -> Bool {
-        if quiet { return true }
+        if quiet {
+            // What somebody who sees no events has to know all the same.
+            if let warning = EventText.portWarning(record) { StandardStreams.error("hostagent: \(warning)\n") }
+            return true
+        }
         guard isTerminal else { return StandardStreams.output(record.line) }
         return standing.withLock { standing in
             var text = standing.isEmpty ? "" : "\r\u{1b}[2K"

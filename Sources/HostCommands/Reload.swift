@@ -44,4 +44,23 @@ extension AgentClient {
         }
         return AgentClient(socket: directory.agentSocket)
     }
+
+    /// What the agent says of itself. One that is just dying, beginning or becoming another version holds its lock and
+    /// does not answer for a moment.
+    /// - Returns: nil when nobody holds the instance any more.
+    /// - Throws: `HostError` with `.held` where it stays silent.
+    func info(holding directory: InstanceDirectory, within patience: Duration) async throws -> AgentInfo? {
+        var wait = Duration.milliseconds(5)
+        let deadline = ContinuousClock.now + patience
+        while true {
+            do {
+                return try await info()
+            } catch {
+                guard try directory.isHeld() else { return nil }
+                guard ContinuousClock.now < deadline else { throw Starter.heldSilently(directory) }
+                try await Task.sleep(for: wait)
+                wait = min(wait * 2, .milliseconds(100))
+            }
+        }
+    }
 }

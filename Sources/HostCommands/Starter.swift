@@ -86,7 +86,7 @@ struct Starter: Sendable {
             // An agent of ours whose lock was removed a moment ago, and who is about to put it back.
             guard directory.stranger != nil, (try? await client.info()) != nil else { return false }
         }
-        guard let info = try await waitForInfo(client) else { return false }
+        guard let info = try await client.info(holding: directory, within: .seconds(5)) else { return false }
         if info.phase.isUsable {
             announce("\(directory.name) is running already\n")
             return true
@@ -109,7 +109,6 @@ struct Starter: Sendable {
             group.addTask {
                 var ending = Ending.silence
                 try await client.events(run: info.run) { record in
-                    if !console.shows { Self.warn(record) }
                     ending = Self.ending(after: record, ending)
                     _ = console.show(record)
                     return !Self.isOver(ending)
@@ -134,22 +133,6 @@ struct Starter: Sendable {
             hint:
                 "hostagent events --follow \(directory.name) shows how it goes; hostagent stop \(directory.name) ends it"
         )
-    }
-
-    /// The lock is taken a moment before the socket answers. nil: its holder has ended meanwhile.
-    private func waitForInfo(_ client: AgentClient) async throws -> AgentInfo? {
-        var wait = Duration.milliseconds(5)
-        let deadline = ContinuousClock.now + .seconds(5)
-        while true {
-            do {
-                return try await client.info()
-            } catch {
-                guard try directory.isHeld() else { return nil }
-                guard ContinuousClock.now < deadline else { throw Self.heldSilently(directory) }
-                try await Task.sleep(for: wait)
-                wait = min(wait * 2, .milliseconds(100))
-            }
-        }
     }
 
     static func heldSilently(_ directory: InstanceDirectory) -> HostError {
@@ -195,7 +178,6 @@ struct Starter: Sendable {
                 let record = EventRecord(line: rest[..<end])
                 rest.removeSubrange(...end)
                 guard let record else { continue }
-                if !console.shows { Self.warn(record) }
                 ending = Self.ending(after: record, ending)
                 _ = console.show(record)
                 if Self.isOver(ending) { break reading }
@@ -224,11 +206,6 @@ struct Starter: Sendable {
     }
 
     // MARK: Following
-
-    /// What somebody who sees no events has to know all the same.
-    private static func warn(_ record: EventRecord) {
-        if let warning = EventText.portWarning(record) { StandardStreams.error("hostagent: \(warning)\n") }
-    }
 
     static func ending(after record: EventRecord, _ before: Ending) -> Ending {
         if record.phase.isUsable, record.status.running == true { return .ready }

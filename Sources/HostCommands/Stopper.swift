@@ -18,7 +18,9 @@ struct Stopper: Sendable {
         let client = AgentClient(socket: directory.agentSocket)
         let info: AgentInfo
         do {
-            guard let answer = try await patientInfo(client) else { return try await run(force: force) || quieted }
+            guard let answer = try await client.info(holding: directory, within: .seconds(3)) else {
+                return try await run(force: force) || quieted
+            }
             info = answer
         } catch {
             guard force else { throw Starter.heldSilently(directory) }
@@ -48,22 +50,6 @@ struct Stopper: Sendable {
         // An agent that was killed on the way leaves its guest.
         _ = try await endOrphan(force: force)
         return true
-    }
-
-    /// An agent that is just dying, beginning or becoming another version holds its lock and does not answer for a
-    /// moment.
-    /// - Returns: nil when nobody holds the instance any more.
-    private func patientInfo(_ client: AgentClient) async throws -> AgentInfo? {
-        let deadline = ContinuousClock.now + .seconds(3)
-        while true {
-            do {
-                return try await client.info()
-            } catch {
-                guard try directory.isHeld() else { return nil }
-                if ContinuousClock.now >= deadline { throw error }
-                try await Task.sleep(for: .milliseconds(50))
-            }
-        }
     }
 
     /// The manager may be about to start an agent while none lives: after a failure, or at a start that was just asked

@@ -47,9 +47,8 @@ package struct InstanceDirectory: Sendable, Hashable {
     /// What the programs write anew whenever it is missing.
     private var stateFiles: [String] {
         [
-            agentLock, editLock, agentPID, agentSocket, agentLog, eventLog, eventLog + ".1", cidata, qemuPID, qmpSocket,
-            channelSocket, qemuLog,
-            serialLog, guestRecord, restartHistory, sshConfiguration,
+            agentLock, editLock, agentPID, agentSocket, agentLog, eventLog, eventLog + ".1", restartHistory,
+            qemuPID, qmpSocket, channelSocket, qemuLog, serialLog, guestRecord, cidata, sshConfiguration,
         ]
     }
 

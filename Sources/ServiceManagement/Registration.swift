@@ -56,7 +56,7 @@ package struct FoundRegistration: Sendable, Equatable {
     package var limaHome: String?
     /// The account that it runs as, where the machine's manager does.
     package var owner: String?
-    /// Nil where the file is not ours to read.
+    /// Nil where the file does not tell.
     package var terms: RegisteredTerms?
 
     package var scope: ManagerScope { condition.scope }

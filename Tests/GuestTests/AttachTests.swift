@@ -12,15 +12,21 @@ struct AttachTests {
         try await AgentClient(socket: home.directory(name) + "/ha.sock").info()
     }
 
+    @discardableResult
+    private static func killAgent(_ info: AgentInfo) async throws -> ProcessIdentity {
+        let agent = try #require(ProcessIdentity.of(pid: info.agentPID))
+        #expect(agent.signal(9))
+        _ = await agent.waitUntilEnded()
+        return agent
+    }
+
     @Test func aGuestWhoseAgentDiedIsSeenAndEnded() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
         #expect(try await home.run("start", "mini").succeeded)
         let info = try await Self.info(home, "mini")
         let guest = try #require(info.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
-        let agent = try #require(ProcessIdentity.of(pid: info.agentPID))
-        agent.signal(9)
-        _ = await agent.waitUntilEnded()
+        let agent = try await Self.killAgent(info)
         #expect(guest.isAlive, "killing the agent does not touch the guest")
         #expect(
             try await home.run("list", "--format", "{{.Status}} {{.DriverPID}}").output == "Orphaned \(guest.pid)\n")
@@ -36,18 +42,14 @@ struct AttachTests {
         let after = try await Self.info(home, "mini")
         #expect(after.guestPID == guest.pid && after.sshLocalPort == info.sshLocalPort && after.run != info.run)
         #expect(try await home.run("shell", "mini", "cat", "/tmp/before").output == "there\n")
-        let second = try #require(ProcessIdentity.of(pid: after.agentPID))
-        second.signal(9)
-        _ = await second.waitUntilEnded()
+        try await Self.killAgent(after)
 
         // Also without the record: the socket names its listener.
         try Files.remove(home.directory("mini") + "/guest.json")
         #expect(try await home.run("list", "--format", "{{.Status}}").output == "Orphaned\n")
         #expect(try await home.run("start", "mini").succeeded)
         #expect(try await Self.info(home, "mini").guestPID == guest.pid)
-        let third = try #require(ProcessIdentity.of(pid: try await Self.info(home, "mini").agentPID))
-        third.signal(9)
-        _ = await third.waitUntilEnded()
+        try await Self.killAgent(Self.info(home, "mini"))
         #expect(try await home.run("stop", "mini").succeeded)
         #expect(!guest.isAlive)
         #expect(try await home.run("start", "mini").succeeded)
@@ -60,9 +62,7 @@ struct AttachTests {
         #expect(try await home.run("create", "mini").succeeded)
         #expect(try await home.run("start", "mini").succeeded)
         let before = try await Self.info(home, "mini")
-        let agent = try #require(ProcessIdentity.of(pid: before.agentPID))
-        agent.signal(9)
-        _ = await agent.waitUntilEnded()
+        try await Self.killAgent(before)
         for file in ["ha.stdout.log", "guest.json", "ha.pid"] {
             try TextFile.replace(home.directory("mini") + "/" + file, with: "\u{0}{\"x\": [99999")
         }
@@ -102,9 +102,7 @@ struct AttachTests {
                 && home.events("mini").contains { $0.payload?.message?.contains("was removed") == true }
         }
         #expect(back)
-        let agent = try #require(ProcessIdentity.of(pid: before.agentPID))
-        agent.signal(9)
-        _ = await agent.waitUntilEnded()
+        try await Self.killAgent(before)
         for socket in sockets { try TextFile.replace(socket, with: "in the way") }
         for record in ["guest.json", "qemu.pid"] { try Files.remove(home.directory("mini") + "/" + record) }
         #expect(try await home.run("list", "--format", "{{.Status}}").output == "Orphaned\n")
@@ -124,9 +122,7 @@ struct AttachTests {
         #expect(try await home.run("start", "mini").succeeded)
         let before = try await Self.info(home, "mini")
         let guest = try #require(before.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
-        let agent = try #require(ProcessIdentity.of(pid: before.agentPID))
-        agent.signal(9)
-        _ = await agent.waitUntilEnded()
+        try await Self.killAgent(before)
         for name in try Files.names(in: home.directory("mini"))
         where name.hasSuffix(".sock") || ["guest.json", "qemu.pid", "ha.pid"].contains(name) {
             try Files.remove(home.directory("mini") + "/" + name)
@@ -168,9 +164,7 @@ struct AttachTests {
         #expect(try await home.run("create", "mini").succeeded)
         #expect(try await home.run("start", "mini").succeeded)
         let before = try await Self.info(home, "mini")
-        let agent = try #require(ProcessIdentity.of(pid: before.agentPID))
-        agent.signal(9)
-        _ = await agent.waitUntilEnded()
+        try await Self.killAgent(before)
         let log = home.directory("mini") + "/ha.stdout.log"
         let lines = try TextFile.read(log).split(separator: "\n").filter { !$0.contains("guest-ready") }
         try TextFile.replace(log, with: lines.joined(separator: "\n") + "\n")
@@ -195,9 +189,7 @@ struct AttachTests {
         #expect(after.state == .degraded && after.errors.first?.contains("status 7") == true, "\(after)")
 
         _ = try await home.run("shell", "mini", "sudo", "sh", "-c", "(sleep 0.2; killall -STOP dropbear) &")
-        let agent = try #require(ProcessIdentity.of(pid: after.agentPID))
-        agent.signal(9)
-        _ = await agent.waitUntilEnded()
+        try await Self.killAgent(after)
         // A limit for the start is none for a guest that is there.
         let started = try await home.run("start", "mini", "--timeout", "5")
         let now = try await Self.info(home, "mini")
