@@ -113,7 +113,10 @@ let package = Package(
             path: "bench/Reference", swiftSettings: strict, linkerSettings: selfContained),
         // Tests
         .target(
-            name: "HostTestSupport", dependencies: ["AgentAPI", "HostOS", "InstanceStore"],
+            name: "HostTestSupport",
+            dependencies: [
+                "AgentAPI", "GuestAccess", "GuestDriver", "HostAgent", "HostModel", "HostOS", "InstanceStore",
+            ],
             path: "Tests/HostTestSupport", swiftSettings: strict),
         .testTarget(name: "HostModelTests", dependencies: ["HostModel"], swiftSettings: strict),
         .testTarget(name: "HostOSTests", dependencies: ["HostOS", "HostTestSupport"], swiftSettings: strict),
@@ -133,8 +136,11 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "AgentAPITests", dependencies: ["AgentAPI", "HostModel"], swiftSettings: strict),
         .testTarget(
-            name: "HostAgentTests", dependencies: ["AgentAPI", "HostAgent", "HostModel", "HostOS", "HostTestSupport"],
-            swiftSettings: strict),
+            name: "HostAgentTests",
+            dependencies: [
+                "AgentAPI", "GuestAccess", "GuestDriver", "HostAgent", "HostModel", "HostOS", "HostTestSupport",
+                "InstanceStore", "ServiceManagement",
+            ], swiftSettings: strict),
         .testTarget(
             name: "HostCommandsTests", dependencies: ["AgentAPI", "HostCommands", "HostModel"], swiftSettings: strict),
         .testTarget(

@@ -14,7 +14,7 @@ package struct AgentClient: Sendable {
     /// - Parameter patience: how long the whole answer may take.
     /// - Throws: `HostError` with `.unavailable` when nobody answers there.
     package func info(patience: TimeAmount = .seconds(3)) async throws -> AgentInfo {
-        let answer = try await exchange(.GET, Route.info, patience: patience)
+        let answer = try await exchange(.info, patience: patience)
         guard let info = try? JSONDecoder().decode(AgentInfo.self, from: Data(answer)) else {
             throw HostError(
                 .unavailable, "what listens on \(socket) is not a hostagent",
@@ -25,18 +25,18 @@ package struct AgentClient: Sendable {
 
     /// Asks the agent to stop its guest.
     package func stop(force: Bool) async throws -> StopBody {
-        let answer = try await exchange(.POST, Route.stop + (force ? "?force=true" : ""), patience: .seconds(10))
+        let answer = try await exchange(.stop, query: force ? "?force=true" : "", patience: .seconds(10))
         return (try? JSONDecoder().decode(StopBody.self, from: Data(answer))) ?? StopBody(delegatedTo: nil)
     }
 
     /// Asks the agent to read its configuration again.
     package func reload() async throws -> ReloadBody {
-        try await decoded(exchange(.POST, Route.reload, patience: .seconds(30)))
+        try await decoded(exchange(.reload, patience: .seconds(30)))
     }
 
     /// Asks the agent to become the program that is now on disk. It answers before it does.
     package func upgrade() async throws -> UpgradeBody {
-        try await decoded(exchange(.POST, Route.upgrade, patience: .seconds(30)))
+        try await decoded(exchange(.upgrade, patience: .seconds(30)))
     }
 
     private func decoded<Body: Decodable>(_ answer: [UInt8]) throws -> Body {
@@ -60,7 +60,7 @@ package struct AgentClient: Sendable {
             let query = "?since=\(since)" + (run.map { "&run=\($0)" } ?? "")
             let connection = try await opened(again: isAgain)
             defer { connection.close() }
-            connection.send(.GET, Route.events + query)
+            connection.send(.events, query: query)
             var rest: [UInt8] = []
             for try await part in connection.parts {
                 guard case .body(let bytes) = part else { continue }
@@ -89,15 +89,14 @@ package struct AgentClient: Sendable {
     /// An agent that becomes another program, or is started again after a crash, binds its socket anew; nothing tells
     /// when.
     private func opened(again: Bool) async throws -> HTTPConnection {
-        var wait = Duration.milliseconds(5)
+        var backoff = Backoff(from: .milliseconds(5), to: .milliseconds(100))
         let deadline = ContinuousClock.now + .seconds(again ? 3 : 0)
         while true {
             do {
                 return try await HTTPConnection.open(socket: socket)
             } catch {
                 if ContinuousClock.now >= deadline { throw error }
-                try await Task.sleep(for: wait)
-                wait = min(wait * 2, .milliseconds(100))
+                try await backoff.pause()
             }
         }
     }
@@ -105,11 +104,11 @@ package struct AgentClient: Sendable {
     /// How often a stream that brings nothing is opened again.
     private static let vainLimit = 5
 
-    private func exchange(_ method: HTTPMethod, _ path: String, patience: TimeAmount) async throws -> [UInt8] {
+    private func exchange(_ route: Route, query: String = "", patience: TimeAmount) async throws -> [UInt8] {
         let connection = try await HTTPConnection.open(socket: socket)
         defer { connection.close() }
         connection.expire(after: patience)
-        connection.send(method, path)
+        connection.send(route, query: query)
         var status = HTTPResponseStatus.ok
         var body: [UInt8] = []
         var complete = false

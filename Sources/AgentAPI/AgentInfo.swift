@@ -7,6 +7,8 @@ package struct AgentInfo: Codable, Sendable, Equatable {
     package var autoStartedIdentifier: String?
     package var sshLocalPort: Int?
     package var instance: String
+    /// The instance's directory; nil of agents that do not tell.
+    package var dir: String?
     package var driver: String
     package var state: InstanceStatus
     package var phase: Phase
@@ -34,12 +36,14 @@ package struct AgentInfo: Codable, Sendable, Equatable {
     }
 
     package init(
-        instance: InstanceName, driver: String, phase: Phase, errors: [String], sshLocalPort: Int?, agentPID: Int32,
+        instance: InstanceName, dir: String, driver: String, phase: Phase, errors: [String], sshLocalPort: Int?,
+        agentPID: Int32,
         guestPID: Int32?, version: String, run: String, startedAt: String, readyAt: String?,
         accelerator: Accelerator?, pending: [PendingChange], origin: LaunchOrigin
     ) {
         self.pending = pending
         self.instance = instance.text
+        self.dir = dir
         self.driver = driver
         state = phase.status
         self.phase = phase
@@ -89,16 +93,4 @@ package struct StopBody: Codable, Sendable, Equatable {
     package var delegatedTo: String?
 
     package init(delegatedTo: String?) { self.delegatedTo = delegatedTo }
-}
-
-/// The paths of the API.
-package enum Route {
-    package static let info = "/v1/info"
-    package static let events = "/v1/events"
-    package static let health = "/v1/health"
-    package static let stop = "/v1/stop"
-    package static let reload = "/v1/reload"
-    package static let upgrade = "/v1/upgrade"
-
-    package static let all: Set<String> = [info, events, health, stop, reload, upgrade]
 }

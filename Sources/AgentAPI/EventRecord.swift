@@ -11,11 +11,11 @@ package struct EventRecord: Codable, Sendable, Equatable {
     package var run: String
     /// 1, 2, 3 … within the run.
     package var seq: Int
-    package var kind: String
     package var phase: Phase
     /// Seconds since the agent started.
     package var elapsed: Double
-    package var payload: Payload?
+    /// What happened: `kind` and `payload` on the wire.
+    package var event: WireEvent
 
     /// Lima's status. The first five are state and stand in every event; the others are happenings and are sent once.
     package struct Status: Codable, Sendable, Equatable {
@@ -62,29 +62,6 @@ package struct EventRecord: Codable, Sendable, Equatable {
         }
     }
 
-    /// What an event carries besides its kind.
-    package struct Payload: Codable, Sendable, Equatable {
-        package var pid: Int32?
-        /// Of an agent that died and left its guest.
-        package var previousRun: String?
-        package var previousAgentPID: Int32?
-        package var accelerator: Accelerator?
-        package var milliseconds: Int?
-        package var by: String?
-        package var force: Bool?
-        package var step: StopStep?
-        package var seconds: Double?
-        package var message: String?
-        package var mode: String?
-        package var script: String?
-        package var exitStatus: Int32?
-        package var applied: [String]?
-        package var pending: [String]?
-        package var version: String?
-
-        package init() {}
-    }
-
     /// The state that stands in every event.
     package struct Standing: Sendable, Equatable {
         package var errors: [String] = []
@@ -100,14 +77,14 @@ package struct EventRecord: Codable, Sendable, Equatable {
             Date.ISO8601FormatStyle(includingFractionalSeconds: true))
         self.run = run
         self.seq = seq
-        kind = event.kind
+        self.event = WireEvent(event)
         self.phase = phase
         self.elapsed = (elapsed * 1000).rounded() / 1000
-        payload = Payload(event)
+        let isLast = if case .exiting = event { true } else { false }
         status = Status(
             running: phase.isUsable ? true : nil,
             degraded: phase == .degraded ? true : nil,
-            exiting: kind == "exiting" ? true : nil,
+            exiting: isLast ? true : nil,
             errors: standing.errors.isEmpty ? nil : standing.errors,
             sshLocalPort: standing.sshLocalPort)
         switch event {
@@ -132,40 +109,47 @@ package struct EventRecord: Codable, Sendable, Equatable {
     }
 }
 
-extension EventRecord.Payload {
-    init?(_ event: AgentEvent) {
-        self.init()
-        switch event {
-        case .phaseChanged, .guestRebooted, .guestReady, .guestResponsive, .portForward: return nil
-        case .guestSpawned(let pid, let accelerator):
-            self.pid = pid
-            self.accelerator = accelerator
-        case .attached(let pid, let accelerator, let previousRun, let previousAgent):
-            self.pid = pid
-            self.accelerator = accelerator
-            self.previousRun = previousRun
-            previousAgentPID = previousAgent
-        case .guestLog(let line): message = line
-        case .accessConfirmed(let milliseconds): self.milliseconds = milliseconds
-        case .provisioningFailed(let mode, let script, let status):
-            self.mode = mode
-            self.script = script
-            exitStatus = Int32(clamping: status)
-        case .stopRequested(let by, let force):
-            self.by = by
-            self.force = force
-        case .stopStep(let step): self.step = step
-        case .guestEnded(let step, let seconds):
-            self.step = step
-            self.seconds = (seconds * 1000).rounded() / 1000
-        case .guestUnresponsive(let seconds): self.seconds = Double(seconds)
-        case .guestClockSet(let reason): message = reason
-        case .reloaded(let applied, let pending):
-            self.applied = applied
-            self.pending = pending
-        case .upgrading(let version): self.version = version
-        case .warning(let text), .failure(let text): message = text
-        case .exiting(let status): exitStatus = status
+extension EventRecord {
+    private enum CodingKeys: String, CodingKey {
+        case time, status, run, seq, kind, phase, elapsed, payload
+    }
+
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        time = try values.decode(String.self, forKey: .time)
+        status = try values.decode(Status.self, forKey: .status)
+        run = try values.decode(String.self, forKey: .run)
+        seq = try values.decode(Int.self, forKey: .seq)
+        phase = try values.decode(Phase.self, forKey: .phase)
+        elapsed = try values.decode(Double.self, forKey: .elapsed)
+        event = try WireEvent(from: values, kind: .kind, payload: .payload)
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+        var values = encoder.container(keyedBy: CodingKeys.self)
+        try values.encode(time, forKey: .time)
+        try values.encode(status, forKey: .status)
+        try values.encode(run, forKey: .run)
+        try values.encode(seq, forKey: .seq)
+        try values.encode(phase, forKey: .phase)
+        try values.encode(elapsed, forKey: .elapsed)
+        try event.encode(into: &values, kind: .kind, payload: .payload)
+    }
+
+    /// The number in a line on the wire, without decoding the rest; nil for a line that is no event. Quotation marks within
+    /// texts are escaped, so the key cannot occur in one.
+    package static func seq(ofLine line: ArraySlice<UInt8>) -> Int? {
+        let key = Array(#""seq":"#.utf8)
+        guard line.count > key.count else { return nil }
+        var index = line.startIndex
+        let last = line.endIndex - key.count
+        while index < last {
+            if line[index] == key[0], line[index..<index + key.count].elementsEqual(key) {
+                let digits = line[(index + key.count)...].prefix { 48...57 ~= $0 }
+                return Int(String(decoding: digits, as: UTF8.self))
+            }
+            index += 1
         }
+        return nil
     }
 }

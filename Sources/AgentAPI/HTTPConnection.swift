@@ -25,9 +25,9 @@ struct HTTPConnection: Sendable {
         }
     }
 
-    func send(_ method: HTTPMethod, _ path: String) {
+    func send(_ route: Route, query: String = "") {
         let head = HTTPRequestHead(
-            version: .http1_1, method: method, uri: path,
+            version: .http1_1, method: HTTPMethod(rawValue: route.method.rawValue), uri: route.path + query,
             headers: ["Host": "hostagent", "Connection": "close", "Content-Length": "0"])
         channel.write(HTTPClientRequestPart.head(head), promise: nil)
         channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)

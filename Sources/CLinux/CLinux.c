@@ -88,6 +88,16 @@ int clinux_watch_losses(const char *directory) {
     return fd;
 }
 
+int clinux_watch_writes(const char *file) {
+    int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (fd < 0) return -1;
+    if (inotify_add_watch(fd, file, IN_MODIFY) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
 short clinux_spawn_setsid(void) { return POSIX_SPAWN_SETSID; }
 #else
 typedef int clinux_is_for_linux;

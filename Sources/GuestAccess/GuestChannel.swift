@@ -3,8 +3,16 @@ import HostOS
 import NIOCore
 import NIOPosix
 
-/// The host's end of the guest channel.
-package final class GuestChannel: Sendable {
+/// The host's end of a guest channel.
+package protocol ChannelToGuest: Sendable {
+    /// What the guest says; finishes when the machine closes its end.
+    var messages: AsyncStream<ChannelMessage> { get }
+    func send(_ command: GuestChannel.Command)
+    func close()
+}
+
+/// The guest channel of a machine: a Unix socket that leads to a port in the guest.
+package final class GuestChannel: ChannelToGuest {
     /// What the host may say to the guest.
     package enum Command: Sendable, Equatable {
         case poweroff, reboot
@@ -22,7 +30,6 @@ package final class GuestChannel: Sendable {
         }
     }
 
-    /// What the guest says; finishes when QEMU closes its end.
     package let messages: AsyncStream<ChannelMessage>
     private let channel: any Channel
 

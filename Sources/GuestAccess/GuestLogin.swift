@@ -28,23 +28,24 @@ package struct GuestLogin: Sendable {
     /// try works but for accidents, so the waits are short and grow.
     /// - Throws: `CancellationError`, `HostError` when there is no ssh. The last failure is kept by `lastFailure`.
     package func confirm(lastFailure: @Sendable (String) -> Void) async throws {
-        var wait = Duration.milliseconds(50)
+        var quick = Backoff(from: .milliseconds(50), to: .seconds(2))
+        // A guest that has let nobody in for a minute is asked for as long as it lives, with less effort.
+        var slow = Backoff(from: .seconds(2), to: .seconds(30))
+        let becomesSlow = ContinuousClock.now + .seconds(60)
         while let failure = try await attempt() {
             lastFailure(failure)
-            try await Task.sleep(for: wait)
-            wait = min(wait * 2, .seconds(2))
+            if ContinuousClock.now < becomesSlow { try await quick.pause() } else { try await slow.pause() }
         }
     }
 
     /// Waits for the SSH server's greeting, for guests without a channel. QEMU accepts the connection before the
     /// guest listens, so only the greeting says something.
     /// - Throws: `CancellationError`.
-    package func waitForBanner() async throws {
-        var wait = Duration.milliseconds(20)
+    package func waitForGreeting() async throws {
+        var backoff = Backoff(from: .milliseconds(20), to: .milliseconds(500), factor: 1.5)
         while !(await SSHBanner.isThere(port: port, patience: .milliseconds(500))) {
             try Task.checkCancellation()
-            try await Task.sleep(for: wait)
-            wait = min(wait * 3 / 2, .milliseconds(500))
+            try await backoff.pause()
         }
     }
 
@@ -55,13 +56,12 @@ package struct GuestLogin: Sendable {
     /// - Throws: `CancellationError`. The last failure is kept by `lastFailure`.
     package func probe(_ script: String, lastFailure: @Sendable (String) -> Void) async throws {
         let runner =
-            "f=$(mktemp) && printf %s \(GuestSeed.quote(script)) > \"$f\" && chmod 700 \"$f\" && \"$f\"; s=$?; "
+            "f=$(mktemp) && printf %s \(ShellWord.quoted(script)) > \"$f\" && chmod 700 \"$f\" && \"$f\"; s=$?; "
             + "rm -f \"$f\"; exit $s"
-        var wait = Duration.milliseconds(100)
+        var backoff = Backoff(from: .milliseconds(100), to: .seconds(5))
         while let failure = try await attempt(script: runner) {
             lastFailure(failure)
-            try await Task.sleep(for: wait)
-            wait = min(wait * 2, .seconds(5))
+            try await backoff.pause()
         }
     }
 }

@@ -52,7 +52,7 @@ package struct GuestSeed: Sendable, Equatable {
             "user-data": userData,
             "hostagent.env": shellVariables,
             "environment": environment.map { "\($0.name)=\($0.value)\n" }.joined(),
-            "environment.sh": environment.map { "export \($0.name)=\(Self.quote($0.value))\n" }.joined(),
+            "environment.sh": environment.map { "export \($0.name)=\(ShellWord.quoted($0.value))\n" }.joined(),
             "authorized_keys": authorizedKeys.map { $0 + "\n" }.joined(),
             "boot.sh": plain ? "#!/bin/sh\n" : Templates.guestBoot,
             "channel.sh": plain ? "#!/bin/sh\n" : Templates.guestChannel,
@@ -74,11 +74,8 @@ package struct GuestSeed: Sendable, Equatable {
             ("USER", user.name), ("UID", String(user.uid)), ("HOME", user.home), ("HOSTNAME", hostname),
             ("ADDRESS", network.address), ("GATEWAY", network.gateway), ("DNS", network.resolver),
         ]
-        return variables.map { "HOSTAGENT_\($0.0)=\(Self.quote($0.1))\n" }.joined()
+        return variables.map { "HOSTAGENT_\($0.0)=\(ShellWord.quoted($0.1))\n" }.joined()
     }
-
-    /// A word of POSIX sh that stands for exactly this text.
-    package static func quote(_ text: String) -> String { "'" + text.replacing("'", with: #"'\''"#) + "'" }
 
     // MARK: cloud-init
 

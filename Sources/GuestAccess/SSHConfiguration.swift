@@ -17,7 +17,17 @@ package struct SSHConfiguration: Sendable, Equatable {
 
     /// The text of `ssh.config` (ssh_config(5)). The guest is at the end of a port of the loopback address that only
     /// QEMU listens on, and makes its host key itself: there is nothing to compare the key with.
+    /// - Throws: `HostError` with `.usage` where the key's path cannot stand in quotation marks.
     package var text: String {
+        get throws(HostError) {
+            try Representable.requireOneLine(identityFile, what: "the path of the SSH key", format: "ssh.config")
+            try Representable.require(
+                identityFile, without: "\"", what: "the path of the SSH key", format: "ssh.config")
+            return rendered
+        }
+    }
+
+    private var rendered: String {
         """
         # Made by hostagent at every start. Use: ssh -F THIS_FILE \(host)
         Host \(host)

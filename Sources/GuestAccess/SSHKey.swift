@@ -46,8 +46,6 @@ package struct SSHKey: Sendable {
                 .cannotCreate, "cannot make the SSH key \(path): something that is no file is there",
                 hint: "move it away, or put your key back")
         }
-        let temporary = path + ".new"
-        for stale in [temporary, temporary + ".pub"] { try Files.remove(stale) }
         if Files.kind(path) == .regular {
             // The public half was lost: it follows from the private one.
             let result = try await Tool("ssh-keygen", ["-y", "-f", path]).run()
@@ -57,14 +55,18 @@ package struct SSHKey: Sendable {
             try TextFile.replace(path + ".pub", with: result.output.trimmed + " lima\n")
             return try read(path)
         }
-        let result = try await Tool("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "lima", "-f", temporary])
-            .run()
+        // ssh-keygen makes two files, so they are made in a directory of their own.
+        let staging = TemporaryName.path(beside: path)
+        try Files.makeDirectory(staging)
+        defer { try? Files.remove(staging) }
+        let key = staging + "/user"
+        let result = try await Tool("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "lima", "-f", key]).run()
         guard result.succeeded else {
             throw HostError(.cannotCreate, "cannot make the SSH key \(path): \(result.complaint)")
         }
         // The private half last: where it is, the pair is whole.
-        try Files.moveSynced(temporary + ".pub", to: path + ".pub")
-        try Files.moveSynced(temporary, to: path)
+        try Files.moveSynced(key + ".pub", to: path + ".pub")
+        try Files.moveSynced(key, to: path)
         return try read(path)
     }
 }

@@ -19,13 +19,12 @@ package enum SeedVolume {
                 .unavailable, "nothing here makes ISO volumes: \(tools.joined(separator: ", ")) are not in PATH",
                 hint: "apt-get install genisoimage")
         }
-        let staging = path + ".files"
-        let temporary = path + ".new"
+        let staging = TemporaryName.path(beside: path)
+        let temporary = TemporaryName.path(beside: path)
         defer {
             for leftover in [staging, temporary] { try? Files.remove(leftover) }
         }
         do {
-            try Files.remove(staging)
             for (name, text) in files {
                 let file = "\(staging)/\(name)"
                 if let slash = file.lastIndex(of: "/") { try Files.makeDirectory(String(file[..<slash])) }
@@ -52,7 +51,7 @@ package enum SeedVolume {
             function.update(data: Data("\(name.utf8.count) \(name) \(text.utf8.count) ".utf8))
             function.update(data: Data(text.utf8))
         }
-        return function.finalize().map { $0 < 16 ? "0" + String($0, radix: 16) : String($0, radix: 16) }.joined()
+        return Hexadecimal.text(function.finalize())
     }
 
     /// The application identifier of a volume: 128 bytes at offset 574 of the primary volume descriptor, which is

@@ -1,8 +1,11 @@
 import HostModel
 import HostOS
 
-/// What can create and find a guest. One implementation a kind of machine; the agent is given one.
+/// What makes guests of one kind. The agent is given one; what finds a guest again is a `GuestFinder`.
 package protocol GuestDriver: Sendable {
+    /// Finds the guests that this driver makes.
+    var finder: any GuestFinder { get }
+
     /// Makes what the guest needs in the instance's directory. Does nothing that is already done.
     /// - Throws: `HostError`.
     func prepare() async throws
@@ -11,53 +14,12 @@ package protocol GuestDriver: Sendable {
     /// - Parameter sshLocalPort: the port of 127.0.0.1 that is to lead to the guest's SSH server.
     /// - Throws: `HostError`; no process is left then.
     func launch(sshLocalPort: Int) async throws -> any Guest
-
-    /// A guest of this instance that lives although no agent holds it; nil when there is none.
-    func survivor() throws -> SurvivingGuest?
-
-    /// Gives the guest's sockets the names back that somebody has removed, where that can be done.
-    /// - Returns: one was gone.
-    @discardableResult
-    func restoreSockets() -> Bool
-
-    /// Connects to such a guest, which is neither paused nor reset. One whose machine does not answer for a minute is
-    /// killed.
-    /// - Throws: `HostError` when there is no guest any more.
-    func attach(_ survivor: SurvivingGuest) async throws -> any Guest
-
-    /// Ends such a guest: asked and given `grace` seconds, its disks flushed; with `force` without asking, and killed
-    /// when it does not answer.
-    /// - Throws: `HostError` when it lives on.
-    func end(_ survivor: SurvivingGuest, grace: Int, force: Bool) async throws
-
-    /// Removes the records of a guest that has ended.
-    func forget()
-}
-
-/// A guest found without an agent, known by more than its number.
-package struct SurvivingGuest: Sendable, Equatable {
-    package let process: ProcessIdentity
-    package let accelerator: Accelerator
-    /// The port of 127.0.0.1 that leads to its SSH server.
-    package let sshLocalPort: Int
-    /// The configuration it was started with, a digest for each key that counts at a start only; nil where nothing tells.
-    package let startedWith: [String: String]?
-
-    package init(
-        process: ProcessIdentity, accelerator: Accelerator, sshLocalPort: Int, startedWith: [String: String]?
-    ) {
-        self.startedWith = startedWith
-        self.process = process
-        self.accelerator = accelerator
-        self.sshLocalPort = sshLocalPort
-    }
 }
 
 /// A live guest.
 package protocol Guest: Sendable {
-    /// The process number on the host.
-    var pid: Int32 { get }
-    var accelerator: Accelerator { get }
+    /// What is known of it, as it is kept for the next agent.
+    var record: GuestRecord { get }
     /// What happens to the guest, until it has ended; finishes after `.ended`.
     var events: AsyncStream<GuestEvent> { get }
 
@@ -103,4 +65,10 @@ package enum GuestEvent: Sendable, Equatable {
     case acceleratorFailed(reason: String)
     /// The process is gone; the text says how. `crashed`: by a fault of the machine's own program.
     case ended(reason: String, crashed: Bool = false)
+}
+
+extension Guest {
+    /// The process number on the host.
+    package var pid: Int32 { record.process.pid }
+    package var accelerator: Accelerator { record.accelerator }
 }

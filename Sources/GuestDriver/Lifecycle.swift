@@ -9,6 +9,8 @@ package struct Lifecycle: Sendable {
     package internal(set) var state: State = .new
     /// Set while starting, when a provisioning script failed: the guest then becomes `degraded`, not `running`.
     private var provisioningFault: String?
+    /// Set while nobody could log in to a guest that had been ready before: it is `degraded` until a login works.
+    private var accessFault: String?
     private var hasStalledWhileStarting = false
     /// A machine that crashed or hung while its guest booted was booted again; once until the guest can be used.
     private var hasBootedAgain = false
@@ -68,7 +70,7 @@ package struct Lifecycle: Sendable {
         case .bootOverdue(let sign, let evidence): return bootOverdue(sign, evidence)
         case .ladderTimePassed: return climb()
         case .heartbeat(let beat): return heartbeat(beat)
-        case .hostClockChanged: return awoken()
+        case .hostClockChanged: return resynchronized()
         }
     }
 
@@ -153,6 +155,10 @@ package struct Lifecycle: Sendable {
     }
 
     private mutating func accessConfirmed() -> [Action] {
+        if case .degraded = state, accessFault != nil {
+            accessFault = nil
+            return recovered(because: [])
+        }
         guard state == .confirming || state == .reattached else { return [] }
         (hasBootedAgain, hasMoreTime) = (false, false)
         if let provisioningFault {
@@ -202,7 +208,7 @@ package struct Lifecycle: Sendable {
     /// Ends the machine, for another to take its place.
     private mutating func replace(because reason: String, from step: StopStep) -> [Action] {
         state = .replacing(step)
-        provisioningFault = nil
+        forgetFaults()
         return [.stopTimer(.phaseDeadline), .emit(.warning(reason)), .cancelStart, .enter(.preparing)] + rung(step)
     }
 
@@ -224,12 +230,13 @@ package struct Lifecycle: Sendable {
         }
     }
 
-    /// A guest that had been ready does not let us in: somebody may be using it all the same.
+    /// A guest that had been ready does not let us in: somebody may be using it all the same. The login goes on being
+    /// tried, so that the guest is well again when it works.
     private mutating func unconfirmed(_ reason: String) -> [Action] {
         state = .degraded(reason: reason)
+        accessFault = reason
         return [
-            .cancelStart, .stopTimer(.phaseDeadline), .emit(.failure(reason)), .enter(.degraded), .announceReady,
-            .beginHeartbeat,
+            .stopTimer(.phaseDeadline), .emit(.failure(reason)), .enter(.degraded), .announceReady, .beginHeartbeat,
         ]
     }
 
@@ -247,7 +254,7 @@ package struct Lifecycle: Sendable {
         case (.stalled(let reason), _): return stall(reason)
         // One that is told to go on every second resumes and stops again; the heartbeat tells when it goes on.
         case (.resumed, .degraded): return []
-        case (.resumed, _): return awoken()
+        case (.resumed, _): return resynchronized()
         case (.ended, .replacing):
             state = .preparing
             return [.stopTimer(.stopLadder), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare]
@@ -260,7 +267,7 @@ package struct Lifecycle: Sendable {
         case (.rebooted, .stopping): return []
         case (.rebooted, _):
             state = .booting
-            provisioningFault = nil
+            forgetFaults()
             return [
                 .cancelStart, .emit(.guestRebooted), .enter(.booting),
                 .startTimer(.phaseDeadline, .deadline(.booting)), .awaitGuest,
@@ -272,9 +279,9 @@ package struct Lifecycle: Sendable {
         case (.poweredOff, _):
             return endMachine(outcome: .poweredOff)
         case (.panicked, _):
-            return lose("the guest's kernel panicked")
+            return machineLost("the guest's kernel panicked")
         case (.machineStopped(let reason), _), (.acceleratorFailed(let reason), .stopping):
-            return lose(reason)
+            return machineLost(reason)
         case (.acceleratorFailed(let reason), _):
             return replace(because: reason, from: .quit)
         case (.ended, .stopping(let stop)):
@@ -283,29 +290,30 @@ package struct Lifecycle: Sendable {
             return [.stopTimer(.stopLadder), .finish(stop.outcome, endedBy: endedBy)]
         case (.ended(let reason, crashed: true), .booting) where !hasBootedAgain,
             (.ended(let reason, crashed: true), .provisioning) where !hasBootedAgain:
-            // QEMU's emulation has such accidents, and nothing that anybody was told of is lost yet.
+            // Emulation has such accidents, and nothing that anybody was told of is lost yet.
             hasBootedAgain = true
-            provisioningFault = nil
+            forgetFaults()
             state = .preparing
             return [
-                .cancelStart, .emit(.warning("QEMU \(reason) while the guest booted; it is booted again")),
+                .cancelStart, .emit(.warning("the machine \(reason) while the guest booted; it is booted again")),
                 .enter(.preparing), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare,
             ]
         case (.ended(let reason, _), .running), (.ended(let reason, _), .degraded),
             (.ended(let reason, _), .reattached):
-            return gone(.guestLost(reason: "QEMU \(reason) while the guest was running"))
+            return ended(.guestLost(reason: "the machine \(reason) while the guest was running"))
         case (.ended(let reason, _), _):
-            return gone(.startFailed(code: .failed, reason: "QEMU \(reason) before the guest was ready"))
+            return ended(.startFailed(code: .failed, reason: "the machine \(reason) before the guest was ready"))
         }
     }
 
     /// The machine is of no use any more but its process lives.
-    private mutating func lose(_ reason: String) -> [Action] {
+    private mutating func machineLost(_ reason: String) -> [Action] {
         if case .stopping(let stop) = state, stop.step >= .quit { return [] }
         return [.emit(.failure(reason))] + endMachine(outcome: .guestLost(reason: reason))
     }
 
-    private mutating func gone(_ outcome: Outcome) -> [Action] {
+    /// The process has ended, and nobody had asked for that.
+    private mutating func ended(_ outcome: Outcome) -> [Action] {
         state = .ended(outcome)
         let failure = outcome.failure.map { [Action.emit(.failure($0))] } ?? []
         return failure + [.stopTimer(.phaseDeadline), .cancelStart, .announceStopping, .finish(outcome, endedBy: nil)]
@@ -315,13 +323,13 @@ package struct Lifecycle: Sendable {
         switch (beat, state) {
         case (.stalled(let reason), _): return stall(reason)
         case (.late, .running):
-            let reason = "QEMU does not answer"
+            let reason = "the machine does not answer"
             state = .degraded(reason: reason)
             return [.enter(.degraded)]
-        case (.answered, .degraded): return mended()
+        case (.answered, .degraded): return recovered(because: [.emit(.guestResponsive)])
         case (.lost, .running), (.lost, .degraded), (.lost, .booting), (.lost, .provisioning), (.lost, .confirming),
             (.lost, .reattached):
-            let outcome = Outcome.guestLost(reason: "QEMU did not answer for a minute and was killed")
+            let outcome = Outcome.guestLost(reason: "the machine did not answer for a minute and was killed")
             state = .stopping(Stop(step: .kill, outcome: outcome))
             return [
                 .emit(.failure(outcome.failure ?? "")), .enter(.stopping), .announceStopping, .cancelStart,
@@ -331,15 +339,17 @@ package struct Lifecycle: Sendable {
         }
     }
 
-    /// The machine runs and answers; what a provisioning script left wrong stays wrong.
-    private mutating func mended() -> [Action] {
-        guard provisioningFault == nil else { return awoken() }
+    /// What was wrong is right again; what a provisioning script left wrong stays wrong.
+    private mutating func recovered(because actions: [Action]) -> [Action] {
+        guard provisioningFault == nil, accessFault == nil else { return resynchronized() }
         state = .running
-        return [.emit(.guestResponsive), .enter(.running)] + awoken()
+        return actions + [.enter(.running)] + resynchronized()
     }
 
+    private mutating func forgetFaults() { (provisioningFault, accessFault) = (nil, nil) }
+
     /// The host slept, or the guest stood still: its clock is behind, and connections have died.
-    private func awoken() -> [Action] {
+    private func resynchronized() -> [Action] {
         guard hasGuestThatListens else { return [] }
         return phase.isUsable ? [.setGuestClock, .repairPorts] : [.setGuestClock]
     }

@@ -8,6 +8,8 @@ extension Lifecycle {
         return [.stopTimer(.phaseDeadline), .enter(.stopping), .announceStopping] + rung(.quit)
     }
 
+    /// A request counts whatever is under way: what somebody stopped is not brought back because it had failed or powered
+    /// itself off a moment before.
     mutating func stopRequested(force: Bool) -> [Action] {
         switch state {
         case .new, .preparing:
@@ -18,16 +20,21 @@ extension Lifecycle {
         case .attaching:
             state = .attaching(abort: .stopped)
             return [.announceStopping]
-        case .launching, .ended:
+        case .launching:
+            state = .launching(abort: .stopped)
+            return []
+        case .ended:
             return []
         case .replacing(let step):
             let isShort = force && step < .quit
             state = .stopping(Stop(step: isShort ? .quit : step, outcome: .stopped))
             return [.enter(.stopping), .announceStopping] + (isShort ? rung(.quit) : [])
-        case .stopping(let stop):
-            guard force, stop.step < .quit else { return [] }
-            state = .stopping(Stop(step: .quit, outcome: stop.outcome))
-            return rung(.quit)
+        case .stopping(var stop):
+            stop.outcome = .stopped
+            let isShorter = force && stop.step < .quit
+            if isShorter { (stop.step, stop.obeyedAt) = (.quit, nil) }
+            state = .stopping(stop)
+            return isShorter ? rung(.quit) : []
         case .booting, .provisioning, .confirming, .reattached, .running, .degraded:
             return force ? endMachine(outcome: .stopped) : beginStop(outcome: .stopped)
         }

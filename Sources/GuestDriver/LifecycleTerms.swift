@@ -9,8 +9,8 @@ extension Lifecycle {
         /// so that waits until the guest is ours.
         case attaching(abort: Outcome?)
         case preparing
-        /// QEMU is being started. Once it is under way this must come to an end before anything else can, or a
-        /// process would be left: `abort` is what was decided meanwhile.
+        /// The machine's process is being started. This must come to an end before anything else can, or a process would
+        /// be left: `abort` is what was decided meanwhile.
         case launching(abort: Outcome?)
         case booting
         case provisioning
@@ -127,7 +127,7 @@ extension Lifecycle {
         case hastenHeartbeat
         /// Open the ports of the host that are to lead to the guest, and close others.
         case forwardPorts
-        /// See whether they still lead there, and mend those that do not.
+        /// See whether they still lead there, and open those anew that do not.
         case repairPorts
         /// Tell the guest what time it is.
         case setGuestClock
@@ -148,7 +148,7 @@ extension Lifecycle {
         case deadline(Phase)
         /// Half of the grace.
         case halfGrace
-        /// What QEMU may take to flush and end.
+        /// What the machine may take to flush its disks and end.
         case quit
         /// What a killed process may take to be gone.
         case kill

@@ -74,38 +74,44 @@ struct APIServer: Service {
 
     private static func router(_ face: AgentFace) -> Router<APIContext> {
         let router = Router(context: APIContext.self)
-        router.get("v1/info") { _, _ in json(face.info()) }
-        router.get("v1/health") { _, _ in
+        for route in Route.allCases {
+            router.on(RouterPath(route.path), method: route.method == .get ? .get : .post) { request, context in
+                try await answer(route, request, context, face)
+            }
+        }
+        return router
+    }
+
+    private static func answer(
+        _ route: Route, _ request: Request, _ context: APIContext, _ face: AgentFace
+    ) async throws -> Response {
+        let query = request.uri.queryParameters
+        switch route {
+        case .info: return json(face.info())
+        case .health:
             let phase = face.log.snapshot.phase
             return json(HealthBody(phase: phase), status: phase == .running ? .ok : .serviceUnavailable)
-        }
-        router.get("v1/events") { request, context in
-            let query = request.uri.queryParameters
+        case .events:
             guard let since = query["since"].map({ Int($0) }) ?? 0, since >= 0 else {
                 return failure(.badRequest, "since must be the number of an event, 0 or more")
             }
             return events(face.log, since: since, run: query["run"].map(String.init), channel: context.channel)
-        }
-        router.post("v1/stop") { request, _ in
-            json(await face.stop(request.uri.queryParameters["force"] == "true"), status: .accepted)
-        }
-        router.post("v1/reload") { _, _ in
+        case .stop: return json(await face.stop(query["force"] == "true"), status: .accepted)
+        case .reload:
             do {
                 return json(try await face.reload())
-            } catch let error as HostError {
+            } catch {
                 return failure(error.code == .badConfiguration ? .unprocessableContent : .conflict, error.message)
             }
-        }
-        router.post("v1/upgrade") { _, context in
+        case .upgrade:
             do {
                 let upgrade = try await face.checkUpgrade()
                 context.upgrade.value = upgrade
                 return json(upgrade, status: .accepted)
-            } catch let error as HostError {
+            } catch {
                 return failure(.conflict, error.message)
             }
         }
-        return router
     }
 
     private static func events(_ log: EventLog, since: Int, run: String?, channel: any Channel) -> Response {
@@ -138,7 +144,7 @@ struct APIServer: Service {
 
     private static func refusal(_ refused: HTTPResponse.Status, _ request: Request) -> Response {
         // A path that is there, asked in a way that it is not.
-        let isThere = refused == .notFound && Route.all.contains(request.uri.path)
+        let isThere = refused == .notFound && Route.allCases.contains { $0.path == request.uri.path }
         let status = isThere ? .methodNotAllowed : refused
         return failure(status, "\(request.method) \(request.uri.path): \(status.reasonPhrase)")
     }
@@ -153,9 +159,9 @@ struct APIContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let channel: any Channel
     /// What is to be done after the answer.
-    let upgrade = Later<UpgradeBody>()
+    let upgrade = SetOnce<UpgradeBody>()
 
-    final class Later<Value: Sendable>: Sendable {
+    final class SetOnce<Value: Sendable>: Sendable {
         private let stored = Mutex<Value?>(nil)
         var value: Value? {
             get { stored.withLock { $0 } }

@@ -25,6 +25,8 @@ package struct Agent: Sendable {
         /// How guests of this driver see the host.
         package var network: GuestSeed.Network
         package var driverName: String
+        /// Logs that the guest fills, with their limits.
+        package var guestLogs: [BoundedLog]
         /// What the file says by which a manager of this scope starts the instance.
         package var registered: @Sendable (ManagerScope) -> RegisteredTerms?
         /// The program on disk, and the arguments with which it would take this one's place.
@@ -35,9 +37,10 @@ package struct Agent: Sendable {
         package init(
             instance: Instance, home: LimaHome, environment: [String: String], version: String, startLimit: Int?,
             sink: EventLog.Sink?, network: GuestSeed.Network, driverName: String,
-            registered: @escaping @Sendable (ManagerScope) -> RegisteredTerms?,
+            guestLogs: [BoundedLog], registered: @escaping @Sendable (ManagerScope) -> RegisteredTerms?,
             upgrade: (binary: String, arguments: [String]), inheritedLock: Int32?
         ) {
+            self.guestLogs = guestLogs
             self.registered = registered
             self.upgrade = upgrade
             self.inheritedLock = inheritedLock
@@ -67,8 +70,8 @@ package struct Agent: Sendable {
     /// - Throws: `HostError` before anything was touched: another process holds the instance, and the like.
     package func run() async throws -> HostExitStatus {
         // The lock comes before anything is touched, handlers before the manager may think that we are ready.
-        let held = try takeLock()
-        let survivor = held.survivor
+        let found = try takeInstance()
+        let survivor = found.survivor
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup, .sigusr2)
         HostProcess.unblockSignals()
         let origin = OriginDetector.origin(
@@ -79,20 +82,21 @@ package struct Agent: Sendable {
             return options.registered(scope)
         }
         let supervisor = Supervisor(
-            driver: driver,
-            access: GuestAccessPlan(
-                instance: options.instance, home: options.home, network: options.network,
-                searchPath: options.environment["PATH"]),
-            delay: delay(for: origin), claim: held.claim, survivor: survivor, log: log, notifier: Notifier(),
-            deadlines: deadlines(for: origin, survivor), forwards: live.forwards)
+            .init(
+                driver: driver,
+                access: GuestAccessPlan(
+                    instance: options.instance, home: options.home, network: options.network,
+                    searchPath: options.environment["PATH"]),
+                delay: delay(for: origin), claim: found.claim, survivor: survivor, log: log, notifier: Notifier(),
+                deadlines: deadlines(for: origin, survivor), forwards: live.forwards, guestLogs: options.guestLogs))
         // The first event of a run that attaches is that it did; these were said when the guest was started.
         if survivor == nil {
-            for warning in options.instance.warnings + held.repairs { log.emit(.warning(warning)) }
+            for warning in options.instance.warnings + found.repairs { log.emit(.warning(warning)) }
         }
 
         let reception = Reception(options: options, log: log, supervisor: supervisor, origin: origin, live: live)
         let status = try await serve(reception, signals: signals)
-        held.claim.release()
+        found.claim.release()
         return status
     }
 
@@ -110,23 +114,26 @@ package struct Agent: Sendable {
     // MARK: The instance
 
     /// An instance that is this agent's.
-    private struct Held {
+    private struct TakenInstance {
         let claim: InstanceClaim
         let survivor: Survivor?
         /// What was found in disorder and repaired.
         let repairs: [String]
     }
 
-    /// - Returns: the lock, and the guest of this instance that lives without an agent.
-    private func takeLock() throws -> Held {
-        var repairs = directory.clearWay()
+    /// Takes the lock, and only then looks at or changes anything else.
+    private func takeInstance() throws -> TakenInstance {
+        var repairs = directory.clearWayForLock()
         guard let lock = try acquireLock() else { throw Self.held(directory) }
+        repairs += directory.clearWay()
         // Somebody may hold it without our lock: Lima itself, or a guest that outlived its agent.
         if let pid = directory.stranger { throw directory.heldBy(stranger: pid) }
-        repairs += restoredSockets()
-        var survivor = try driver.survivor().map { Survivor($0, in: directory) }
+        if driver.finder.restoreSockets() {
+            repairs.append("a socket of the guest's machine was removed; it is there again")
+        }
+        var survivor = try driver.finder.survivor().map { Survivor($0, in: directory) }
         do {
-            try TextFile.replace(directory.agentPID, with: "\(HostProcess.pid)\n")
+            try directory.writeAgentPID()
         } catch {
             // It is information; a guest that is there is not left alone for want of it.
             if survivor == nil {
@@ -135,24 +142,21 @@ package struct Agent: Sendable {
                     hint: error.isFull ? "make room on that disk" : nil)
             }
         }
-        // What is no socket cannot be anybody's who answers, and would be in the way of ours.
+        // Only a socket can be answered on; anything else under its name would be in the way of ours.
         if let kind = Files.kind(directory.agentSocket), kind != .socket { try? Files.remove(directory.agentSocket) }
-        let removed = Leftovers.sweep(directory, holdingLock: true).map {
-            "removed \($0), which a process that was killed left"
-        }
-        repairs += removed
+        repairs += Leftovers.sweep(directory).map { "removed \($0), which a process that was killed left" }
         survivor?.repairs = repairs
-        return Held(claim: InstanceClaim(lock, of: directory), survivor: survivor, repairs: repairs)
+        return TakenInstance(claim: InstanceClaim(lock, of: directory), survivor: survivor, repairs: repairs)
     }
 
     /// - Returns: nil when somebody else holds it.
     private func acquireLock() throws -> FileLock? {
+        if let inherited = options.inheritedLock,
+            let adopted = FileLock.adopt(descriptor: inherited, path: directory.agentLock)
+        {
+            return adopted
+        }
         do {
-            if let inherited = options.inheritedLock,
-                let adopted = try FileLock.adopt(descriptor: inherited, path: directory.agentLock)
-            {
-                return adopted
-            }
             return try FileLock.acquire(path: directory.agentLock)
         } catch {
             throw HostError(
@@ -172,7 +176,8 @@ package struct Agent: Sendable {
     private func beginLog(_ survivor: Survivor?) throws(HostError) -> EventLog {
         do {
             return try EventLog(
-                path: directory.eventLog, sink: options.sink, phase: survivor == nil ? .preparing : .attaching)
+                path: directory.eventLog, sink: options.sink, phase: survivor == nil ? .preparing : .attaching,
+                limit: options.instance.settings.eventLogLimit)
         } catch {
             throw HostError(.cannotCreate, "cannot write \(directory.eventLog): \(error.reason)")
         }
@@ -182,91 +187,29 @@ package struct Agent: Sendable {
 
     private func serve(_ reception: Reception, signals: UnixSignalsSequence) async throws -> HostExitStatus {
         let (log, supervisor, origin) = (reception.log, reception.supervisor, reception.origin)
-        let face = reception.face
-        let (bound, boundContinuation) = AsyncStream.makeStream(of: Void.self)
-        let server = try APIServer(socket: directory.agentSocket, face: face) { boundContinuation.finish() }
-        let group = ServiceGroup(
-            configuration: .init(
-                services: [.init(service: server)], logger: Logger(label: "agent") { _ in SwiftLogNoOpLogHandler() }))
+        // The socket answers from before the guest boots until after it has stopped.
+        let host = APIHost(socket: directory.agentSocket, face: reception.face)
+        try await host.start()
+        let repairs = Repairs(
+            directory: directory, reception: reception, host: host,
+            restoreSockets: { [driver] in driver.finder.restoreSockets() })
         let watch = DirectoryWatch(path: directory.path)
+        let besideGuest = TaskBag()
+        besideGuest.start { await reception.obey(signals) }
+        besideGuest.start { await repairs.run(watch) }
+        let outcome = await supervisor.run()
 
-        return try await withThrowingTaskGroup(of: Outcome?.self) { tasks in
-            tasks.addTask {
-                defer { boundContinuation.finish() }
-                do {
-                    try await group.run()
-                } catch {
-                    throw HostError(.cannotCreate, "cannot listen on \(directory.agentSocket): \(error)")
-                }
-                return nil
-            }
-            tasks.addTask {
-                // The socket answers from before the guest boots until after it has stopped.
-                for await _ in bound {}
-                return await supervisor.run()
-            }
-            tasks.addTask {
-                await reception.obey(signals)
-                return nil
-            }
-            tasks.addTask {
-                await replaceLosses(watch, reception, face)
-                return nil
-            }
-            while let finished = try await tasks.next() {
-                guard let outcome = finished else { continue }
-                let status = outcome.exitStatus(
-                    keepAlive: reception.live.settings.keepAlive, manager: origin.managerKind)
-                delay(for: origin).remember(
-                    outcome, status: outcome.exitStatus(keepAlive: .onFailure, manager: .none), log: log)
-                log.emit(.exiting(status: status.rawValue))
-                // We end the streams. Readers get a moment for the last events; nobody can hold us up longer.
-                log.close()
-                await log.drain(seconds: 1)
-                for path in [directory.agentSocket, directory.agentPID] { try? Files.remove(path) }
-                DispatchQueue.global().asyncAfter(deadline: .now() + 2) { HostProcess.exit(status.rawValue) }
-                await group.triggerGracefulShutdown()
-                tasks.cancelAll()
-                return status
-            }
-            throw HostError(.failed, "the agent's services ended before the guest")
-        }
-    }
-
-    /// Puts back what a guest that runs needs to be reached.
-    /// - Returns: a sentence for each.
-    private func repairs(_ supervisor: Supervisor) -> [String] {
-        directory.clearWay() + restoredSockets()
-            + (supervisor.restoreSSHConfiguration()
-                ? ["\(directory.sshConfiguration) was removed; it is there again"] : [])
-    }
-
-    private func restoredSockets() -> [String] {
-        driver.restoreSockets() ? ["a socket of the guest's machine was removed; it is there again"] : []
-    }
-
-    /// Who removes the socket or the lock of a running agent would have one that nobody can speak to, or two. Servers
-    /// that lost their path go on with the connections they have.
-    private func replaceLosses(_ watch: DirectoryWatch, _ reception: Reception, _ face: APIServer.AgentFace) async {
-        await withTaskGroup(of: Void.self) { servers in
-            for await _ in watch.losses {
-                // Who removes the whole directory takes its files one by one; nothing is put back between them.
-                guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { break }
-                // A machine that ends removes its own.
-                if Files.kind(directory.limaYAML) != nil, reception.log.snapshot.phase.hasGuest {
-                    for repair in repairs(reception.supervisor) { reception.log.emit(.warning(repair)) }
-                }
-                while !reception.supervisor.renewClaim() {
-                    guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { break }
-                }
-                guard !reception.log.snapshot.phase.isFinal, Files.kind(directory.limaYAML) != nil,
-                    Files.kind(directory.agentSocket) == nil,
-                    let server = try? APIServer(socket: directory.agentSocket, face: face, onBound: {})
-                else { continue }
-                reception.log.emit(.warning("the socket \(directory.agentSocket) was removed; it is there again"))
-                servers.addTask { try? await server.run() }
-            }
-            servers.cancelAll()
-        }
+        let status = outcome.exitStatus(keepAlive: reception.live.settings.keepAlive, manager: origin.managerKind)
+        delay(for: origin).remember(
+            outcome, status: outcome.exitStatus(keepAlive: .onFailure, manager: .none), log: log)
+        log.emit(.exiting(status: status.rawValue))
+        // We end the streams. Readers get a moment for the last events; nobody can hold us up longer.
+        log.close()
+        await log.drain(seconds: 1)
+        try? Files.remove(directory.agentPID)
+        DispatchQueue.global().asyncAfter(deadline: .now() + 2) { HostProcess.exit(status.rawValue) }
+        await host.shutDown()
+        await besideGuest.close()
+        return status
     }
 }

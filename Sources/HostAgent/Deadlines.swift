@@ -5,6 +5,8 @@ import HostModel
 package struct Deadlines: Sendable, Equatable {
     /// Seconds the guest gets to shut down.
     package var grace: Int
+    /// How long the stop ladder waits.
+    var stop: StopTimes { StopTimes(grace: grace) }
     /// Seconds for the whole start, when a person set a limit.
     package var start: Int?
 
@@ -29,26 +31,13 @@ package struct Deadlines: Sendable, Equatable {
     /// Seconds without any use of its disks after which a booting guest is taken to have hung.
     static let silence = 60.0
 
-    /// Seconds QEMU gets to flush and end after `quit`.
-    static let quit = 10
-    /// Seconds the kernel gets to end a killed process; one that writes to a hung disk can take long.
-    static let kill = 5
-
-    /// Seconds a stop may take in all, and some for cleaning up.
-    var stopSeconds: Int { grace + Self.quit + Self.kill + 2 }
-
     /// The limit that a person set for the start is over.
     func isOver(elapsed: Double) -> Bool { start.map { elapsed >= Double($0) } ?? false }
 
     /// - Parameter elapsed: seconds since the agent started.
     func duration(of wait: Lifecycle.Wait, elapsed: Double) -> Duration {
-        switch wait {
-        case .deadline(let phase):
-            let own = Double(Self.limit(of: phase))
-            return .seconds(start.map { max(0, min(own, Double($0) - elapsed)) } ?? own)
-        case .halfGrace: return .seconds(Double(grace) / 2)
-        case .quit: return .seconds(Self.quit)
-        case .kill: return .seconds(Self.kill)
-        }
+        guard case .deadline(let phase) = wait else { return stop.duration(of: wait) }
+        let own = Double(Self.limit(of: phase))
+        return .seconds(start.map { max(0, min(own, Double($0) - elapsed)) } ?? own)
     }
 }

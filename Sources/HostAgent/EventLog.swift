@@ -5,8 +5,8 @@ import HostModel
 import HostOS
 import Synchronization
 
-/// The agent's memory of what happened: numbers events, writes them to `ha.stdout.log`, and hands them to whoever
-/// follows. What was emitted is read back from the file, so that the past costs no memory.
+/// The agent's memory of what happened: numbers events, has them written to `ha.stdout.log`, and hands them to whoever
+/// follows. The past is read back from the file, so that it costs no memory; the file alone is behind when a disk is.
 package final class EventLog: Sendable {
     /// Called with each event as it happens, in order; false means that it needs no more.
     package typealias Sink = @Sendable (EventRecord) -> Bool
@@ -30,27 +30,32 @@ package final class EventLog: Sendable {
         var subscriptions = 0
         /// Finished when neither of the two is left.
         var drained: AsyncStream<Void>.Continuation?
-        /// Bytes of whole lines in the file.
-        var size = 0
+        /// The newest lines, to be put into a log that somebody removed.
+        var recent: [EventLogWriter.Line] = []
         var closed = false
-        var writeFailed = false
     }
 
     private let path: String
-    private let file: Descriptor
+    private let writer: EventLogWriter
     private let startedMonotonic: Double
     private let state: Mutex<State>
 
+    /// Bytes that a log may have, where nobody set another limit.
+    package static let defaultLimit = 16 << 20
+    /// How many of the newest lines are kept in memory.
+    private static let recentCapacity = 64
+
     /// Begins a new run; the log of the last one is kept as `….1`.
+    /// - Parameter limit: bytes that the log may have; the newest events are kept.
     /// - Throws: `SystemCallError` when the log cannot be made.
-    package init(path: String, sink: Sink?, phase: Phase = .preparing) throws(SystemCallError) {
+    package init(
+        path: String, sink: Sink?, phase: Phase = .preparing, limit: Int = EventLog.defaultLimit
+    ) throws(SystemCallError) {
         self.path = path
         run = UUID().uuidString.lowercased()
         startedAt = Date()
         startedMonotonic = HostProcess.monotonicSeconds
-        if Files.kind(path) != nil { try Files.move(path, to: path + ".1") }
-        // O_WRONLY | O_CREAT | O_APPEND
-        file = try Descriptor(path: path, flags: Descriptor.appending)
+        writer = try EventLogWriter(path: path, limit: limit)
         state = Mutex(State(phase: phase, sink: sink))
     }
 
@@ -80,7 +85,20 @@ package final class EventLog: Sendable {
             state.reportIfDrained()
         }
         DispatchQueue.global().asyncAfter(deadline: .now() + seconds) { continuation.finish() }
+        async let flushed: Void = writer.flush(seconds: seconds)
         for await _ in drained {}
+        await flushed
+    }
+
+    /// Waits until what was emitted is on disk, at most for this many seconds.
+    package func flush(seconds: Double) async { await writer.flush(seconds: seconds) }
+
+    /// Makes the log anew where somebody removed it, with the newest events.
+    /// - Returns: it was gone.
+    package func restore() -> Bool {
+        if writer.isInPlace { return false }
+        writer.restore(state.withLock { $0.recent })
+        return true
     }
 
     package var elapsed: Double { HostProcess.monotonicSeconds - startedMonotonic }
@@ -121,17 +139,10 @@ package final class EventLog: Sendable {
                 event, run: run, seq: state.seq, phase: state.phase, standing: state.standing, elapsed: elapsed,
                 time: Date())
             let line = record.line
-            do {
-                try file.write(Array(line.utf8), subject: path)
-                state.size += line.utf8.count
-            } catch {
-                // Part of a line may be there; a line is an event, so it goes, and its number with it.
-                file.truncate(to: state.size)
-                state.seq -= 1
-                // A full disk must not stop the guest; it is said once, where a person looks.
-                if !state.writeFailed { StandardStreams.error("hostagent: cannot write: \(error)\n") }
-                state.writeFailed = true
-            }
+            let numbered = EventLogWriter.Line(seq: state.seq, text: line)
+            state.recent.append(numbered)
+            if state.recent.count > Self.recentCapacity { state.recent.removeFirst() }
+            writer.append(numbered)
             deliver(record, &state)
             // A reader that does not keep up is let go; it can come back for what it missed.
             var dropped: [AsyncStream<String>.Continuation] = []
@@ -193,19 +204,44 @@ package final class EventLog: Sendable {
         }
     }
 
-    /// The lines of events `since + 1` to `through`, in portions. Line and number agree: an event is one line.
+    /// The lines of events `since + 1` to `through`, in portions: from the log, and from memory where they are not on disk
+    /// yet. Events that a long run has dropped from its log are left out.
     package func past(since: Int, through: Int, _ portion: ([UInt8]) async throws -> Void) async throws {
-        let reader = try Descriptor(path: path, flags: 0)
-        var line = 1
-        while line <= through {
-            let bytes = try reader.read(upTo: 32_768, subject: path)
-            if bytes.isEmpty { return }
-            var wanted: [UInt8] = []
-            for byte in bytes {
-                if line > since, line <= through { wanted.append(byte) }
-                if byte == UInt8(ascii: "\n") { line += 1 }
+        if since >= through { return }
+        // In this order: what is written meanwhile is in both, and told once.
+        let pending = writer.pending
+        var last = since
+        var current: FileIdentity?
+        repeat {
+            // A log that was rotated while it was read is read once more, after the last line that was told.
+            current = Files.identity(path)
+            try await read(&last, through, portion)
+        } while Files.identity(path) != current
+        let unwritten = pending.filter { $0.seq > last && $0.seq <= through }
+        if !unwritten.isEmpty { try await portion(unwritten.flatMap { Array($0.text.utf8) }) }
+    }
+
+    private func read(_ last: inout Int, _ through: Int, _ portion: ([UInt8]) async throws -> Void) async throws {
+        for file in [EventLogFiles.older(path), path] {
+            guard let reader = try? Descriptor(path: file, flags: 0) else { continue }
+            var rest: [UInt8] = []
+            while true {
+                let bytes = try reader.read(upTo: 32_768, subject: file)
+                if bytes.isEmpty { break }
+                rest += bytes
+                guard let end = rest.lastIndex(of: UInt8(ascii: "\n")) else { continue }
+                let lines = rest[...end].split(separator: UInt8(ascii: "\n"))
+                rest.removeSubrange(...end)
+                // The older file can be another run's, whose numbers mean nothing here.
+                if file != path, let first = lines.first, EventRecord(line: first)?.run != run { break }
+                var wanted: [UInt8] = []
+                for line in lines {
+                    guard let seq = EventRecord.seq(ofLine: line), seq > last, seq <= through else { continue }
+                    wanted += line + [UInt8(ascii: "\n")]
+                    last = seq
+                }
+                if !wanted.isEmpty { try await portion(wanted) }
             }
-            if !wanted.isEmpty { try await portion(wanted) }
         }
     }
 }

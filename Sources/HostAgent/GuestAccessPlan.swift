@@ -5,8 +5,8 @@ import HostOS
 import InstanceStore
 import Synchronization
 
-/// Everything between the agent and the inside of one guest: its seed, its keys, its port, its channel, its probes.
-struct GuestAccessPlan: Sendable {
+/// The access to a guest by SSH and a channel.
+struct GuestAccessPlan: AccessPlan {
     let instance: Instance
     let home: LimaHome
     let network: GuestSeed.Network
@@ -15,7 +15,6 @@ struct GuestAccessPlan: Sendable {
     private var directory: InstanceDirectory { instance.directory }
     private var configuration: Configuration { instance.configuration }
 
-    /// Makes the key pair and the guest's seed volume.
     func prepare() async throws {
         let key = try await SSHKey.ensure(in: home.configurationDirectory)
         let seed = GuestSeed(
@@ -27,8 +26,6 @@ struct GuestAccessPlan: Sendable {
         try await SeedVolume.write(seed.files, to: directory.cidata, searchPath: searchPath)
     }
 
-    /// The port of 127.0.0.1 for this start.
-    /// - Throws: `HostError` with `.unavailable` when the configured one is taken.
     func choosePort() throws(HostError) -> Int {
         if let port = configuration.sshLocalPort {
             if LoopbackPort.isFree(port) { return port }
@@ -43,7 +40,6 @@ struct GuestAccessPlan: Sendable {
         }
     }
 
-    /// - Returns: it was gone, and is there again.
     func restoreSSHConfiguration() -> Bool {
         let port = portInUse.port.withLock { $0 }
         guard port != 0, Files.kind(directory.sshConfiguration) == nil else { return false }
@@ -55,8 +51,9 @@ struct GuestAccessPlan: Sendable {
         let ssh = SSHConfiguration(
             instance: instance.name, identityFile: home.configurationDirectory + "/user",
             user: configuration.user.name, port: port)
+        let text = try ssh.text
         do {
-            try TextFile.replace(directory.sshConfiguration, with: ssh.text)
+            try TextFile.replace(directory.sshConfiguration, with: text)
         } catch {
             throw HostError(.cannotCreate, "cannot write \(directory.sshConfiguration): \(error.reason)")
         }
@@ -75,16 +72,8 @@ struct GuestAccessPlan: Sendable {
         self.searchPath = searchPath
     }
 
-    /// nil for a guest that has none, and for one whose channel cannot be connected to: that costs progress, not the
-    /// guest.
-    func openChannel(_ log: EventLog) async -> GuestChannel? {
-        guard !configuration.plain else { return nil }
-        do {
-            return try await GuestChannel.open(socket: directory.channelSocket)
-        } catch {
-            log.emit(.warning("\(error)"))
-            return nil
-        }
+    func openChannel() async throws -> (any ChannelToGuest)? {
+        configuration.plain ? nil : try await GuestChannel.open(socket: directory.channelSocket)
     }
 
     private var login: GuestLogin {
@@ -99,28 +88,15 @@ struct GuestAccessPlan: Sendable {
         loginFailure.text.withLock { $0 = "" }
     }
 
-    func waitForBanner() async throws { try await login.waitForBanner() }
+    func waitForGreeting() async throws { try await login.waitForGreeting() }
 
-    /// Runs the readiness probes one after the other; each is tried until it succeeds.
-    /// - Throws: `HostError` with the probe's hint when one does not within its time.
     func runProbes() async throws {
         for probe in configuration.probes {
             let last = LastFailure()
-            do {
-                try await withThrowingTaskGroup(of: Bool.self) { group in
-                    group.addTask { [login] in
-                        try await login.probe(probe.script) { failure in last.text.withLock { $0 = failure } }
-                        return true
-                    }
-                    group.addTask {
-                        try await Task.sleep(for: .seconds(Self.probeLimit))
-                        return false
-                    }
-                    let succeeded = try await group.next() ?? false
-                    group.cancelAll()
-                    if !succeeded { throw ProbeTimeout() }
-                }
-            } catch is ProbeTimeout {
+            let succeeded: Void? = try await withTimeLimit(.seconds(Self.probeLimit)) { [login] in
+                try await login.probe(probe.script) { failure in last.text.withLock { $0 = failure } }
+            }
+            if succeeded == nil {
                 let said = last.text.withLock { $0 }
                 throw HostError(
                     .failed,
@@ -133,13 +109,11 @@ struct GuestAccessPlan: Sendable {
     private final class LastFailure: Sendable {
         let text = Mutex("")
     }
-    private struct ProbeTimeout: Error {}
     private let loginFailure = LastFailure()
 
     /// Seconds a probe is tried.
     private static let probeLimit = 600
 
-    /// What is known when a start took too long, as the end of an error.
     var evidence: String {
         let failure = loginFailure.text.withLock { $0 }
         return (failure.isEmpty ? "" : "; the last login failed: \(failure)") + consoleEvidence
@@ -147,10 +121,13 @@ struct GuestAccessPlan: Sendable {
 
     /// The last lines of the guest's console.
     private var consoleEvidence: String {
-        let lines = TextFile.tail(directory.serialLog, count: 4096).split(whereSeparator: \.isNewline).suffix(5)
+        // A console that was just cut goes on where its older part ends.
+        let newer = TextFile.tail(directory.serialLog, count: 4096)
+        let older = newer.utf8.count < 4096 ? TextFile.tail(directory.serialLog + ".1", count: 4096) : ""
+        let lines = (older + newer).split(whereSeparator: \.isNewline).suffix(5)
         guard !lines.isEmpty else { return "; the guest's console (\(directory.serialLog)) is empty" }
         let shown = lines.map { line in
-            "\n    " + line.filter { $0.isASCII && !$0.isNewline && ($0.asciiValue ?? 0) >= 32 }
+            "\n    " + DisplayText.cleaned(String(line))
         }
         return "; the last lines of \(directory.serialLog):" + shown.joined()
     }

@@ -18,20 +18,19 @@ struct Heartbeat: Sendable {
     static let lostAfter = 60
 
     private let alarm = Alarm()
-    private let besides: @Sendable () -> Void
+    private let atEveryBeat: @Sendable () -> Void
 
-    /// - Parameter besides: done at every beat.
-    init(notifier: Notifier, besides: @escaping @Sendable () -> Void) {
+    init(notifier: Notifier, atEveryBeat: @escaping @Sendable () -> Void) {
         self.notifier = notifier
-        self.besides = besides
+        self.atEveryBeat = atEveryBeat
     }
 
     /// Beats until the task is cancelled.
     /// - Parameter report: what changed, and the seconds since the last answer.
     func start(
-        _ guest: any Guest, report: @escaping @Sendable (Lifecycle.Heartbeat, Int) -> Void
+        _ guest: any Guest, in bag: TaskBag, report: @escaping @Sendable (Lifecycle.Heartbeat, Int) -> Void
     ) -> Task<Void, Never> {
-        Task(executorPreference: executor) { await run(guest, report: report) }
+        bag.start(on: executor) { await run(guest, report: report) }
     }
 
     private func run(_ guest: any Guest, report: @Sendable (Lifecycle.Heartbeat, Int) -> Void) async {
@@ -39,7 +38,7 @@ struct Heartbeat: Sendable {
         var lastAnswer = NIODeadline.now()
         var isTroubled = false
         while await sleep(.seconds(isTroubled ? 1 : Int64(Self.interval))) {
-            besides()
+            atEveryBeat()
             do {
                 // The answer is waited for 10 s (QMPConnection).
                 let stall = try await guest.checkAlive()

@@ -2,23 +2,23 @@ import HostOS
 import InstanceStore
 import Synchronization
 
-/// An agent's claim on its instance: the held lock. A lock whose file was removed keeps nobody away, so the claim is
-/// looked after for as long as the agent lives.
-final class InstanceClaim: Sendable {
-    private let path: String
-    /// A file without which the instance is none: where it is gone, the claim is, too.
-    private let essence: String
+/// An agent's claim on its instance: the held lock, in the directory that the agent began in. A lock whose file was removed
+/// keeps nobody away, so the claim is looked after for as long as the agent lives.
+package final class InstanceClaim: Sendable {
+    private let directory: InstanceDirectory
+    /// The directory itself, whatever has its path by now.
+    private let identity: FileIdentity?
     private let lock: Mutex<FileLock?>
     private let failures = Atomic(0)
 
-    init(_ lock: consuming FileLock, of directory: InstanceDirectory) {
-        path = directory.agentLock
-        essence = directory.limaYAML
+    package init(_ lock: consuming FileLock, of directory: InstanceDirectory) {
+        self.directory = directory
+        identity = Files.identity(directory.path)
         self.lock = Mutex(consume lock)
     }
 
     /// What came of looking after a claim.
-    enum Renewal: Sendable, Equatable {
+    package enum Renewal: Sendable, Equatable {
         case held
         /// A command has the new file's lock for a moment, or it cannot be made just now.
         case notYet
@@ -29,15 +29,20 @@ final class InstanceClaim: Sendable {
     /// How often in a row a claim may be `notYet`.
     private static let patience = 50
 
+    /// The path still leads to the directory in which the agent began, and it is still an instance.
+    private var isInPlace: Bool {
+        Files.identity(directory.path) == identity && Files.kind(directory.limaYAML) != nil
+    }
+
     /// Renews a claim whose file is gone.
-    func renew() -> Renewal {
+    package func renew() -> Renewal {
         lock.withLock { lock in
             guard let held = lock.take() else { return .notYet }
-            if held.isStill(at: path) {
+            if isInPlace, held.isStill(at: directory.agentLock) {
                 lock = consume held
                 return .held
             }
-            if Files.kind(essence) != nil, let renewed = try? FileLock.acquire(path: path) {
+            if isInPlace, let renewed = try? FileLock.acquire(path: directory.agentLock) {
                 lock = consume renewed
                 failures.store(0, ordering: .relaxed)
                 return .held
@@ -45,19 +50,19 @@ final class InstanceClaim: Sendable {
             // Without its own file it keeps nobody away, and is all there is until there is a new one.
             lock = consume held
             let count = failures.add(1, ordering: .relaxed).newValue
-            return Files.kind(essence) == nil || count > Self.patience ? .gone : .notYet
+            return !isInPlace || count > Self.patience ? .gone : .notYet
         }
     }
 
     /// Lends the lock's descriptor to what replaces this program, with the reason why it did not.
-    func handOver(_ become: (Int32) -> SystemCallError) -> SystemCallError {
+    func handOver(_ replace: (Int32) -> SystemCallError) -> SystemCallError {
         lock.withLock { lock in
-            guard let held = lock.take() else { return SystemCallError("hand over", path, code: 9) }
-            let failure = become(held.descriptorNumber)
+            guard let held = lock.take() else { return SystemCallError("hand over", directory.agentLock, code: 9) }
+            let failure = replace(held.descriptorNumber)
             lock = consume held
             return failure
         }
     }
 
-    func release() { lock.withLock { $0 = nil } }
+    package func release() { lock.withLock { $0 = nil } }
 }

@@ -35,7 +35,7 @@ final class LiveConfiguration: Sendable {
             registered()
                 ?? RegisteredTerms(keepAlive: [first.keepAlive], after: first.after, before: first.before)
         }
-        guestHas = survivor == nil ? instance.fixedAtStart : survivor?.guest.startedWith
+        guestHas = survivor == nil ? instance.fixedAtStart : survivor?.guest.record.configurationDigests
         state = Mutex(State(instance: instance, pending: nil))
     }
 

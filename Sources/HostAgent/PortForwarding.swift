@@ -1,30 +1,49 @@
 import GuestAccess
 import GuestDriver
 import HostModel
+import Synchronization
 
 /// Keeps the ports of the host that lead to a guest as its configuration wants them. One change at a time.
-struct PortForwarding {
+package struct PortForwarding {
     var wanted: [PortForward]
     private let log: EventLog
+    private let bag: TaskBag
     /// The last change.
-    private var change: Task<Change, Never>?
+    private var change: Pending?
     private var repair: Task<Void, Never>?
 
     /// What a change came to.
-    struct Change: Sendable {
-        var hasChanged = false
+    package struct Change: Sendable {
+        package var hasChanged = false
         /// A sentence for each port that could not be opened.
-        var complaints: [String] = []
+        package var complaints: [String] = []
     }
 
-    init(_ wanted: [PortForward], log: EventLog) {
+    /// A change that is under way.
+    private struct Pending: Sendable {
+        let task: Task<Void, Never>
+        let result: Result
+
+        final class Result: Sendable {
+            let change = Mutex(Change())
+        }
+
+        @Sendable func callAsFunction() async -> Change {
+            await task.value
+            return result.change.withLock { $0 }
+        }
+    }
+
+    init(_ wanted: [PortForward], log: EventLog, in bag: TaskBag) {
         self.wanted = wanted
         self.log = log
+        self.bag = bag
     }
 
     /// Opens what is missing and closes what is not wanted, after what is under way.
-    mutating func apply(to guest: any Guest) -> Task<Change, Never> {
-        enqueue { [worker = Worker(guest: guest, log: log), wanted] in await worker.become(wanted) }
+    /// - Returns: waits for the change and tells what it came to.
+    mutating func apply(to guest: any Guest) -> @Sendable () async -> Change {
+        enqueue { [worker = Worker(guest: guest, log: log), wanted] in await worker.makeSo(wanted) }.callAsFunction
     }
 
     /// After the host slept or the guest stood still: opens anew what nobody listens for any more.
@@ -34,11 +53,11 @@ struct PortForwarding {
     mutating func repair(of guest: any Guest) {
         cancelRepair()
         let change = enqueue { [worker = Worker(guest: guest, log: log), wanted] in await worker.repair(wanted) }
-        repair = Task { [log] in
+        repair = bag.start { [log] in
             _ = await withTaskCancellationHandler {
-                await change.value
+                await change()
             } onCancel: {
-                change.cancel()
+                change.task.cancel()
             }
             if Task.isCancelled { return }
             if await !GuestLogin.greets(port: guest.sshForward.hostPort), !Task.isCancelled {
@@ -53,13 +72,16 @@ struct PortForwarding {
         repair = nil
     }
 
-    private mutating func enqueue(_ work: @escaping @Sendable () async -> Change) -> Task<Change, Never> {
-        let task = Task { [change] in
-            _ = await change?.value
-            return await work()
+    private mutating func enqueue(_ work: @escaping @Sendable () async -> Change) -> Pending {
+        let result = Pending.Result()
+        let task = bag.start { [change] in
+            _ = await change?()
+            let made = await work()
+            result.change.withLock { $0 = made }
         }
-        change = task
-        return task
+        let pending = Pending(task: task, result: result)
+        change = pending
+        return pending
     }
 
     private struct Worker: Sendable {
@@ -67,7 +89,7 @@ struct PortForwarding {
         let log: EventLog
 
         /// A port that cannot be opened costs that port alone.
-        func become(_ configured: [PortForward]) async -> Change {
+        func makeSo(_ configured: [PortForward]) async -> Change {
             let wanted = [guest.sshForward] + configured
             var result = Change()
             let there: Set<PortForward>
@@ -100,7 +122,7 @@ struct PortForwarding {
                 if Task.isCancelled { return Change() }
                 if isDead { await openAnew(forward) }
             }
-            return await become(wanted)
+            return await makeSo(wanted)
         }
 
         private func openAnew(_ forward: PortForward) async {

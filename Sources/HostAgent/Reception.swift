@@ -65,8 +65,9 @@ struct Reception: Sendable {
     private func reload() async throws(HostError) -> ReloadBody {
         do {
             var (applied, warnings) = try live.reload()
-            let ports = await supervisor.apply(
-                grace: origin.effectiveGrace(live.settings), forwards: live.forwards)
+            let ports = await supervisor.apply { [origin, live] in
+                (origin.effectiveGrace(live.settings), live.forwards)
+            }
             // A port that could not be opened before can be now.
             if ports.hasChanged, !applied.contains("portForwards") { applied.append("portForwards") }
             warnings += ports.complaints
@@ -96,7 +97,8 @@ struct Reception: Sendable {
     private var info: AgentInfo {
         let now = log.snapshot
         return AgentInfo(
-            instance: options.instance.name, driver: options.driverName, phase: now.phase, errors: now.errors,
+            instance: options.instance.name, dir: options.instance.directory.path, driver: options.driverName,
+            phase: now.phase, errors: now.errors,
             sshLocalPort: now.sshLocalPort, agentPID: HostProcess.pid, guestPID: now.guestPID,
             version: options.version, run: log.run, startedAt: Self.format(log.startedAt),
             readyAt: now.readyAt.map(Self.format), accelerator: now.accelerator, pending: live.pending, origin: origin)

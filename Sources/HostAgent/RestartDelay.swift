@@ -4,9 +4,14 @@ import InstanceStore
 
 /// What an agent that its manager starts again owes the host: a growing wait before the next launch after failures,
 /// and an end of it. An agent that a person started tries at once.
-struct RestartDelay: Sendable {
-    let directory: InstanceDirectory
-    let isKeptAlive: Bool
+package struct RestartDelay: Sendable {
+    private let directory: InstanceDirectory
+    private let isKeptAlive: Bool
+
+    package init(directory: InstanceDirectory, isKeptAlive: Bool) {
+        self.directory = directory
+        self.isKeptAlive = isKeptAlive
+    }
 
     /// Waits, visibly, as long as the recent failures say.
     /// - Throws: `HostError` with `.exhausted` when there were too many; `CancellationError`.

@@ -1,4 +1,3 @@
-import AgentAPI
 import GuestAccess
 import GuestDriver
 import HostModel
@@ -7,13 +6,49 @@ import ServiceManagement
 import Synchronization
 
 /// The one owner of the lifecycle: takes requests, guest events and timers from one queue, asks the state machine, and
-/// performs what it answers, in order.
-actor Supervisor {
+/// performs what it answers, in order. What takes time runs in tasks of its bag and comes back through the queue.
+package actor Supervisor {
+    /// What a supervisor is given.
+    package struct Parts: Sendable {
+        package var driver: any GuestDriver
+        package var access: any AccessPlan
+        package var delay: RestartDelay
+        package var claim: InstanceClaim
+        package var survivor: Survivor?
+        package var log: EventLog
+        package var notifier: Notifier
+        package var deadlines: Deadlines
+        package var forwards: [PortForward]
+        /// Logs that the guest fills.
+        package var guestLogs: [BoundedLog]
+        /// Waits for a timer's time.
+        package var sleep: @Sendable (Duration) async throws -> Void
+
+        package init(
+            driver: any GuestDriver, access: any AccessPlan, delay: RestartDelay, claim: InstanceClaim,
+            survivor: Survivor?, log: EventLog, notifier: Notifier, deadlines: Deadlines, forwards: [PortForward],
+            guestLogs: [BoundedLog] = [],
+            sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
+        ) {
+            self.driver = driver
+            self.access = access
+            self.delay = delay
+            self.claim = claim
+            self.survivor = survivor
+            self.log = log
+            self.notifier = notifier
+            self.deadlines = deadlines
+            self.forwards = forwards
+            self.guestLogs = guestLogs
+            self.sleep = sleep
+        }
+    }
+
     /// What enters the queue. Live things travel with the message that announces them.
     private enum Message: Sendable {
         case input(Lifecycle.Input)
-        case launched(any Guest, GuestChannel?)
-        case attached(any Guest, GuestChannel?)
+        case launched(LiveGuest)
+        case attached(LiveGuest)
         /// Work of a start has ended badly.
         case startWork(Lifecycle.Input, attempt: Int)
         case timer(Lifecycle.Timer, generation: Int)
@@ -24,16 +59,13 @@ actor Supervisor {
         case upgrade(Upgrade, version: String, CheckedContinuation<HostError?, Never>)
     }
 
-    private let driver: any GuestDriver
-    private let access: GuestAccessPlan
-    private let delay: RestartDelay
-    private let claim: InstanceClaim
-    private let survivor: Survivor?
-    private let log: EventLog
-    private let notifier: Notifier
+    private let parts: Parts
+    private let work: StartWork
+    private let bag = TaskBag()
+    private let clock = HostClock()
+    private let logBounds: LogBounds
     private var deadlines: Deadlines
     private var forwarding: PortForwarding
-    private let clock = HostClock()
 
     /// A stop was asked for: it must not be lost in an upgrade.
     private nonisolated let isToStop = Atomic(false)
@@ -41,8 +73,7 @@ actor Supervisor {
     private nonisolated let enqueue: AsyncStream<Message>.Continuation
 
     private var lifecycle = Lifecycle()
-    private var guest: (any Guest)?
-    private var channel: GuestChannel?
+    private var live: LiveGuest?
     /// The timers that count; one that fires with another generation was replaced or stopped.
     private var timers: [Lifecycle.Timer: Int] = [:]
     private var generation = 0
@@ -53,39 +84,37 @@ actor Supervisor {
     private var failedScripts: Set<String> = []
     /// Counts launches: what work for an earlier one still has to say does not count.
     private var attempt = 0
-    private var startWork: [Task<Void, Never>] = []
+    private var startTasks: [Task<Void, Never>] = []
     private var outcome: Outcome?
 
-    init(
-        driver: any GuestDriver, access: GuestAccessPlan, delay: RestartDelay, claim: InstanceClaim,
-        survivor: Survivor?, log: EventLog, notifier: Notifier, deadlines: Deadlines,
-        forwards: [PortForward]
-    ) {
-        forwarding = PortForwarding(forwards, log: log)
-        self.driver = driver
-        self.access = access
-        self.delay = delay
-        self.claim = claim
-        self.survivor = survivor
-        self.log = log
-        self.notifier = notifier
-        self.deadlines = deadlines
+    private nonisolated var log: EventLog { parts.log }
+
+    package init(_ parts: Parts) {
+        self.parts = parts
+        work = StartWork(
+            driver: parts.driver, access: parts.access, delay: parts.delay, survivor: parts.survivor, log: parts.log)
+        logBounds = LogBounds(parts.guestLogs, in: bag)
+        deadlines = parts.deadlines
+        forwarding = PortForwarding(parts.forwards, log: parts.log, in: bag)
         (queue, enqueue) = AsyncStream.makeStream()
     }
 
+    // MARK: What may be asked
+
     /// Asks for a stop, from any thread.
-    nonisolated func requestStop(by: String, force: Bool) {
+    package nonisolated func requestStop(by: String, force: Bool) {
         isToStop.store(true, ordering: .sequentiallyConsistent)
         log.emit(.stopRequested(by: by, force: force))
         enqueue.yield(.input(.stopRequested(force: force)))
     }
 
     /// Goes by another configuration from now on.
-    func apply(grace: Int, forwards: [PortForward]) async -> PortForwarding.Change {
-        deadlines.grace = grace
-        forwarding.wanted = forwards
-        guard let guest, lifecycle.phase.hasGuest else { return PortForwarding.Change() }
-        return await forwarding.apply(to: guest).value
+    /// - Parameter current: the configuration as it is when its turn comes: of two requests the newer one stays in force.
+    package func apply(_ current: @Sendable () -> (grace: Int, forwards: [PortForward])) async -> PortForwarding.Change
+    {
+        (deadlines.grace, forwarding.wanted) = current()
+        guard let live, lifecycle.phase.hasGuest else { return PortForwarding.Change() }
+        return await forwarding.apply(to: live.guest)()
     }
 
     /// Becomes another program.
@@ -97,19 +126,32 @@ actor Supervisor {
         }
     }
 
+    /// Why now is no time to become another program; nil when it is.
+    func refusalToUpgrade() -> HostError? {
+        let isToStop = isToStop.load(ordering: .sequentiallyConsistent)
+        return lifecycle.canBeHandedOver && !isToStop ? nil : Self.noTimeToUpgrade(lifecycle.phase)
+    }
+
     private static func noTimeToUpgrade(_ phase: Phase) -> HostError {
         HostError(.held, "an agent that is \(phase.rawValue) is not replaced", hint: "try again when the guest runs")
     }
 
     /// - Returns: the file was gone, and is there again.
-    nonisolated func restoreSSHConfiguration() -> Bool { access.restoreSSHConfiguration() }
+    nonisolated func restoreSSHConfiguration() -> Bool { parts.access.restoreSSHConfiguration() }
+
+    /// Writes the records of the live guest again, where they were removed.
+    /// - Returns: one was gone.
+    func restoreRecords() -> Bool {
+        guard let live, lifecycle.phase.hasGuest else { return false }
+        return parts.driver.finder.restoreRecord(of: SurvivingGuest(live.guest.record))
+    }
 
     /// Looks after the claim on the instance. Without its directory a guest can be found by nobody, and a new one of the
     /// same name could come up.
     /// - Returns: false when it has to be looked after again soon.
     @discardableResult
     nonisolated func renewClaim() -> Bool {
-        switch claim.renew() {
+        switch parts.claim.renew() {
         case .held: return true
         case .notYet: return false
         case .gone:
@@ -118,71 +160,61 @@ actor Supervisor {
         }
     }
 
+    // MARK: The queue
+
     /// Runs the guest to its end.
-    func run() async -> Outcome {
-        await withTaskGroup(of: Void.self) { group in
-            enqueue.yield(.input(.start(survivor: survivor != nil)))
-            group.addTask { [notifier, log, deadlines] in
-                await StartReporter(notifier: notifier, log: log, deadlines: deadlines).run()
-            }
-            group.addTask { [clock, enqueue] in
-                for await _ in clock.jumps { enqueue.yield(.input(.hostClockChanged)) }
-            }
-            for await message in queue {
-                for action in take(message, in: &group) { perform(action, in: &group) }
-                if outcome != nil { break }
-            }
-            enqueue.finish()
-            group.cancelAll()
-            // Who asked too late is told.
-            for await case .upgrade(_, _, let continuation) in queue {
-                continuation.resume(returning: Self.noTimeToUpgrade(.stopping))
-            }
+    package func run() async -> Outcome {
+        enqueue.yield(.input(.start(survivor: parts.survivor != nil)))
+        bag.start { [parts, log] in
+            await StartReporter(notifier: parts.notifier, log: log, deadlines: parts.deadlines).run()
+        }
+        bag.start { [clock, enqueue] in
+            for await _ in clock.jumps { enqueue.yield(.input(.hostClockChanged)) }
+        }
+        for await message in queue {
+            for action in take(message) { perform(action) }
+            if outcome != nil { break }
+        }
+        enqueue.finish()
+        await bag.close()
+        // A request that comes too late is answered all the same.
+        for await case .upgrade(_, _, let continuation) in queue {
+            continuation.resume(returning: Self.noTimeToUpgrade(.stopping))
         }
         return outcome ?? .guestLost(reason: "the supervisor's queue ended")
     }
 
-    private func take(_ message: Message, in group: inout TaskGroup<Void>) -> [Lifecycle.Action] {
+    private func take(_ message: Message) -> [Lifecycle.Action] {
         switch message {
         case .input(let input):
             return lifecycle.handle(input)
-        case .launched(let guest, let channel):
-            follow(guest, channel, in: &group)
-            log.emit(.guestSpawned(pid: guest.pid, accelerator: guest.accelerator))
+        case .launched(let live):
+            follow(live)
+            log.emit(.guestSpawned(pid: live.guest.pid, accelerator: live.guest.accelerator))
             return lifecycle.handle(.launched)
-        case .attached(let guest, let channel):
-            follow(guest, channel, in: &group)
-            log.emit(
-                .attached(
-                    pid: guest.pid, accelerator: guest.accelerator, previousRun: survivor?.previousRun,
-                    previousAgent: survivor?.previousAgent))
-            // What happened to it while no agent lived comes as events.
-            group.addTask { _ = try? await guest.checkAlive() }
-            // It stays in the story, for the next agent too.
-            for failure in survivor?.provisioningFailures ?? [] { log.emit(failure) }
-            for repair in survivor?.repairs ?? [] { log.emit(.warning(repair)) }
-            return lifecycle.handle(
-                .attached(survivor?.readiness ?? .unknown, fault: survivor?.provisioningFault))
+        case .attached(let live):
+            return attached(live)
         case .startWork(let input, let attempt):
             return attempt == self.attempt ? lifecycle.handle(input) : []
         case .timer(let timer, let generation):
             guard timers[timer] == generation else { return [] }
-            if timer == .phaseDeadline, lifecycle.phase == .booting, let guest, !limits.isOver(elapsed: log.elapsed) {
-                group.addTask { [enqueue] in
-                    enqueue.yield(.bootOverdue(await Self.bootSign(of: guest), generation: generation))
+            if timer == .phaseDeadline, lifecycle.phase == .booting, let live, !limits.isOver(elapsed: log.elapsed) {
+                bag.start { [enqueue] in
+                    let sign = await StartWork.bootSign(of: live.guest)
+                    enqueue.yield(.bootOverdue(sign, generation: generation))
                 }
                 return []
             }
             timers[timer] = nil
             switch timer {
-            case .phaseDeadline: return lifecycle.handle(.deadlinePassed(evidence: access.evidence))
+            case .phaseDeadline: return lifecycle.handle(.deadlinePassed(evidence: parts.access.evidence))
             case .stopLadder: return lifecycle.handle(.ladderTimePassed)
             }
         case .bootOverdue(let sign, let generation):
             guard timers[.phaseDeadline] == generation else { return [] }
-            return lifecycle.handle(.bootOverdue(sign, evidence: access.evidence))
+            return lifecycle.handle(.bootOverdue(sign, evidence: parts.access.evidence))
         case .upgrade(let upgrade, let version, let continuation):
-            continuation.resume(returning: become(upgrade, version: version))
+            continuation.resume(returning: replaceProgram(upgrade, version: version))
             return []
         case .provisioningFailed(let mode, let script, let status):
             // Scripts run before a guest is ready, and each once.
@@ -196,47 +228,65 @@ actor Supervisor {
         }
     }
 
-    private func perform(_ action: Lifecycle.Action, in group: inout TaskGroup<Void>) {
+    private func attached(_ live: LiveGuest) -> [Lifecycle.Action] {
+        follow(live)
+        let survivor = parts.survivor
+        log.emit(
+            .attached(
+                pid: live.guest.pid, accelerator: live.guest.accelerator, previousRun: survivor?.previousRun,
+                previousAgent: survivor?.previousAgent))
+        // What happened to it while no agent lived comes as events.
+        bag.start { _ = try? await live.guest.checkAlive() }
+        // It stays in the story, for the next agent too.
+        for failure in survivor?.provisioningFailures ?? [] { log.emit(failure) }
+        for repair in survivor?.repairs ?? [] { log.emit(.warning(repair)) }
+        return lifecycle.handle(.attached(survivor?.readiness ?? .unknown, fault: survivor?.provisioningFault))
+    }
+
+    private func perform(_ action: Lifecycle.Action) {
         switch action {
         case .enter(let phase): log.emit(.phaseChanged(phase))
         case .emit(let event): log.emit(event)
-        case .attach: start(in: &group) { try await self.attach() }
+        case .attach: if let survivor = parts.survivor { start { .attached(try await $0.attach(to: survivor)) } }
         case .prepare:
             attempt += 1
             failedScripts = []
-            start(in: &group) { try await self.prepare() }
-        case .launch: start(in: &group) { try await self.launch() }
-        case .awaitGuest: if channel == nil { awaitGreeting(in: &group) }
-        case .awaitGreeting: awaitGreeting(in: &group)
-        case .confirmAccess: start(in: &group) { try await self.confirmAccess(probes: true) }
-        case .confirmSurvivor: start(in: &group) { try await self.confirmAccess(probes: false) }
-        case .forwardPorts: if let guest { _ = forwarding.apply(to: guest) }
-        case .repairPorts: if let guest { forwarding.repair(of: guest) }
+            start {
+                try await $0.prepare()
+                return .input(.prepared)
+            }
+        case .launch: start { .launched(try await $0.launch()) }
+        case .awaitGuest: if live?.channel == nil { awaitGreeting() }
+        case .awaitGreeting: awaitGreeting()
+        case .confirmAccess: confirmAccess(probes: true)
+        case .confirmSurvivor: confirmAccess(probes: false)
+        case .forwardPorts: if let live { _ = forwarding.apply(to: live.guest) }
+        case .repairPorts: if let live { forwarding.repair(of: live.guest) }
         case .setGuestClock: setGuestClock()
         case .announceReady:
             wasReady = true
-            notifier.ready(status: "running")
+            parts.notifier.ready(status: "running")
         case .announceStopping: announceStopping()
-        case .beginHeartbeat: beginHeartbeat(in: &group)
+        case .beginHeartbeat: beginHeartbeat()
         case .hastenHeartbeat: heartbeat?.beat.hasten()
-        case .startTimer(let timer, let wait): startTimer(timer, wait, in: &group)
+        case .startTimer(let timer, let wait): startTimer(timer, wait)
         case .stopTimer(let timer): timers[timer] = nil
         case .cancelStart:
             forwarding.cancelRepair()
-            for task in startWork { task.cancel() }
-            startWork = []
-        case .perform(let step): take(step, in: &group)
+            for task in startTasks { task.cancel() }
+            startTasks = []
+        case .perform(let step): take(step)
         case .finish(let outcome, let endedBy): finish(outcome, endedBy: endedBy)
         }
     }
 
-    private func startTimer(_ timer: Lifecycle.Timer, _ wait: Lifecycle.Wait, in group: inout TaskGroup<Void>) {
+    private func startTimer(_ timer: Lifecycle.Timer, _ wait: Lifecycle.Wait) {
         generation += 1
         let mine = generation
         timers[timer] = mine
         let duration = limits.duration(of: wait, elapsed: log.elapsed)
-        group.addTask { [enqueue] in
-            guard (try? await Task.sleep(for: duration)) != nil else { return }
+        bag.start { [enqueue, parts] in
+            guard (try? await parts.sleep(duration)) != nil else { return }
             enqueue.yield(.timer(timer, generation: mine))
         }
     }
@@ -244,23 +294,13 @@ actor Supervisor {
     /// What a person set for the start does not count for a reboot of the guest later.
     private var limits: Deadlines { wasReady ? Deadlines(grace: deadlines.grace, start: nil) : deadlines }
 
-    private static func bootSign(of guest: any Guest) async -> Lifecycle.BootSign {
-        do {
-            if try await guest.checkAlive() != nil { return .stalled }
-            return try await guest.secondsIdle() ?? .infinity > Deadlines.silence ? .silent : .busy
-        } catch {
-            // A machine that does not answer.
-            return .silent
-        }
-    }
-
     // MARK: Starting
 
     /// Work of a start: cancelled by a stop, and its failure fails the start.
-    private func start(in group: inout TaskGroup<Void>, _ work: @escaping @Sendable () async throws -> Void) {
-        let task = Task { [enqueue, attempt] in
+    private func start(_ step: @escaping @Sendable (StartWork) async throws -> Message) {
+        let task = bag.start { [enqueue, attempt, work] in
             do {
-                try await work()
+                enqueue.yield(try await step(work))
             } catch is CancellationError {
                 enqueue.yield(.startWork(.startCancelled, attempt: attempt))
             } catch let error as HostError {
@@ -270,66 +310,21 @@ actor Supervisor {
                 enqueue.yield(.startWork(.startFailed(.failed, reason: "\(error)"), attempt: attempt))
             }
         }
-        startWork.append(task)
-        keep(task, in: &group)
+        startTasks.append(task)
     }
 
-    /// The group waits for it and cancels it: nothing outlives the run.
-    private func keep(_ task: Task<Void, Never>, in group: inout TaskGroup<Void>) {
-        group.addTask {
-            await withTaskCancellationHandler {
-                await task.value
-            } onCancel: {
-                task.cancel()
-            }
-        }
-    }
-
-    private func prepare() async throws {
-        try await delay.wait(log)
-        try await access.prepare()
-        try await driver.prepare()
-        enqueue.yield(.input(.prepared))
-    }
-
-    private func launch() async throws {
-        let port = try access.choosePort()
-        log.setSSHLocalPort(port)
-        try access.writeSSHConfiguration(port: port)
-        let guest = try await driver.launch(sshLocalPort: port)
-        // From here on the guest has to reach its owner, cancelled or not.
-        let channel = await access.openChannel(log)
-        log.setGuest(pid: guest.pid, accelerator: guest.accelerator)
-        enqueue.yield(.launched(guest, channel))
-    }
-
-    private func attach() async throws {
-        guard let survivor else { return }
-        let guest = try await driver.attach(survivor.guest)
-        log.setSSHLocalPort(survivor.guest.sshLocalPort)
-        do {
-            try access.writeSSHConfiguration(port: survivor.guest.sshLocalPort)
-        } catch {
-            // A full disk must not cost the guest; the file is there from before.
-            log.emit(.warning(error.message))
-        }
-        let channel = await access.openChannel(log)
-        log.setGuest(pid: guest.pid, accelerator: guest.accelerator)
-        enqueue.yield(.attached(guest, channel))
-    }
-
-    private func follow(_ guest: any Guest, _ channel: GuestChannel?, in group: inout TaskGroup<Void>) {
+    private func follow(_ live: LiveGuest) {
         heartbeat?.task.cancel()
         heartbeat = nil
-        self.guest = guest
-        self.channel = channel
+        self.live = live
+        logBounds.start(beside: live)
         // The manager's watchdog runs from the first readiness on, also while another machine boots.
-        if wasReady { beginHeartbeat(in: &group) }
-        group.addTask { [enqueue] in
-            for await event in guest.events { enqueue.yield(.input(.guest(event))) }
+        if wasReady { beginHeartbeat() }
+        bag.start { [enqueue] in
+            for await event in live.guest.events { enqueue.yield(.input(.guest(event))) }
         }
-        group.addTask { [enqueue, log] in
-            guard let channel else { return }
+        guard let channel = live.channel else { return }
+        bag.start { [enqueue, log] in
             for await message in channel.messages {
                 switch message {
                 case .provisioning: enqueue.yield(.input(.guestIsProvisioning))
@@ -343,64 +338,56 @@ actor Supervisor {
         }
     }
 
-    /// Nothing tells when a guest without a channel is ready but its SSH server's greeting; nor whether one that said so
-    /// to an agent whose log is lost.
-    private func awaitGreeting(in group: inout TaskGroup<Void>) {
-        start(in: &group) { [access, enqueue] in
-            try await access.waitForBanner()
-            enqueue.yield(.input(.guestIsReady))
+    /// Without a channel the SSH server's greeting is the only sign of readiness. It is also the only sign of a guest that
+    /// said so to an agent whose log is lost.
+    private func awaitGreeting() {
+        start {
+            try await $0.access.waitForGreeting()
+            return .input(.guestIsReady)
         }
     }
 
-    private func confirmAccess(probes: Bool) async throws {
-        let began = HostProcess.monotonicSeconds
-        try await access.confirm()
-        log.emit(.accessConfirmed(milliseconds: Int((HostProcess.monotonicSeconds - began) * 1000)))
-        if probes { try await access.runProbes() }
-        enqueue.yield(.input(.accessConfirmed))
+    private func confirmAccess(probes: Bool) {
+        start {
+            try await $0.confirmAccess(probes: probes)
+            return .input(.accessConfirmed)
+        }
     }
 
     // MARK: Being replaced
 
     /// - Returns: only when this agent goes on, with the reason.
-    private func become(_ upgrade: Upgrade, version: String) -> HostError {
+    private func replaceProgram(_ upgrade: Upgrade, version: String) -> HostError {
         let failure: HostError
         if let refusal = refusalToUpgrade() {
             failure = refusal
         } else {
             log.emit(.upgrading(version: version))
-            failure = upgrade.perform(claim) { isToStop.load(ordering: .sequentiallyConsistent) }
+            failure = upgrade.perform(parts.claim) { isToStop.load(ordering: .sequentiallyConsistent) }
         }
         log.emit(.warning("not upgraded: \(failure.message)"))
         return failure
     }
 
-    /// Why now is no time to become another program; nil when it is.
-    func refusalToUpgrade() -> HostError? {
-        let isToStop = isToStop.load(ordering: .sequentiallyConsistent)
-        return lifecycle.canBeHandedOver && !isToStop ? nil : Self.noTimeToUpgrade(lifecycle.phase)
-    }
-
     // MARK: Running
 
     private func setGuestClock() {
-        guard let channel else { return }
+        guard let channel = live?.channel else { return }
         channel.send(.time(HostClock.now))
         log.emit(.guestClockSet(reason: "the host's clock jumped, or the guest stood still"))
     }
 
-    private func beginHeartbeat(in group: inout TaskGroup<Void>) {
-        guard let guest, heartbeat == nil else { return }
-        let heartbeat = Heartbeat(notifier: notifier) { [clock, weak self] in
+    private func beginHeartbeat() {
+        guard let live, heartbeat == nil else { return }
+        let heartbeat = Heartbeat(notifier: parts.notifier) { [clock, weak self] in
             clock.check()
             self?.renewClaim()
         }
-        let task = heartbeat.start(guest) { [enqueue, log] beat, silence in
+        let task = heartbeat.start(live.guest, in: bag) { [enqueue, log] beat, silence in
             if beat == .late { log.emit(.guestUnresponsive(seconds: silence)) }
             enqueue.yield(.input(.heartbeat(beat)))
         }
         self.heartbeat = (heartbeat, task)
-        keep(task, in: &group)
     }
 
     // MARK: Stopping
@@ -408,23 +395,24 @@ actor Supervisor {
     private func announceStopping() {
         forwarding.cancelRepair()
         stopBegan = stopBegan ?? log.elapsed
-        notifier.stopping(status: "stopping")
-        notifier.extendTimeout(seconds: deadlines.stopSeconds)
+        parts.notifier.stopping(status: "stopping")
+        parts.notifier.extendTimeout(seconds: deadlines.stop.total)
     }
 
-    private func take(_ step: StopStep, in group: inout TaskGroup<Void>) {
+    private func take(_ step: StopStep) {
         log.emit(.stopStep(step))
+        guard let live else { return }
         if step == .kill {
-            guest?.kill()
+            live.guest.kill()
             return
         }
-        group.addTask { [guest, channel, log] in
+        bag.start { [log] in
             do {
                 if step == .quit {
-                    try await guest?.quit()
+                    try await live.guest.quit()
                 } else {
-                    channel?.send(.poweroff)
-                    try await guest?.pressPowerButton()
+                    live.channel?.send(.poweroff)
+                    try await live.guest.pressPowerButton()
                 }
             } catch {
                 log.emit(.warning("\(step.rawValue): \(error)"))
@@ -433,13 +421,14 @@ actor Supervisor {
     }
 
     private func finish(_ outcome: Outcome, endedBy: StopStep?) {
-        if guest != nil {
+        if live != nil {
             log.emit(.guestEnded(step: endedBy, seconds: stopBegan.map { log.elapsed - $0 } ?? 0))
         }
         // A guest that could not be attached to, and lives, has to be found by whoever comes next.
-        let isLeft = guest == nil && survivor?.guest.process.isAlive ?? false
-        if !isLeft { driver.forget() }
-        channel?.close()
+        let isLeft = live == nil && parts.survivor?.guest.process.isAlive ?? false
+        if !isLeft { parts.driver.finder.forget() }
+        logBounds.stop()
+        live?.channel?.close()
         log.setGuest(pid: nil, accelerator: nil)
         log.emit(.phaseChanged(outcome.failure == nil ? .stopped : .failed))
         self.outcome = outcome

@@ -5,7 +5,7 @@ import HostOS
 import InstanceStore
 
 /// A guest that outlived its agent, with what that agent's event log says of it.
-struct Survivor: Sendable {
+package struct Survivor: Sendable {
     let guest: SurvivingGuest
     let previousRun: String?
     let previousAgent: Int32?
@@ -16,28 +16,30 @@ struct Survivor: Sendable {
     var repairs: [String] = []
 
     /// To be made before a new log begins, and before `ha.pid` names somebody else.
-    init(_ guest: SurvivingGuest, in directory: InstanceDirectory) {
+    package init(_ guest: SurvivingGuest, in directory: InstanceDirectory) {
         self.guest = guest
         previousAgent = directory.recordedAgentPID
-        let lines = (try? TextFile.read(directory.eventLog, limit: 64 << 20))?.split(separator: "\n") ?? []
+        let lines = (try? EventLogFiles.lines(directory.eventLog, limit: 64 << 20)) ?? []
         previousRun = lines.last.flatMap { EventRecord(line: $0.utf8) }?.run
-        // The last of these decides. Others are not decoded: a log can be long.
-        let deciding = ["guest-ready": true, "guest-rebooted": false, "guest-spawned": false]
+        // Only the kinds that decide are decoded: a log can be long.
+        let deciding = ["guest-ready", "guest-rebooted", "guest-spawned", "provisioning-failed"]
         var failures: [AgentEvent] = []
         var readiness = Lifecycle.Readiness.unknown
-        for line in lines.reversed() {
-            let kinds = deciding.keys + ["provisioning-failed"]
-            guard kinds.contains(where: { line.contains("\"kind\":\"\($0)\"") }),
+        reading: for line in lines.reversed() {
+            guard deciding.contains(where: { line.contains("\"kind\":\"\($0)\"") }),
                 let record = EventRecord(line: line.utf8)
             else { continue }
-            if record.kind == "provisioning-failed", let payload = record.payload {
+            switch record.event {
+            case .provisioningFailed(let said):
                 failures.append(
-                    .provisioningFailed(
-                        mode: payload.mode ?? "", script: payload.script ?? "", status: Int(payload.exitStatus ?? -1)))
-            } else if let isReady = deciding[record.kind] {
-                if readiness == .unknown { readiness = isReady ? .ready : .booting }
+                    .provisioningFailed(mode: said.mode, script: said.script, status: Int(said.exitStatus)))
+            case .guestReady:
+                if readiness == .unknown { readiness = .ready }
+            case .guestRebooted, .guestSpawned:
+                if readiness == .unknown { readiness = .booting }
                 // What was said before the guest booted is of another boot; an agent that attached said it again.
-                if !isReady { break }
+                break reading
+            default: break
             }
         }
         self.readiness = readiness

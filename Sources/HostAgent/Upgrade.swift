@@ -50,16 +50,7 @@ package struct Upgrade: Sendable {
         let tool = Tool(binary, arguments)
         let complaint: String
         do {
-            let answer = try await withThrowingTaskGroup(of: Tool.Result?.self) { group in
-                group.addTask { try await tool.run() }
-                group.addTask {
-                    try await Task.sleep(for: Self.limit)
-                    return nil
-                }
-                defer { group.cancelAll() }
-                return try await group.next() ?? nil
-            }
-            if let answer { return answer }
+            if let answer = try await withTimeLimit(Self.limit, { try await tool.run() }) { return answer }
             complaint = "it does not answer within \(Self.limit)"
         } catch {
             complaint = (error as? HostError)?.message ?? "\(error)"
@@ -69,7 +60,7 @@ package struct Upgrade: Sendable {
             hint: "put the new version there, then try again; the agent that runs is not touched")
     }
 
-    /// Becomes the new program.
+    /// Executes the new program in the place of this one.
     /// - Parameter isRefused: asked last, when no signal can come in between any more.
     /// - Returns: only when that failed, with the reason; the agent goes on then.
     func perform(_ claim: InstanceClaim, unless isRefused: () -> Bool) -> HostError {
@@ -78,10 +69,10 @@ package struct Upgrade: Sendable {
         }
         if let failure = missingMonitor { return failure }
         let failure = claim.handOver { descriptor in
-            HostProcess.become(
-                binary, arguments, keeping: descriptor, variable: Self.lockVariable,
+            HostProcess.replace(
+                by: binary, arguments, keeping: descriptor, variable: Self.lockVariable,
                 blocking: HostProcess.stopSignals, unless: isRefused)
         }
-        return HostError(.unavailable, "cannot become \(binary): \(failure)")
+        return HostError(.unavailable, "cannot execute \(binary): \(failure)")
     }
 }

@@ -14,7 +14,7 @@ enum Composition {
     static func context(_ environment: [String: String]) -> CommandContext {
         // Taken now: a lock is for this process alone, and a path is of use only while the program still lies there.
         let inheritedLock = HostProcess.takeVariable(Upgrade.lockVariable).flatMap { Int32($0) }
-        let binary = HostProcess.executablePath
+        let binary = HostProcess.stableExecutablePath
         // A uid that the user database does not know has no name and no home.
         let account =
             HostProcess.account
@@ -31,7 +31,7 @@ enum Composition {
                         network: .init(
                             address: QEMUMachine.Network.guest, gateway: QEMUMachine.Network.host,
                             resolver: QEMUMachine.Network.resolver),
-                        driverName: "qemu",
+                        driverName: QEMUFinder.driverName, guestLogs: guestLogs(of: request.instance),
                         registered: { scope in
                             manager(environment, account).registrations(of: request.instance.name)
                                 .first { $0.scope == scope && $0.isFor(home: request.home.path, of: account) }?.terms
@@ -42,19 +42,8 @@ enum Composition {
                     driver: driver
                 ).run()
             },
-            endOrphan: { directory, force in
-                let finder = finder(directory, environment: environment)
-                guard let survivor = try finder.survivor() else { return false }
-                let settings = (try? Instance(directory))?.settings ?? Settings()
-                // A unit's own time is cut, too, where it is a user manager's.
-                let grace =
-                    SystemdJob.scopeOfOwnUnit(of: directory.name).map {
-                        SystemdUnit.effectiveGrace(settings.stopGrace, scope: $0)
-                    } ?? settings.stopGrace
-                try await finder.end(survivor, grace: grace, force: force)
-                return true
-            },
-            orphan: { directory in (try? finder(directory, environment: environment).survivor())?.process.pid },
+            endOrphan: { directory, force in try await endOrphan(directory, force: force) },
+            orphan: { directory in (try? finder(directory).survivor())?.process.pid },
             check: { instance in _ = try driver(for: instance, environment: environment) },
             tryAccelerator: {
                 let name = QEMUMachine.binary(.host)
@@ -76,11 +65,58 @@ enum Composition {
         return SystemdManager(.init(environment: environment, account: account))
     }
 
-    private static func places(_ directory: InstanceDirectory, _ environment: [String: String]) -> QEMUDriver.Places {
+    private static func paths(_ directory: InstanceDirectory) -> QEMUPaths {
         .init(
-            pidFile: directory.qemuPID, guestRecord: directory.guestRecord, errorLog: directory.qemuLog,
-            cacheDirectories: cacheDirectories(directory.home, environment))
+            directory: directory.path, disk: directory.disk, cidata: directory.cidata, serialLog: directory.serialLog,
+            qmpSocket: directory.qmpSocket, channelSocket: directory.channelSocket, pidFile: directory.qemuPID,
+            record: directory.guestRecord, errorLog: directory.qemuLog)
     }
+
+    /// The console, and what QEMU says on standard error, of which some lines are enough.
+    private static func guestLogs(of instance: Instance) -> [BoundedLog] {
+        [
+            BoundedLog(path: instance.directory.serialLog, limit: instance.settings.consoleLogLimit),
+            BoundedLog(path: instance.directory.qemuLog, limit: 1 << 20),
+        ]
+    }
+
+    // MARK: Guests without an agent
+
+    /// What finds a guest of this directory: the driver that its record names, else the configuration's. The
+    /// configuration may be unreadable; then it is QEMU's.
+    private static func finder(_ directory: InstanceDirectory) throws(HostError) -> any GuestFinder {
+        if let record = GuestRecord.load(directory.guestRecord), record.driver != QEMUFinder.driverName,
+            record.process.isAlive
+        {
+            throw HostError(
+                .unavailable,
+                "\(directory.guestRecord) names a guest of the driver \(InstanceName.quoted(record.driver))",
+                hint: "use a hostagent that has this driver")
+        }
+        return QEMUFinder(paths(directory))
+    }
+
+    /// - Returns: false when there is none.
+    private static func endOrphan(_ directory: InstanceDirectory, force: Bool) async throws -> Bool {
+        let finder = try finder(directory)
+        guard let survivor = try finder.survivor() else { return false }
+        let settings = (try? Instance(directory))?.settings ?? Settings()
+        // A unit's own time is cut, too, where it is a user manager's.
+        let grace =
+            SystemdJob.scopeOfOwnUnit(of: directory.name).map {
+                SystemdUnit.effectiveGrace(settings.stopGrace, scope: $0)
+            } ?? settings.stopGrace
+        let channel = try? await GuestChannel.open(socket: directory.channelSocket)
+        defer { channel?.close() }
+        let stop = OrphanStop(finder: finder, survivor: survivor, times: StopTimes(grace: grace)) {
+            channel?.send(.poweroff)
+        }
+        try await stop.run(force: force)
+        for helper in survivor.record.helpers ?? [] { await helper.end(in: directory.path) }
+        return true
+    }
+
+    // MARK: Drivers
 
     /// The account's own (XDG base directories); a unit's sandbox lets it write where its instances are, and nowhere
     /// else.
@@ -88,18 +124,6 @@ enum Composition {
         let home = environment["HOME"] ?? HostProcess.account?.home ?? "/tmp"
         let cache = environment["XDG_CACHE_HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil } ?? home + "/.cache"
         return [cache + "/hostagent", instances + "/_config"]
-    }
-
-    /// Enough of a driver to find and end a guest whose configuration may be unreadable.
-    private static func finder(_ directory: InstanceDirectory, environment: [String: String]) -> QEMUDriver {
-        let machine = QEMUMachine(
-            name: directory.name.text, architecture: .host, processor: nil, cpus: 1, memory: 0,
-            boot: .bios, disk: .init(path: directory.disk, format: "qcow2"), cidata: directory.cidata,
-            serialLog: directory.serialLog, qmpSocket: directory.qmpSocket,
-            channelSocket: directory.channelSocket)
-        return QEMUDriver(
-            machine: machine, places: places(directory, environment), accelerator: nil, environment: environment,
-            startedWith: nil, makeReady: {})
     }
 
     private static func driver(
@@ -113,9 +137,15 @@ enum Composition {
             serialLog: directory.serialLog, qmpSocket: directory.qmpSocket,
             channelSocket: directory.channelSocket)
         return QEMUDriver(
-            machine: machine, places: places(directory, environment),
-            accelerator: instance.settings.accelerator, environment: environment, startedWith: instance.fixedAtStart,
-            makeReady: { try await Preparation(configuration).make(in: directory) })
+            machine: machine, paths: paths(directory), accelerator: instance.settings.accelerator,
+            environment: environment, configurationDigests: instance.fixedAtStart,
+            cacheDirectories: cacheDirectories(directory.home, environment),
+            makeReady: {
+                try await Preparation(configuration).make(in: directory)
+                if case .uefi = machine.boot {
+                    try await Firmware.find(configuration.architecture).makeVariables(at: directory.firmwareVariables)
+                }
+            })
     }
 
     private static func boot(_ instance: Instance) throws(HostError) -> QEMUMachine.Boot {
@@ -127,7 +157,6 @@ enum Composition {
         }
         if configuration.legacyBIOS, configuration.architecture == .x86_64 { return .bios }
         let firmware = try Firmware.find(configuration.architecture)
-        try firmware.makeVariables(at: directory.firmwareVariables)
         return .uefi(code: firmware.code, variables: directory.firmwareVariables)
     }
 }

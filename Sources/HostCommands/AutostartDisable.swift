@@ -27,9 +27,11 @@ struct AutostartDisable: AsyncParsableCommand {
         for registration in mine {
             try await context.manager.disable(registration)
             // What the manager stopped may have left its guest.
-            if let directory = try? home.existing(name) {
-                try await Stopper(context: context, directory: directory).reap()
-                RestartHistory.forget(directory)
+            guard let directory = try? home.existing(name) else { continue }
+            if let owner = try OwnerBoundary(name.text, context) {
+                try await owner.perform(["owner", "tidy", name.text])
+            } else {
+                try await RegistrationWork.tidy(directory, context)
             }
         }
         for other in found where !mine.contains(other) {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import HostModel
 import HostOS
 import InstanceStore
@@ -48,8 +49,12 @@ struct AutostartEnable: AsyncParsableCommand {
             condition: condition, user: user, keepAlive: keepAlive?.policy, linger: linger, takeOver: takeOver,
             now: now)
         let directory = try await request.enable(instance.name, context)
+        guard now else { return }
+        if let boundary = try OwnerBoundary(instance.name, context) {
+            return try await boundary.start(directory.name, arguments: ["start", directory.name.text])
+        }
         let starter = Starter(context: context, directory: directory, timeout: nil, progress: false)
-        if now { try await starter.run(isBeingStarted: condition == .boot) }
+        try await starter.run(isBeingStarted: condition == .boot)
     }
 
     /// When this very instance is started already: enabling it again renews its registration.
@@ -74,24 +79,24 @@ struct AutostartRequest: Sendable {
         let owner = try owner(context)
         let home = try home(of: owner, context)
         let directory = try home.existing(InstanceName(name))
-        let instance = try Instance(directory)
-        // What a unit could not start should be known now.
-        try directory.checkSocketPaths()
+        let files = InstanceFiles(directory, owner: owner, home: home, context)
+        let facts = try await files.facts()
         let registration = Registration(
-            instance: directory.name, condition: linger ? .login : condition, account: owner,
-            binary: HostProcess.executablePath, limaHome: home.path, searchPath: context.environment["PATH"],
-            keepAlive: keepAlive ?? instance.settings.keepAlive, stopGrace: instance.settings.stopGrace,
-            after: instance.settings.after, before: instance.settings.before,
-            startsNow: now && condition == .boot && !linger)
+            instance: directory.name, condition: condition, scope: linger ? .user : condition.scope, account: owner,
+            binary: HostProcess.stableExecutablePath, limaHome: home.path, searchPath: context.environment["PATH"],
+            keepAlive: keepAlive ?? facts.keepAlive, stopGrace: facts.stopGrace,
+            after: try facts.after.map { text throws(HostError) in try InstanceName(text) },
+            before: try facts.before.map { text throws(HostError) in try InstanceName(text) },
+            startsNow: now && condition == .boot && !linger, needs: facts.needs)
         try context.manager.check(registration, takeOver: takeOver)
         if linger { try await Linger.enable(owner) }
         // Before the manager may start it: the agent asks its settings for the policy.
-        let before = try remember(keepAlive, directory)
+        let before = try await keepAlive.asyncMap(files.setKeepAlive)
         let notes: [String]
         do {
             notes = try await context.manager.enable(registration, takeOver: takeOver)
         } catch {
-            try before?.restore()
+            if let before { try await files.restore(before) }
             throw error
         }
         for note in notes { StandardStreams.error("hostagent: note: \(note)\n") }
@@ -120,29 +125,47 @@ struct AutostartRequest: Sendable {
         if owner == context.account || context.environment["LIMA_HOME"]?.isEmpty == false { return try context.home() }
         return LimaHome(path: owner.home + "/.lima")
     }
+}
 
-    /// What a file held.
-    private struct Before {
-        let path: String
-        let text: String?
+/// The files of an instance that is registered, in the hands of whoever owns them.
+private struct InstanceFiles: Sendable {
+    private let directory: InstanceDirectory
+    /// Nil where they are this process's own.
+    private let boundary: OwnerBoundary?
 
-        func restore() throws {
-            if let text { try TextFile.replace(path, with: text) } else { try Files.remove(path) }
-        }
+    init(_ directory: InstanceDirectory, owner: Account, home: LimaHome, _ context: CommandContext) {
+        self.directory = directory
+        let isOther = context.account.uid == 0 && Files.owner(directory.path) != 0
+        boundary = isOther ? OwnerBoundary(context: context, home: home, owner: owner) : nil
     }
 
-    /// The agent asks its settings for the policy, so they have to agree with the manager's.
-    /// - Returns: nil when nothing had to be changed.
-    private func remember(_ keepAlive: KeepAlive?, _ directory: InstanceDirectory) throws(HostError) -> Before? {
-        let path = directory.settings
-        do {
-            let text = Files.kind(path) == nil ? nil : try TextFile.read(path)
-            guard let keepAlive, try Settings.load(text ?? "", file: path).keepAlive != keepAlive else { return nil }
-            try TextFile.replace(path, with: Settings.setting("keepAlive", to: keepAlive.rawValue, in: text ?? ""))
-            try Files.setOwner(path, like: directory.path)
-            return Before(path: path, text: text)
-        } catch {
-            throw (error as? HostError) ?? HostError(.cannotCreate, "cannot write \(path): \(error)")
+    private func answer<Value: Decodable>(_ words: [String], _ boundary: OwnerBoundary) async throws -> Value {
+        let result = try await boundary.ask(["owner"] + words + [directory.name.text])
+        guard result.succeeded else {
+            StandardStreams.error(result.error)
+            throw Exit(status: HostExitStatus(rawValue: result.status) ?? .failure)
         }
+        return try JSONDecoder().decode(Value.self, from: Data(result.output.utf8))
+    }
+
+    func facts() async throws -> RegistrationWork.Facts {
+        guard let boundary else { return try RegistrationWork.facts(directory) }
+        return try await answer(["facts"], boundary)
+    }
+
+    func setKeepAlive(_ policy: KeepAlive) async throws -> RegistrationWork.Before {
+        guard let boundary else { return try RegistrationWork.setKeepAlive(policy, directory) }
+        return try await answer(["set-keep-alive", policy.rawValue], boundary)
+    }
+
+    func restore(_ before: RegistrationWork.Before) async throws {
+        guard let boundary else { return try RegistrationWork.restore(before, directory) }
+        try await boundary.perform(["owner", "restore", directory.name.text], input: try JSONText.line(before))
+    }
+}
+
+extension Optional {
+    fileprivate func asyncMap<Value>(_ transform: (Wrapped) async throws -> Value) async rethrows -> Value? {
+        if let self { try await transform(self) } else { nil }
     }
 }

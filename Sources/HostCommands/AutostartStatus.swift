@@ -22,6 +22,9 @@ struct AutostartStatus: AsyncParsableCommand {
 
     func run() async throws {
         let context = CommandContext.current
+        if let owner = try OwnerBoundary(nil, context) {
+            return try await owner.perform(["autostart", "status", "--format", format] + names)
+        }
         let home = try context.home()
         let directories = try home.instances(named: names)
         let rows = try await AutostartSurvey(context: context).rows(directories)

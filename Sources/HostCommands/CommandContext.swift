@@ -73,10 +73,10 @@ package struct CommandContext: Sendable {
     func sweep(_ directory: InstanceDirectory? = nil) {
         let home = try? home()
         let removed =
-            (home.map(Leftovers.sweep) ?? []) + (directory.map { Leftovers.sweep($0, holdingLock: false) } ?? [])
+            (home.map(Leftovers.sweep) ?? []) + (directory.map(Leftovers.sweep) ?? [])
         let notes =
             removed.map { "removed \($0), which a command that was killed left" }
-            + (directory.map { $0.clearWay() + Leftovers.rescueDrafts($0) } ?? [])
+            + (directory.map { $0.clearWayForLock() + Leftovers.rescueDrafts($0) } ?? [])
         for note in notes { StandardStreams.error("hostagent: note: \(note)\n") }
     }
 

@@ -16,6 +16,9 @@ final class Console: Sendable {
     private let standing = Mutex("")
     private let saidReady = Atomic(false)
 
+    /// Back to the first column, and erase the line (ECMA-48, EL).
+    private static let eraseLine = "\r\u{1b}[2K"
+
     /// - Parameter quiet: where standard output is no terminal, show nothing.
     init(messageWhenReady: String, quiet: Bool = false) {
         self.messageWhenReady = messageWhenReady
@@ -33,9 +36,10 @@ final class Console: Sendable {
         }
         guard isTerminal else { return StandardStreams.output(record.line) }
         return standing.withLock { standing in
-            var text = standing.isEmpty ? "" : "\r\u{1b}[2K"
+            if !standing.isEmpty { StandardStreams.control(Self.eraseLine) }
+            var text = ""
             for line in EventText.lines(record) { text += line + "\n" }
-            if record.phase.isUsable, record.kind == "phase", !saidReady.exchange(true, ordering: .relaxed) {
+            if record.phase.isUsable, record.event == .phase, !saidReady.exchange(true, ordering: .relaxed) {
                 text += messageWhenReady
             }
             standing = EventText.progress(record).map { String($0.prefix(width - 1)) } ?? ""
@@ -51,7 +55,7 @@ final class Console: Sendable {
     /// Takes the progress line away.
     func finish() {
         standing.withLock { standing in
-            if !standing.isEmpty { StandardStreams.output("\r\u{1b}[2K") }
+            if !standing.isEmpty { StandardStreams.control(Self.eraseLine) }
             standing = ""
         }
     }

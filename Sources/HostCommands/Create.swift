@@ -15,9 +15,12 @@ struct Create: AsyncParsableCommand {
 
     func run() async throws {
         let context = CommandContext.current
-        context.sweep()
         let (text, file, implied) = try read(context)
         let name = try InstanceName(name ?? implied)
+        if let owner = try OwnerBoundary(nil, context) {
+            return try await owner.perform(["create", "--name", name.text, "-"], input: text)
+        }
+        context.sweep()
         let warnings = try await InstanceCreator(home: context.home()).create(name: name, source: text, file: file)
         for warning in warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
         StandardStreams.output("created \(name); start it with: hostagent start \(name)\n")

@@ -15,19 +15,12 @@ struct Delete: AsyncParsableCommand {
     func run() async throws {
         let context = CommandContext.current
         let directory = try context.directory(instance.name)
-        context.sweep(directory)
-        if Files.kind(directory.protected) != nil {
-            throw HostError(
-                .notPermitted, "the instance \"\(directory.name)\" is protected",
-                hint: "remove \(directory.protected) first")
+        if let owner = try OwnerBoundary(instance.name, context) {
+            return try await owner.delete(directory.name, force: force)
         }
-        if try !directory.isHeld(), let stranger = directory.stranger { throw directory.heldBy(stranger: stranger) }
-        if try directory.isHeld() || context.orphan(directory) != nil {
-            guard force else {
-                throw HostError(
-                    .held, "the instance \"\(directory.name)\" is running",
-                    hint: "hostagent stop \(directory.name) first, or hostagent delete --force \(directory.name)")
-            }
+        context.sweep(directory)
+        if try Self.checkDeletable(directory, context) {
+            guard force else { throw Self.isRunning(directory.name) }
             _ = try await Stopper(context: context, directory: directory).run(force: true)
         }
         // Registered, it would be started again, and fail, at every login or boot.
@@ -41,6 +34,24 @@ struct Delete: AsyncParsableCommand {
             throw HostError(.notPermitted, "cannot remove \(directory.path): \(error)")
         }
         StandardStreams.output("deleted \(directory.name)\n")
+    }
+
+    static func isRunning(_ name: InstanceName) -> HostError {
+        HostError(
+            .held, "the instance \"\(name)\" is running",
+            hint: "hostagent stop \(name) first, or hostagent delete --force \(name)")
+    }
+
+    /// - Returns: it is running, and has to be stopped first.
+    /// - Throws: `HostError` where it may not be deleted at all.
+    static func checkDeletable(_ directory: InstanceDirectory, _ context: CommandContext) throws -> Bool {
+        if Files.kind(directory.protected) != nil {
+            throw HostError(
+                .notPermitted, "the instance \"\(directory.name)\" is protected",
+                hint: "remove \(directory.protected) first")
+        }
+        if try !directory.isHeld(), let stranger = directory.stranger { throw directory.heldBy(stranger: stranger) }
+        return try directory.isHeld() || context.orphan(directory) != nil
     }
 
     /// The lock keeps a start away; the new name makes it all or nothing.

@@ -19,6 +19,11 @@ struct Edit: AsyncParsableCommand {
     func run() async throws {
         let context = CommandContext.current
         let directory = try context.directory(instance.name)
+        if let owner = try OwnerBoundary(instance.name, context) {
+            if set.isEmpty { throw owner.refuse("edit", "edit \(directory.name)") }
+            return try await owner.perform(
+                ["edit", directory.name.text] + (restart ? ["--restart"] : []) + set.flatMap { ["--set", $0] })
+        }
         context.sweep(directory)
         let lock = try lock(directory)
         let failure: (any Error)?
@@ -36,9 +41,7 @@ struct Edit: AsyncParsableCommand {
     /// Two edits at once would each save what the other did not see.
     private func lock(_ directory: InstanceDirectory) throws(HostError) -> FileLock {
         do {
-            if let lock = try FileLock.acquire(path: directory.editLock), lock.isStill(at: directory.editLock) {
-                return lock
-            }
+            if let lock = try FileLock.acquire(path: directory.editLock) { return lock }
         } catch {
             // Deleted since it was looked for.
             if error.isMissing { try directory.requireExistence() }
@@ -69,7 +72,6 @@ struct Edit: AsyncParsableCommand {
         }
         do {
             try TextFile.replace(directory.limaYAML, with: new)
-            try Files.setOwner(directory.limaYAML, like: directory.path)
         } catch {
             throw HostError(.cannotCreate, "cannot write \(directory.limaYAML): \(error.reason)")
         }

@@ -31,46 +31,42 @@ package enum EventText {
     }
 
     private static func sentence(_ record: EventRecord) -> String? {
-        let payload = record.payload ?? EventRecord.Payload()
-        switch record.kind {
-        case "phase": return record.phase.rawValue
-        case "guest-spawned":
-            return "QEMU is process \(payload.pid ?? 0), accelerator \(payload.accelerator?.rawValue ?? "?"), "
+        switch record.event {
+        case .phase: return record.phase.rawValue
+        case .guestSpawned(let guest):
+            return "the guest is process \(guest.pid), accelerator \(guest.accelerator.rawValue), "
                 + "SSH on 127.0.0.1:\(record.status.sshLocalPort ?? 0)"
-        case "attached":
-            return "attached to QEMU, process \(payload.pid ?? 0), which outlived its agent"
-                + (payload.previousAgentPID.map { " (process \($0))" } ?? "")
-        case "guest-rebooted": return "the guest rebooted"
-        case "guest-ready": return "the guest's boot scripts are done"
-        case "access-confirmed": return "logged in over SSH in \(payload.milliseconds ?? 0) ms"
-        case "provisioning-failed": return "error: " + (record.status.errors?.last ?? "a provisioning script failed")
-        case "stop-requested":
-            return (payload.force == true ? "forced stop" : "stop") + ", asked by \(payload.by ?? "?")"
-        case "stop-step":
-            switch payload.step {
+        case .attached(let guest):
+            return "attached to the guest, process \(guest.pid), which outlived its agent"
+                + (guest.previousAgentPID.map { " (process \($0))" } ?? "")
+        case .guestRebooted: return "the guest rebooted"
+        case .guestReady: return "the guest's boot scripts are done"
+        case .accessConfirmed(let login): return "logged in over SSH in \(login.milliseconds) ms"
+        case .provisioningFailed: return "error: " + (record.status.errors?.last ?? "a provisioning script failed")
+        case .stopRequested(let request): return (request.force ? "forced stop" : "stop") + ", asked by \(request.by)"
+        case .stopStep(let taken):
+            switch taken.step {
             case .ask: return "asked the guest to shut down"
             case .askAgain: return "asked the guest again"
-            case .quit: return "told QEMU to quit"
-            case .kill: return "killed QEMU"
-            case nil: return nil
+            case .quit: return "told the machine to end"
+            case .kill: return "killed the machine"
             }
-        case "guest-ended":
-            let seconds = payload.seconds ?? 0
-            return payload.step.map { "the guest is gone, \(seconds) s after the stop began (\($0.rawValue))" }
+        case .guestEnded(let end):
+            return end.step.map { "the guest is gone, \(end.seconds) s after the stop began (\($0.rawValue))" }
                 ?? "the guest ended by itself"
-        case "guest-unresponsive": return "QEMU does not answer"
-        case "guest-responsive": return "QEMU answers again"
-        case "port-forward": return forward(record.status.portForward)
-        case "guest-clock-set": return "told the guest the time: \(payload.message ?? "")"
-        case "reloaded":
-            let names = { (keys: [String]?) in (keys ?? []).isEmpty ? "nothing" : (keys ?? []).joined(separator: ", ") }
-            return "read the configuration again; applied: \(names(payload.applied)); "
-                + "at the next start: \(names(payload.pending))"
-        case "upgrading": return "becoming hostagent \(payload.version ?? "?"); the guest runs on"
-        case "warning": return "warning: \(payload.message ?? "")"
-        case "failure": return "error: \(payload.message ?? "")"
-        case "exiting": return "exiting with status \(payload.exitStatus ?? 0)"
-        default: return nil
+        case .guestUnresponsive: return "the machine does not answer"
+        case .guestResponsive: return "the machine answers again"
+        case .portForward: return forward(record.status.portForward)
+        case .guestClockSet(let reason): return "told the guest the time: \(reason.message)"
+        case .reloaded(let keys):
+            let names = { (keys: [String]) in keys.isEmpty ? "nothing" : keys.joined(separator: ", ") }
+            return "read the configuration again; applied: \(names(keys.applied)); "
+                + "at the next start: \(names(keys.pending))"
+        case .upgrading(let next): return "upgrading to hostagent \(next.version); the guest runs on"
+        case .warning(let text): return "warning: \(text.message)"
+        case .failure(let text): return "error: \(text.message)"
+        case .exiting(let end): return "exiting with status \(end.exitStatus)"
+        case .guestLog, .unknown: return nil
         }
     }
 

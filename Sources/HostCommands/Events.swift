@@ -22,15 +22,19 @@ struct Events: AsyncParsableCommand {
 
     func run() async throws {
         let directory = try CommandContext.current.directory(instance.name)
+        if let owner = try OwnerBoundary(instance.name, .current) {
+            if follow { throw owner.refuse("follow events", "events --follow \(directory.name)") }
+            return try await owner.perform(["events", "--since", String(since), instance.name])
+        }
         if follow, try directory.isHeld() {
             try await AgentClient(socket: directory.agentSocket).events(since: since) { record in
                 StandardStreams.output(record.line)
             }
             return
         }
-        let text: String
+        let lines: [Substring]
         do {
-            text = try TextFile.read(directory.eventLog, limit: 1 << 30)
+            lines = try EventLogFiles.lines(directory.eventLog)
         } catch {
             if error.isMissing {
                 throw HostError(
@@ -39,9 +43,7 @@ struct Events: AsyncParsableCommand {
             }
             throw HostError(.notPermitted, "cannot read \(directory.eventLog): \(error.reason)")
         }
-        // An event is one line, and the first is number 1; a line that was never finished is no event.
-        var lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-        if let last = lines.popLast(), !last.isEmpty { StandardStreams.error("hostagent: the last line is cut off\n") }
-        StandardStreams.output(lines.dropFirst(since).map { $0 + "\n" }.joined())
+        let wanted = lines.filter { EventRecord.seq(ofLine: Array($0.utf8)[...]).map { $0 > since } ?? false }
+        StandardStreams.output(wanted.map { $0 + "\n" }.joined())
     }
 }

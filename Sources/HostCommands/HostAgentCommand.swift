@@ -4,7 +4,7 @@ import HostOS
 
 /// `hostagent`.
 package struct HostAgentCommand: AsyncParsableCommand {
-    package static let version = "0.1.0"
+    package static let version = "0.2.0"
 
     package static let configuration = CommandConfiguration(
         commandName: "hostagent",
@@ -18,6 +18,7 @@ package struct HostAgentCommand: AsyncParsableCommand {
             Create.self, Start.self, Stop.self, Restart.self, Reload.self, Upgrade.self, List.self, Info.self,
             Events.self, Shell.self,
             Delete.self, Edit.self, Autostart.self, StartAtLogin.self, Doctor.self, Reap.self, Check.self,
+            OwnerWork.self,
         ])
 
     package init() {}

@@ -12,8 +12,12 @@ struct Info: AsyncParsableCommand {
     @OptionGroup var instance: InstanceArgument
 
     func run() async throws {
+        if let owner = try OwnerBoundary(instance.name, .current) {
+            return try await owner.perform(["info", instance.name])
+        }
         let directory = try CommandContext.current.directory(instance.name)
         let info = try await AgentClient.ofRunning(directory).info()
+        try info.requireAgent(of: directory)
         StandardStreams.output(try JSONText.pretty(info))
     }
 }

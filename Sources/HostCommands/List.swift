@@ -25,6 +25,10 @@ struct List: AsyncParsableCommand {
         let format = try ListFormat(json ? "json" : format)
         let context = CommandContext.current
         let home = try context.home()
+        if let owner = try OwnerBoundary(nil, context) {
+            let shape = quiet ? ["--quiet"] : ["--format", json ? "json" : self.format]
+            return try await owner.perform(["list"] + shape + names)
+        }
         let directories = try home.instances(named: names)
         if quiet {
             StandardStreams.output(directories.map { "\($0.name)\n" }.joined())

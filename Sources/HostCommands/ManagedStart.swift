@@ -110,12 +110,11 @@ struct ManagedStart: Sendable {
     /// - Throws: `GaveUp` when that agent does.
     private func follow(_ console: Console) async throws -> Bool {
         let client = AgentClient(socket: directory.agentSocket)
-        var wait = Duration.milliseconds(5)
+        var backoff = Backoff(from: .milliseconds(5), to: .milliseconds(100))
         while !Task.isCancelled {
             // Nothing tells when a socket appears.
             if (try? await client.info()) == nil {
-                guard (try? await Task.sleep(for: wait)) != nil else { return false }
-                wait = min(wait * 2, .milliseconds(100))
+                guard (try? await backoff.pause()) != nil else { return false }
                 continue
             }
             var ending = Starter.Ending.silence

@@ -11,10 +11,16 @@ struct Reload: AsyncParsableCommand {
     @OptionGroup var instance: InstanceArgument
 
     func run() async throws {
+        if let owner = try OwnerBoundary(instance.name, .current) {
+            return try await owner.perform(["reload", instance.name])
+        }
         let directory = try CommandContext.current.directory(instance.name)
         // Mistakes are said here, all at once.
         _ = try Instance(directory)
-        let answer = try await AgentClient.ofRunning(directory).reload()
+        let client = try AgentClient.ofRunning(directory)
+        // An agent that is stopped or hung is known by its silence here, not after the time that a reload may take.
+        try await client.info().requireAgent(of: directory)
+        let answer = try await client.reload()
         for warning in answer.warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
         StandardStreams.output(Self.text(answer, directory.name))
     }
@@ -30,6 +36,16 @@ struct Reload: AsyncParsableCommand {
         ]
         let lines = rows.filter { !$0.keys.isEmpty }.map { "\($0.what): \($0.keys.joined(separator: ", "))\n" }
         return lines.isEmpty ? "nothing has changed\n" : lines.joined()
+    }
+}
+
+extension AgentInfo {
+    /// - Throws: `HostError` with `.held` where this is the agent of another directory, which shares files with this one.
+    func requireAgent(of directory: InstanceDirectory) throws(HostError) {
+        guard let dir, !Files.isSame(dir, directory.path) else { return }
+        throw HostError(
+            .held, "\(directory.path) shares its lock and its socket with \(dir), whose agent answers there",
+            hint: "copy the directory without hard links (cp -a, not cp -al), or work on \(dir)")
     }
 }
 
@@ -50,7 +66,7 @@ extension AgentClient {
     /// - Returns: nil when nobody holds the instance any more.
     /// - Throws: `HostError` with `.held` where it stays silent.
     func info(holding directory: InstanceDirectory, within patience: Duration) async throws -> AgentInfo? {
-        var wait = Duration.milliseconds(5)
+        var backoff = Backoff(from: .milliseconds(5), to: .milliseconds(100))
         let deadline = ContinuousClock.now + patience
         while true {
             do {
@@ -58,8 +74,7 @@ extension AgentClient {
             } catch {
                 guard try directory.isHeld() else { return nil }
                 guard ContinuousClock.now < deadline else { throw Starter.heldSilently(directory) }
-                try await Task.sleep(for: wait)
-                wait = min(wait * 2, .milliseconds(100))
+                try await backoff.pause()
             }
         }
     }

@@ -14,6 +14,11 @@ struct Restart: AsyncParsableCommand {
     func run() async throws {
         let context = CommandContext.current
         let directory = try context.directory(instance.name)
+        if let owner = try OwnerBoundary(instance.name, context) {
+            try await owner.perform(["check", directory.name.text])
+            try await owner.stop(directory.name, force: force)
+            return try await owner.start(directory.name, arguments: ["start", directory.name.text])
+        }
         // What could not be started again is not stopped.
         _ = try Instance(directory)
         if let registration = context.registration(of: directory) {

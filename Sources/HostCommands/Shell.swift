@@ -21,6 +21,9 @@ struct Shell: AsyncParsableCommand {
         let context = CommandContext.current
         if name == "--help" || name == "-h" { throw CleanExit.helpRequest(self) }
         let directory = try context.directory(name)
+        if let owner = try OwnerBoundary(name, context) {
+            throw owner.refuse("open a shell", "shell \(name)")
+        }
         if try !directory.isHeld() { try await startFirst(directory, context) }
         let info = try await AgentClient(socket: directory.agentSocket).info()
         guard info.phase.isUsable else {
@@ -37,12 +40,12 @@ struct Shell: AsyncParsableCommand {
             let plain =
                 !word.isEmpty
                 && word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:=@,%".contains($0)) }
-            return plain ? word : "'" + word.replacing("'", with: #"'\''"#) + "'"
+            return plain ? word : ShellWord.quoted(word)
         }
         // The guest's shell gets it as one word after -c, where a dash would begin an option.
         let first = remote.first.map { $0.hasPrefix("-") ? " " + $0 : $0 }
-        let failure = HostProcess.become(
-            ssh,
+        let failure = HostProcess.replace(
+            by: ssh,
             ["-F", directory.sshConfiguration] + (words.isEmpty ? ["-t"] : []) + ["lima-\(name)"]
                 + (first.map { ["--", $0] + remote.dropFirst() } ?? []))
         throw HostError(.unavailable, "cannot run ssh: \(failure.reason)")

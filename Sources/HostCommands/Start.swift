@@ -30,6 +30,11 @@ struct Start: AsyncParsableCommand {
         let context = CommandContext.current
         do {
             let directory = try context.directory(instance.name)
+            if let owner = try OwnerBoundary(instance.name, context) {
+                if foreground { throw owner.refuse("run an agent", "start --foreground \(directory.name)") }
+                let limit = timeout.map { ["--timeout", String($0)] } ?? []
+                return try await owner.start(directory.name, arguments: ["start"] + limit + [directory.name.text])
+            }
             try directory.checkSocketPaths()
             if !foreground { context.sweep(directory) }
             if foreground {

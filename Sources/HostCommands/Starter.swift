@@ -64,10 +64,10 @@ struct Starter: Sendable {
 
     /// The last run was such a one.
     func checkWhetherGuestWasGone() throws {
-        let lines = (try? TextFile.read(directory.eventLog, limit: 64 << 20))?.split(separator: "\n") ?? []
-        let (first, last) = (lines.first, lines.last)
-        guard let first, let last, EventRecord(line: first.utf8)?.kind == "attached",
-            EventRecord(line: last.utf8)?.payload?.exitStatus == HostExitStatus.success.rawValue
+        let lines = (try? EventLogFiles.lines(directory.eventLog, limit: 64 << 20)) ?? []
+        guard case .attached? = lines.first.flatMap({ EventRecord(line: $0.utf8) })?.event,
+            case .exiting(let end)? = lines.last.flatMap({ EventRecord(line: $0.utf8) })?.event,
+            end.exitStatus == HostExitStatus.success.rawValue
         else { return }
         StandardStreams.error("the guest that was left without an agent had powered itself off; starting it anew\n")
         throw GuestWasGone()
@@ -87,6 +87,7 @@ struct Starter: Sendable {
             guard directory.stranger != nil, (try? await client.info()) != nil else { return false }
         }
         guard let info = try await client.info(holding: directory, within: .seconds(5)) else { return false }
+        try info.requireAgent(of: directory)
         if info.phase.isUsable {
             announce("\(directory.name) is running already\n")
             return true
@@ -209,8 +210,8 @@ struct Starter: Sendable {
 
     static func ending(after record: EventRecord, _ before: Ending) -> Ending {
         if record.phase.isUsable, record.status.running == true { return .ready }
-        if record.status.exiting == true {
-            return .failed(errors: record.status.errors ?? [], status: record.payload?.exitStatus ?? 1)
+        if case .exiting(let end) = record.event {
+            return .failed(errors: record.status.errors ?? [], status: end.exitStatus)
         }
         return before
     }

@@ -15,6 +15,9 @@ struct Stop: AsyncParsableCommand {
     func run() async throws {
         let context = CommandContext.current
         let directory = try context.directory(instance.name)
+        if let owner = try OwnerBoundary(instance.name, context) {
+            return try await owner.stop(directory.name, force: force)
+        }
         let stopped = try await Stopper(context: context, directory: directory).run(force: force)
         StandardStreams.output(stopped ? "\(directory.name) is stopped\n" : "\(directory.name) was not running\n")
     }

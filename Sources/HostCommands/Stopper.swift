@@ -21,6 +21,8 @@ struct Stopper: Sendable {
             guard let answer = try await client.info(holding: directory, within: .seconds(3)) else {
                 return try await run(force: force) || quieted
             }
+            // Two directories can share a lock and a socket by hard links; only this one's agent is to be stopped.
+            try answer.requireAgent(of: directory)
             info = answer
         } catch {
             guard force else { throw Starter.heldSilently(directory) }
@@ -37,7 +39,10 @@ struct Stopper: Sendable {
         _ = try await client.stop(force: force)
         let console = Console(messageWhenReady: "", quiet: true)
         try? await client.events(since: Int.max / 2, run: info.run) { record in
-            if record.kind == "stop-step" || record.kind == "guest-ended" { _ = console.show(record) }
+            switch record.event {
+            case .stopStep, .guestEnded: _ = console.show(record)
+            default: break
+            }
             return true
         }
         console.finish()
@@ -68,12 +73,11 @@ struct Stopper: Sendable {
             try await context.manager.stop(registration)
         } catch  where error is HostError {
             // It does not let us; then it sees the agent's end by itself, a moment after we do.
-            var wait = Duration.milliseconds(20)
+            var backoff = Backoff(from: .milliseconds(20), to: .milliseconds(500))
             let deadline = ContinuousClock.now + .seconds(10)
             while let status = try await context.manager.status([registration]).first, !status.isDown {
                 guard ContinuousClock.now < deadline else { throw error }
-                try await Task.sleep(for: wait)
-                wait = min(wait * 2, .milliseconds(500))
+                try await backoff.pause()
             }
         }
     }
@@ -83,7 +87,7 @@ struct Stopper: Sendable {
         // Its socket names it, and so does a file that may be stale: nobody is shot who does not have the lock open.
         let candidates = [UnixSocket.listener(path: directory.agentSocket), directory.recordedAgentPID]
         let agents = candidates.compactMap { $0.flatMap(ProcessIdentity.of(pid:)) }
-        guard let agent = agents.first(where: { HostProcess.hasLaunchd || $0.hasOpen(directory.agentLock) }) else {
+        guard let agent = agents.first(where: isHolder) else {
             throw HostError(
                 .held, "a process holds \"\(directory.name)\" and nothing says which",
                 hint: "fuser \(directory.agentLock) names it")
@@ -95,6 +99,12 @@ struct Stopper: Sendable {
                 .held, "process \(agent.pid) was ended, and another one holds the instance",
                 hint: "fuser \(directory.agentLock) names it")
         }
+    }
+
+    /// It runs as this account, and has the lock of this very directory open.
+    private func isHolder(_ process: ProcessIdentity) -> Bool {
+        process.owner == Files.owner(directory.path)
+            && (!ProcessIdentity.canTellOpenFiles || process.hasOpen(directory.agentLock))
     }
 
     /// Ends a guest that no agent holds, if there is one.
@@ -111,12 +121,10 @@ struct Stopper: Sendable {
         do {
             guard let lock = try FileLock.acquire(path: directory.agentLock) else { return nil }
             if let stranger = directory.stranger { throw directory.heldBy(stranger: stranger) }
+            for note in directory.clearWay() { StandardStreams.error("hostagent: note: \(note)\n") }
             ended = try await context.endOrphan(directory, force)
             // Under the lock and without a guest, these name nobody.
-            for path in [directory.agentSocket, directory.agentPID, directory.qmpSocket, directory.channelSocket] {
-                try? Files.remove(path)
-            }
-            for path in [directory.guestRecord, directory.qemuPID] { try? Files.remove(path) }
+            for path in directory.liveNames { try? Files.remove(path) }
             lock.release()
         } catch let error as SystemCallError {
             throw HostError(.notPermitted, "cannot lock the instance \"\(directory.name)\": \(error)")

@@ -14,9 +14,13 @@ struct Upgrade: AsyncParsableCommand {
     private static let limit = 90
 
     func run() async throws {
+        if let owner = try OwnerBoundary(instance.name, .current) {
+            return try await owner.perform(["upgrade", instance.name])
+        }
         let directory = try CommandContext.current.directory(instance.name)
         let client = try AgentClient.ofRunning(directory)
         let before = try await client.info()
+        try before.requireAgent(of: directory)
         let answer = try await client.upgrade()
         let after = try await newRun(client, before, directory)
         StandardStreams.output(
@@ -33,7 +37,7 @@ struct Upgrade: AsyncParsableCommand {
     private func newRun(_ client: AgentClient, _ before: AgentInfo, _ directory: InstanceDirectory) async throws
         -> AgentInfo
     {
-        var wait = Duration.milliseconds(5)
+        var backoff = Backoff(from: .milliseconds(5), to: .milliseconds(100))
         let deadline = ContinuousClock.now + .seconds(Self.limit)
         while ContinuousClock.now < deadline {
             if let now = try? await client.info(), now.run != before.run,
@@ -46,8 +50,7 @@ struct Upgrade: AsyncParsableCommand {
                     .failed, "the new agent of \"\(directory.name)\" ended",
                     hint: "hostagent events \(directory.name) says why")
             }
-            try await Task.sleep(for: wait)
-            wait = min(wait * 2, .milliseconds(100))
+            try await backoff.pause()
         }
         throw HostError(
             .failed, "the agent of \"\(directory.name)\" was not replaced within \(Self.limit) s",

@@ -21,7 +21,7 @@ package enum AgentEvent: Sendable, Equatable {
     case stopStep(StopStep)
     /// The guest is gone; `step` is what ended it, nil when it ended by itself.
     case guestEnded(step: StopStep?, seconds: Double)
-    /// QEMU did not answer for `seconds`.
+    /// The machine did not answer for `seconds`.
     case guestUnresponsive(seconds: Int)
     case guestResponsive
     case portForward(PortForward, PortForwardState)
@@ -35,32 +35,6 @@ package enum AgentEvent: Sendable, Equatable {
     case failure(String)
     /// The last event of a run.
     case exiting(status: Int32)
-
-    /// The event's name on the wire.
-    package var kind: String {
-        switch self {
-        case .phaseChanged: "phase"
-        case .guestSpawned: "guest-spawned"
-        case .attached: "attached"
-        case .guestRebooted: "guest-rebooted"
-        case .guestLog: "guest-log"
-        case .guestReady: "guest-ready"
-        case .accessConfirmed: "access-confirmed"
-        case .provisioningFailed: "provisioning-failed"
-        case .stopRequested: "stop-requested"
-        case .stopStep: "stop-step"
-        case .guestEnded: "guest-ended"
-        case .guestUnresponsive: "guest-unresponsive"
-        case .guestResponsive: "guest-responsive"
-        case .portForward: "port-forward"
-        case .guestClockSet: "guest-clock-set"
-        case .reloaded: "reloaded"
-        case .upgrading: "upgrading"
-        case .warning: "warning"
-        case .failure: "failure"
-        case .exiting: "exiting"
-        }
-    }
 }
 
 /// The rungs of the stop ladder, in the order they are taken.
@@ -69,7 +43,7 @@ package enum StopStep: String, Sendable, Codable, CaseIterable, Comparable {
     case ask
     /// Asked once more, at half of the grace.
     case askAgain = "ask-again"
-    /// QMP `quit`: QEMU flushes its disks and ends.
+    /// The machine is told to end: QEMU flushes its disks (QMP `quit`).
     case quit
     case kill
 

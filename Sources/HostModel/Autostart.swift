@@ -13,11 +13,15 @@ package enum AutostartCondition: String, Sendable, Codable, CaseIterable {
 package struct Account: Sendable, Equatable {
     package var name: String
     package var uid: UInt32
+    /// Its primary group.
+    package var gid: UInt32
     package var home: String
 
-    package init(name: String, uid: UInt32, home: String) {
+    /// - Parameter gid: its primary group; without it the one of the same number, as most systems give it.
+    package init(name: String, uid: UInt32, gid: UInt32? = nil, home: String) {
         self.name = name
         self.uid = uid
+        self.gid = gid ?? uid
         self.home = home
     }
 }

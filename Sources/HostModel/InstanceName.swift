@@ -45,6 +45,9 @@ package struct InstanceName: Hashable, Sendable, CustomStringConvertible, Compar
     /// The text as it may be shown on a terminal: control characters escaped, long text cut.
     package static func quoted(_ text: String) -> String {
         let shown = text.count > 40 ? text.prefix(40) + "…" : text[...]
-        return "\"" + shown.unicodeScalars.map { $0.value < 32 ? "\\u{\($0.value)}" : String($0) }.joined() + "\""
+        return "\""
+            + shown.unicodeScalars.map {
+                $0.value < 32 || 0x7f..<0xa0 ~= $0.value ? "\\u{\(String($0.value, radix: 16))}" : String($0)
+            }.joined() + "\""
     }
 }

@@ -36,7 +36,7 @@ package struct Descriptor: ~Copyable, Sendable {
         }
     }
 
-    /// Cuts a file to this many bytes; what cannot be cut stays.
+    /// Cuts a file to this many bytes; a file that cannot be cut stays as it is.
     package borrowing func truncate(to size: Int) { _ = ftruncate(number, off_t(size)) }
 
     package borrowing func synchronize(subject: String) throws(SystemCallError) {
@@ -47,4 +47,18 @@ package struct Descriptor: ~Copyable, Sendable {
 extension Descriptor {
     /// Flags to open a log: write at its end, make it where it is missing.
     package static var appending: Int32 { O_WRONLY | O_CREAT | O_APPEND }
+}
+
+extension Descriptor {
+    /// The file is still the one under this path: nobody removed or replaced it.
+    package borrowing func isStill(at path: String) -> Bool {
+        var info = stat()
+        return fstat(number, &info) == 0 && Files.identity(path) == FileIdentity(info)
+    }
+
+    /// The size of the file in bytes; 0 where it cannot be asked.
+    package borrowing func size() -> Int {
+        var info = stat()
+        return fstat(number, &info) == 0 ? Int(info.st_size) : 0
+    }
 }

@@ -10,6 +10,17 @@ package enum FileKind: Sendable, Equatable {
     case regular, directory, socket, other
 }
 
+/// A file or directory by device and inode number.
+package struct FileIdentity: Sendable, Hashable {
+    private let device: UInt64
+    private let inode: UInt64
+
+    init(_ info: stat) {
+        device = UInt64(info.st_dev)
+        inode = UInt64(info.st_ino)
+    }
+}
+
 /// Directory entries: made, asked about, moved and removed by system call.
 package enum Files {
     /// Follows symbolic links; nil when nothing is there or it cannot be reached.
@@ -38,9 +49,16 @@ package enum Files {
 
     /// Two paths lead to the same file or directory.
     package static func isSame(_ one: String, _ other: String) -> Bool {
-        var (first, second) = (stat(), stat())
-        guard stat(one, &first) == 0, stat(other, &second) == 0 else { return false }
-        return first.st_dev == second.st_dev && first.st_ino == second.st_ino
+        identity(one).map { $0 == identity(other) } ?? false
+    }
+
+    /// The text of a symbolic link; nil where there is none.
+    package static func linkTarget(_ path: String) -> String? {
+        var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
+        let count = buffer.withUnsafeMutableBytes { bytes in
+            bytes.bindMemory(to: CChar.self).baseAddress.map { readlink(path, $0, bytes.count) } ?? -1
+        }
+        return count > 0 ? String(decoding: buffer[..<count], as: UTF8.self) : nil
     }
 
     /// This process may make files in a directory.
@@ -60,11 +78,16 @@ package enum Files {
         try systemCall("chmod", path) { chmod(path, mode) }
     }
 
-    /// Gives a file to whoever owns another: what root writes for an account has to be readable by it.
-    package static func setOwner(_ path: String, like other: String) throws(SystemCallError) {
+    /// The account that owns a file or directory; nil where there is none.
+    package static func owner(_ path: String) -> UInt32? {
         var info = stat()
-        try systemCall("stat", other) { stat(other, &info) }
-        if info.st_uid != geteuid() { try systemCall("chown", path) { chown(path, info.st_uid, info.st_gid) } }
+        return stat(path, &info) == 0 ? info.st_uid : nil
+    }
+
+    /// Which file or directory a path leads to, told apart from every other one on this host while it exists.
+    package static func identity(_ path: String) -> FileIdentity? {
+        var info = stat()
+        return stat(path, &info) == 0 ? FileIdentity(info) : nil
     }
 
     /// Makes a directory and those above it, 0700 each.
@@ -82,16 +105,7 @@ package enum Files {
 
     /// The names in a directory, sorted, without `.` and `..`.
     package static func names(in path: String) throws(SystemCallError) -> [String] {
-        guard let stream = opendir(path) else { throw SystemCallError("open", path) }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        return names.sorted()
+        try DirectoryHandle(path: path).names()
     }
 
     package static func move(_ from: String, to: String) throws(SystemCallError) {
@@ -103,9 +117,7 @@ package enum Files {
     package static func moveSynced(_ from: String, to: String) throws(SystemCallError) {
         try Descriptor(path: from, flags: O_RDONLY).synchronize(subject: from)
         try move(from, to: to)
-        let directory = to.lastIndex(of: "/").map { String(to[..<$0]) } ?? "."
-        try Descriptor(path: directory.isEmpty ? "/" : directory, flags: O_RDONLY | O_DIRECTORY).synchronize(
-            subject: directory)
+        try DirectoryEntry(path: to).directory.synchronize()
     }
 
     /// Moves, but never over something that exists.
@@ -132,28 +144,24 @@ package enum Files {
         return names.first { (try? moveIfAbsent(path, to: $0)) != nil }
     }
 
-    /// Removes a file or a whole directory; nothing there is no error.
+    /// Removes a file or a whole directory; nothing there is no error. Symbolic links are removed, not followed.
     package static func remove(_ path: String) throws(SystemCallError) {
-        var info = stat()
-        guard lstat(path, &info) == 0 else { return }
-        if info.st_mode & S_IFMT == S_IFDIR {
-            for name in try names(in: path) { try remove(path + "/" + name) }
-            try systemCall("rmdir", path) { rmdir(path) }
-        } else {
-            do throws(SystemCallError) {
-                try systemCall("unlink", path) { unlink(path) }
-            } catch {
-                if !error.isMissing { throw error }
-            }
+        do throws(SystemCallError) {
+            let entry = try DirectoryEntry(path: path)
+            try entry.directory.remove(entry.name)
+        } catch {
+            if !error.isMissing { throw error }
         }
     }
 
     /// Copies a file so that neither a later change nor the removal of the source can reach the copy: by sharing
-    /// extents where the file system can (ioctl_ficlone(2), clonefile(2)), else byte by byte, holes kept.
+    /// extents where the file system can (ioctl_ficlone(2), clonefile(2)), else byte by byte, holes kept. The destination
+    /// must not exist.
     package static func copy(_ source: String, to destination: String) throws(SystemCallError) {
         #if canImport(Glibc)
             let input = try Descriptor(path: source, flags: O_RDONLY)
-            let output = try Descriptor(path: destination, flags: O_WRONLY | O_CREAT | O_TRUNC)
+            let entry = try DirectoryEntry(path: destination)
+            let output = try entry.directory.open(entry.name, flags: O_WRONLY | O_CREAT | O_EXCL)
             if clinux_clone_file(output.number, input.number) == 0 {
                 try output.synchronize(subject: destination)
                 return
@@ -172,10 +180,10 @@ package enum Files {
             }
             try output.synchronize(subject: destination)
         #else
-            unlink(destination)
-            if clonefile(source, destination, 0) == 0 { return }
-            try systemCall("copyfile", destination) {
-                copyfile(source, destination, nil, copyfile_flags_t(COPYFILE_DATA))
+            if clonefile(source, destination, 0) != 0 {
+                try systemCall("copyfile", destination) {
+                    copyfile(source, destination, nil, copyfile_flags_t(COPYFILE_DATA | COPYFILE_EXCL))
+                }
             }
         #endif
     }

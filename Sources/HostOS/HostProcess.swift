@@ -13,16 +13,6 @@ package enum HostProcess {
     package static var parent: Int32 { getppid() }
     package static var uid: UInt32 { getuid() }
 
-    /// This process's account, from the user database; nil where it is not in there.
-    package static var account: Account? { getpwuid(getuid()).map { account($0.pointee) } }
-
-    /// The account of this name, nil where there is none.
-    package static func account(named name: String) -> Account? { getpwnam(name).map { account($0.pointee) } }
-
-    private static func account(_ entry: passwd) -> Account {
-        Account(name: String(cString: entry.pw_name), uid: entry.pw_uid, home: String(cString: entry.pw_dir))
-    }
-
     /// `PATH`.
     package static var searchPath: String? { getenv("PATH").map { String(cString: $0) } }
 
@@ -48,20 +38,45 @@ package enum HostProcess {
     /// The path of the running program.
     package static var executablePath: String {
         #if canImport(Glibc)
-            var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
-            let count = readlink("/proc/self/exe", &buffer, Int(PATH_MAX))
-            if count > 0 { return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self) }
+            if let path = Files.linkTarget("/proc/self/exe") { return path }
         #else
             var size = UInt32(PATH_MAX)
-            var buffer = [CChar](repeating: 0, count: Int(size))
-            if _NSGetExecutablePath(&buffer, &size) == 0 { return String(cString: buffer) }
+            var buffer = [UInt8](repeating: 0, count: Int(size))
+            let found = buffer.withUnsafeMutableBytes { bytes in
+                _NSGetExecutablePath(bytes.baseAddress?.assumingMemoryBound(to: CChar.self), &size)
+            }
+            if found == 0 { return String(decoding: buffer.prefix { $0 != 0 }, as: UTF8.self) }
         #endif
         return CommandLine.arguments[0]
     }
 
+    /// The path by which this program is called, where it leads to the program that runs: a link that is changed with each
+    /// version stays the link, and is not followed to one version's file.
+    package static var stableExecutablePath: String {
+        let called = CommandLine.arguments[0]
+        let candidate: String?
+        if called.hasPrefix("/") {
+            candidate = called
+        } else if called.contains("/") {
+            candidate = workingDirectory.map { "\($0)/\(called)" }
+        } else {
+            candidate = Tool.path(of: called, in: searchPath)
+        }
+        guard let candidate, !candidate.contains("/../"), !candidate.contains("/./"),
+            Files.isSame(candidate, executablePath)
+        else { return executablePath }
+        return candidate
+    }
+
+    private static var workingDirectory: String? {
+        guard let path = getcwd(nil, 0) else { return nil }
+        defer { free(path) }
+        return String(cString: path)
+    }
+
     /// Replaces this process by another program.
     /// - Returns: only when that failed, with the reason.
-    package static func become(_ executable: String, _ arguments: [String]) -> SystemCallError {
+    package static func replace(by executable: String, _ arguments: [String]) -> SystemCallError {
         var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
         argv.append(nil)
         // Threads of libdispatch block most signals, exec keeps the mask, and a shell wants Ctrl-C and the resizes of
@@ -84,8 +99,8 @@ package enum HostProcess {
     ///   - blocking: signals that stay blocked until the new program unblocks them.
     ///   - isRefused: asked once they are; true leaves everything as it is.
     /// - Returns: only when that failed, with the reason; nothing has changed then.
-    package static func become(
-        _ executable: String, _ arguments: [String], keeping descriptor: Int32, variable: String, blocking: [Int32],
+    package static func replace(
+        by executable: String, _ arguments: [String], keeping descriptor: Int32, variable: String, blocking: [Int32],
         unless isRefused: () -> Bool
     ) -> SystemCallError {
         var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }

@@ -48,14 +48,52 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         #endif
     }
 
-    /// It has this very file open; false also where the system does not tell.
+    /// The account it runs as: real and effective uid, where they are the same; nil otherwise, and when it is gone.
+    package var owner: UInt32? {
+        #if canImport(Glibc)
+            // proc(5), status: real, effective, saved and file system uid.
+            let line = (try? TextFile.read("/proc/\(pid)/status"))?.split(separator: "\n").first {
+                $0.hasPrefix("Uid:")
+            }
+            let ids = line?.dropFirst("Uid:".count).split(whereSeparator: \.isWhitespace).map(String.init) ?? []
+            guard ids.count == 4, ids[0] == ids[1], isAlive else { return nil }
+            return UInt32(ids[0])
+        #else
+            var info = proc_bsdinfo()
+            let size = Int32(MemoryLayout<proc_bsdinfo>.size)
+            guard proc_pidinfo(pid, PROC_PIDTBSDINFO, 0, &info, size) == size, info.pbi_uid == info.pbi_ruid, isAlive
+            else { return nil }
+            return info.pbi_uid
+        #endif
+    }
+
+    /// It has this very file open, and opened it in this file's own directory: not by another name of the same file (a
+    /// hard link) elsewhere. A directory that was moved since is still the same one.
+    /// - Returns: false also where the system does not tell (macOS).
     package func hasOpen(_ path: String) -> Bool {
         #if canImport(Glibc)
+            guard let file = Files.identity(path), let slash = path.lastIndex(of: "/") else { return false }
+            let home = Files.identity(slash == path.startIndex ? "/" : String(path[..<slash]))
             let directory = "/proc/\(pid)/fd"
             let names = (try? Files.names(in: directory)) ?? []
-            return names.contains { Files.isSame("\(directory)/\($0)", path) } && isAlive
+            return names.contains { name in
+                guard Files.identity("\(directory)/\(name)") == file,
+                    // proc(5): the link's text is the path by which it was opened, as directories are called now.
+                    let opened = Files.linkTarget("\(directory)/\(name)"), let end = opened.lastIndex(of: "/")
+                else { return false }
+                return Files.identity(end == opened.startIndex ? "/" : String(opened[..<end])) == home
+            } && isAlive
         #else
             return false
+        #endif
+    }
+
+    /// The system tells which files a process has open.
+    package static var canTellOpenFiles: Bool {
+        #if canImport(Glibc)
+            true
+        #else
+            false
         #endif
     }
 
@@ -66,14 +104,30 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
             return isAlive
                 ? text.split(separator: "\0", omittingEmptySubsequences: false).dropLast().map(String.init) : []
         #else
-            return []
+            return isAlive ? Self.argumentsByKernel(pid) : []
         #endif
     }
 
-    /// The processes whose arguments are such; none where the system does not tell.
-    package static func all(where isWanted: ([String]) -> Bool) -> [ProcessIdentity] {
+    #if !canImport(Glibc)
+        /// sysctl(3), KERN_PROCARGS2: the number of arguments, the executable's path, padding, the arguments.
+        private static func argumentsByKernel(_ pid: Int32) -> [String] {
+            var name = [CTL_KERN, KERN_PROCARGS2, pid]
+            var size = 0
+            guard sysctl(&name, 3, nil, &size, nil, 0) == 0, size > 4 else { return [] }
+            var bytes = [UInt8](repeating: 0, count: size)
+            guard sysctl(&name, 3, &bytes, &size, nil, 0) == 0, size > 4 else { return [] }
+            let count = bytes[0..<4].enumerated().reduce(0) { $0 | Int($1.element) << (8 * $1.offset) }
+            let afterPath = bytes[4..<size].drop { $0 != 0 }.drop { $0 == 0 }
+            return afterPath.split(separator: 0, omittingEmptySubsequences: false).prefix(count).map {
+                String(decoding: $0, as: UTF8.self)
+            }
+        }
+    #endif
+
+    /// The processes of an account; none where the system does not tell.
+    package static func all(ownedBy account: UInt32) -> [ProcessIdentity] {
         ((try? Files.names(in: "/proc")) ?? []).compactMap(Int32.init).compactMap(of(pid:)).filter {
-            isWanted($0.arguments)
+            $0.owner == account
         }
     }
 

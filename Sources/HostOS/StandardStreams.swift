@@ -1,3 +1,4 @@
+import HostModel
 import Synchronization
 
 #if canImport(Glibc)
@@ -8,12 +9,23 @@ import Synchronization
 
 /// Text to standard output and standard error. A write that fails because the reader left is reported once as false;
 /// it never ends the program.
+///
+/// This is the one place that decides what may reach a terminal: text can come from a guest, a file or another account,
+/// so control characters are left out of it there. Files and pipes get the text as it is.
 package enum StandardStreams {
     @discardableResult
-    package static func output(_ text: String) -> Bool { write(text, to: 1) }
+    package static func output(_ text: String) -> Bool { show(text, on: 1) }
 
     @discardableResult
-    package static func error(_ text: String) -> Bool { write(text, to: 2) }
+    package static func error(_ text: String) -> Bool { show(text, on: 2) }
+
+    /// Moves the cursor or changes the colour of a terminal on standard output: the program's own control sequences.
+    @discardableResult
+    package static func control(_ sequence: String) -> Bool { write(sequence, to: 1) }
+
+    private static func show(_ text: String, on descriptor: Int32) -> Bool {
+        write(HostProcess.isTerminal(descriptor) ? DisplayText.cleaned(text) : text, to: descriptor)
+    }
 
     /// One line from standard input, without its end; nil at its end.
     package static func line() -> String? { readLine(strippingNewline: true) }

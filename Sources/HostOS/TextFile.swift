@@ -53,16 +53,8 @@ package enum TextFile {
     package static func replace(
         _ path: String, with bytes: [UInt8], mode: mode_t = 0o600
     ) throws(SystemCallError) {
-        let temporary = "\(path).\(getpid()).new"
-        do throws(SystemCallError) {
-            let descriptor = try Descriptor(path: temporary, flags: O_WRONLY | O_CREAT | O_TRUNC, mode: mode)
-            try descriptor.write(bytes, subject: temporary)
-            try descriptor.synchronize(subject: temporary)
-            try systemCall("rename", path) { rename(temporary, path) }
-        } catch {
-            unlink(temporary)
-            throw error
-        }
+        let entry = try DirectoryEntry(path: path)
+        try entry.directory.replace(entry.name, with: bytes, mode: mode)
     }
 }
 

@@ -12,6 +12,8 @@ package struct Tool: Sendable, Equatable {
     package var input: String?
     /// Variables set besides those inherited; nil removes one.
     package var environment: [String: String?]
+    /// It runs in a session of its own, away from this process's terminal.
+    package var ownSession = false
 
     package init(
         _ executable: String, _ arguments: [String], input: String? = nil, environment: [String: String?] = [:]
@@ -36,11 +38,15 @@ package struct Tool: Sendable, Equatable {
         package var output: String
         package var error: String
 
-        package init(status: Int32, output: String, error: String) {
+        package init(status: Int32, output: String, error: String, isCut: Bool = false) {
             self.status = status
             self.output = output
             self.error = error
+            self.isCut = isCut
         }
+
+        /// What it said was longer than was kept.
+        package var isCut: Bool
 
         package var succeeded: Bool { status == 0 }
 
@@ -52,31 +58,70 @@ package struct Tool: Sendable, Equatable {
     }
 
     /// Runs it. When the task is cancelled it gets SIGTERM, then SIGKILL after a second.
+    /// - Parameter outputLimit: bytes of its standard output that are kept, the first ones; the rest is read and thrown
+    ///   away. Of standard error the last ones are kept, for that is where a program says why it failed.
     /// - Throws: `HostError` with `.unavailable` when it cannot be started.
     package func run(outputLimit: Int = 4 << 20) async throws -> Result {
         var options = PlatformOptions()
         options.teardownSequence = [.send(signal: .terminate, allowedDurationToNextStep: .seconds(1))]
+        options.createSession = ownSession
         // A helper is not the main process of a unit, and must not speak or act as if it were.
         var overrides: [Environment.Key: String?] = ["NOTIFY_SOCKET": nil, "WATCHDOG_USEC": nil, "WATCHDOG_PID": nil]
         for (name, value) in environment { overrides[Environment.Key(stringLiteral: name)] = value }
-        let program: Executable = executable.contains("/") ? .path(FilePath(executable)) : .name(executable)
+        let configuration = Configuration(
+            executable: executable.contains("/") ? .path(FilePath(executable)) : .name(executable),
+            arguments: Arguments(arguments), environment: .inherit.updating(overrides), platformOptions: options)
         do {
             let finished = try await Subprocess.run(
-                program, arguments: Arguments(arguments), environment: .inherit.updating(overrides),
-                platformOptions: options, input: .string(input ?? ""), output: .string(limit: outputLimit),
-                error: .string(limit: 1 << 20))
+                configuration, input: .string(input ?? ""), output: .sequence, error: .sequence
+            ) { execution in
+                async let errors = Self.collect(execution.standardError, keepingLast: 1 << 20)
+                let output = try await Self.collect(execution.standardOutput, keepingFirst: outputLimit)
+                return (output, try await errors)
+            }
             let status: Int32 =
                 switch finished.terminationStatus {
                 case .exited(let code): code
                 case .signaled(let signal): -signal
                 }
+            let (output, errors) = finished.closureResult
             return Result(
-                status: status, output: finished.standardOutput, error: finished.standardError)
+                status: status, output: String(decoding: output.bytes, as: UTF8.self),
+                error: String(decoding: errors.bytes, as: UTF8.self), isCut: output.isCut)
         } catch let error as SubprocessError {
             let absent = Self.path(of: executable, in: HostProcess.searchPath) == nil
             throw HostError(
-                .unavailable, "cannot run \(executable): \(error)", hint: absent ? "install it, or mend PATH" : nil)
+                .unavailable, "cannot run \(executable): \(error)", hint: absent ? "install it, or correct PATH" : nil)
         }
+    }
+
+    private static func collect(
+        _ stream: SubprocessOutputSequence, keepingFirst limit: Int
+    ) async throws -> (bytes: [UInt8], isCut: Bool) {
+        var bytes: [UInt8] = []
+        var isCut = false
+        for try await part in stream {
+            let room = limit - bytes.count
+            isCut = isCut || part.count > room
+            part.withUnsafeBytes { bytes.append(contentsOf: $0.prefix(room)) }
+        }
+        return (bytes, isCut)
+    }
+
+    private static func collect(
+        _ stream: SubprocessOutputSequence, keepingLast limit: Int
+    ) async throws -> (bytes: [UInt8], isCut: Bool) {
+        var bytes: [UInt8] = []
+        var isCut = false
+        for try await part in stream {
+            part.withUnsafeBytes { bytes.append(contentsOf: $0) }
+            // Cut now and then, not at every part.
+            if bytes.count > 2 * limit {
+                bytes.removeFirst(bytes.count - limit)
+                isCut = true
+            }
+        }
+        return (bytes.count > limit ? Array(bytes.suffix(limit)) : bytes, isCut || bytes.count > limit)
     }
 
     /// Where a program of this name is in `PATH`; nil when it is not there.

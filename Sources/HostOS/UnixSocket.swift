@@ -103,12 +103,29 @@ package enum LoopbackPort {
 }
 
 extension UnixSocket {
-    /// The number of SO_PEERCRED at level SOL_SOCKET; nil where the system has no such option.
-    package static var peerCredentialOption: Int32? {
+    /// The socket option that tells who is at the other end: SO_PEERCRED of unix(7), LOCAL_PEERCRED of macOS's unix(4).
+    package static var peerCredentialOption: (level: Int32, name: Int32) {
         #if canImport(Glibc)
-            17
+            (SOL_SOCKET, SO_PEERCRED)
         #else
-            nil
+            (SOL_LOCAL, LOCAL_PEERCRED)
         #endif
     }
 }
+
+#if canImport(Glibc)
+    /// What SO_PEERCRED answers: struct ucred of unix(7).
+    package struct PeerCredentialRecord: Sendable {
+        package let pid: Int32
+        package let uid: UInt32
+        package let gid: UInt32
+    }
+#else
+    /// What LOCAL_PEERCRED answers: struct xucred of sys/ucred.h, with its sixteen groups.
+    package struct PeerCredentialRecord: Sendable {
+        package let version: UInt32
+        package let uid: UInt32
+        package let groupCount: Int16
+        package let groups: InlineArray<16, UInt32>
+    }
+#endif

@@ -90,6 +90,10 @@ package struct Settings: Sendable, Equatable {
     /// Instances whose units this one's comes after: they are started before it and stopped after it.
     package var after: [InstanceName] = []
     package var before: [InstanceName] = []
+    /// Bytes that the guest's console may take on the host's disk; the newest are kept.
+    package var consoleLogLimit = 16 << 20
+    /// Bytes that the agent's event log may take.
+    package var eventLogLimit = 16 << 20
 
     package init() {}
 }

@@ -44,20 +44,39 @@ package struct InstanceDirectory: Sendable, Hashable {
     package var guestRecord: String { path + "/guest.json" }
     package var protected: String { path + "/protected" }
 
-    /// What the programs write anew whenever it is missing.
+    /// What an agent writes anew whenever it is missing.
     private var stateFiles: [String] {
         [
-            agentLock, editLock, agentPID, agentSocket, agentLog, eventLog, eventLog + ".1", restartHistory,
-            qemuPID, qmpSocket, channelSocket, qemuLog, serialLog, guestRecord, cidata, sshConfiguration,
+            agentPID, agentSocket, eventLog, eventLog + ".1", restartHistory, qemuPID, qmpSocket, channelSocket,
+            qemuLog,
+            serialLog, serialLog + ".1", guestRecord, cidata, sshConfiguration,
         ]
     }
 
-    /// Moves directories aside that stand where files belong; nothing in them is lost.
+    /// What names an agent or its guest while they live: of no use to anybody once both are gone.
+    package var liveNames: [String] {
+        let sockets = [agentSocket, qmpSocket, channelSocket]
+        return sockets + sockets.map { "\(path)/.\($0.dropFirst(path.utf8.count + 1))" }
+            + [agentPID, qemuPID, guestRecord]
+    }
+
+    /// Moves directories aside that stand where an agent's files belong; nothing in them is lost. To be called by the
+    /// holder of the instance's lock.
     /// - Returns: a sentence for each.
-    package func clearWay() -> [String] {
-        stateFiles.compactMap { file in
+    package func clearWay() -> [String] { Self.moveDirectories(stateFiles + [agentLock]) }
+
+    /// The same for what is written before anybody holds the lock: the locks themselves, and what a new agent says.
+    package func clearWayForLock() -> [String] { Self.moveDirectories([agentLock, editLock, agentLog]) }
+
+    private static func moveDirectories(_ files: [String]) -> [String] {
+        files.compactMap { file in
             Files.moveDirectoryAside(file).map { "moved \(file) to \($0): a directory was where a file belongs" }
         }
+    }
+
+    /// Says which process holds the instance; information only.
+    package func writeAgentPID() throws(SystemCallError) {
+        try TextFile.replace(agentPID, with: "\(HostProcess.pid)\n")
     }
 
     /// The sockets whose paths must fit `sun_path`.

@@ -3,75 +3,63 @@ import HostOS
 
 /// What commands that were killed left behind. Names tell whose it was, so that nobody's work under way is touched.
 package enum Leftovers {
+    private static let prefix = ".hostagent-"
     private static let verbs = ["creating", "deleting"]
 
     /// The hidden name of a directory that is on its way to become an instance, or to be gone.
     package static func name(for verb: String, _ instance: InstanceName) -> String {
-        let start = ProcessIdentity.of(pid: HostProcess.pid)?.startTime ?? 0
-        return ".\(verb)-\(instance)-\(HostProcess.pid)-\(start)"
+        "\(prefix)\(verb)-\(instance)-\(TemporaryName.owner)"
     }
 
     /// Removes such directories, and unfinished files of the configuration, of processes that are gone.
     /// - Returns: what was removed.
     package static func sweep(_ home: LimaHome) -> [String] {
         let directories = names(in: home.path).filter { entry in
-            guard verbs.contains(where: { entry.hasPrefix(".\($0)-") }) else { return false }
             let parts = entry.split(separator: "-")
-            guard parts.count >= 3, let pid = Int32(parts[parts.count - 2]), let start = UInt64(parts[parts.count - 1])
-            else { return false }
-            return ProcessIdentity.of(pid: pid)?.startTime != start
+            return verbs.contains { entry.hasPrefix("\(prefix)\($0)-") } && parts.count >= 5
+                && TemporaryName.isGone(pid: parts[parts.count - 2], startTime: parts[parts.count - 1])
         }
-        let files = names(in: home.configurationDirectory).filter(isAbandoned).map {
-            home.configurationDirectory + "/" + $0
-        }
-        return remove(directories.map { home.path + "/" + $0 } + files)
+        return remove(directories, in: home.path) + sweepFiles(in: home.configurationDirectory)
     }
 
-    /// Removes unfinished files of an instance.
-    /// - Parameter holdingLock: the caller holds the instance's lock, so nobody prepares it just now.
+    /// Removes unfinished files of an instance, of processes that are gone.
     /// - Returns: what was removed.
-    package static func sweep(_ directory: InstanceDirectory, holdingLock: Bool) -> [String] {
-        let parts = [directory.disk, directory.baseDisk, directory.kernel, directory.initrd, directory.cidata]
-            .map { $0 + ".new" }
-        let files = names(in: directory.path).filter(isAbandoned).map { directory.path + "/" + $0 }
-        return remove(files + (holdingLock ? parts.filter { Files.kind($0) != nil } : []))
+    package static func sweep(_ directory: InstanceDirectory) -> [String] { sweepFiles(in: directory.path) }
+
+    private static func sweepFiles(in path: String) -> [String] {
+        remove(names(in: path).filter(TemporaryName.isAbandoned), in: path)
     }
+
+    private static let draft = "\(prefix)draft-"
 
     /// The name of what somebody is typing in an editor.
-    package static func draftName() -> String { "lima.edit.\(HostProcess.pid).yaml" }
+    package static func draftName() -> String { "\(draft)\(TemporaryName.owner).yaml" }
 
     /// Keeps what was being typed when an `edit` was killed.
     /// - Returns: a sentence for each.
     package static func rescueDrafts(_ directory: InstanceDirectory) -> [String] {
         names(in: directory.path).compactMap { name in
-            let parts = name.split(separator: ".")
-            guard name.hasPrefix("lima.edit."), parts.count == 4, let pid = Int32(parts[2]),
-                ProcessIdentity.of(pid: pid) == nil
+            let parts = name.dropFirst(draft.count).dropLast(".yaml".count).split(separator: "-")
+            guard name.hasPrefix(draft), name.hasSuffix(".yaml"), parts.count == 2,
+                TemporaryName.isGone(pid: parts[0], startTime: parts[1])
             else { return nil }
-            let draft = directory.path + "/" + name
-            // What cannot be read is somebody else's, or another command's by now.
-            guard let typed = try? TextFile.read(draft), let old = try? TextFile.read(directory.limaYAML) else {
+            let file = directory.path + "/" + name
+            // A file that cannot be read is somebody else's, or another command has moved it by now.
+            guard let typed = try? TextFile.read(file), let old = try? TextFile.read(directory.limaYAML) else {
                 return nil
             }
             if typed == old {
-                return (try? Files.remove(draft)) == nil ? nil : "removed \(draft), in which nothing had been changed"
+                return (try? Files.remove(file)) == nil ? nil : "removed \(file), in which nothing had been changed"
             }
-            return Files.moveAside(draft, to: directory.limaYAML + ".draft").map {
+            return Files.moveAside(file, to: directory.limaYAML + ".draft").map {
                 "what was being typed when an edit was killed is in \($0)"
             }
         }
     }
 
-    /// `NAME.PID.new` (TextFile.replace) of a process that is gone.
-    private static func isAbandoned(_ name: String) -> Bool {
-        let parts = name.split(separator: ".")
-        guard parts.count >= 3, parts[parts.count - 1] == "new", let pid = Int32(parts[parts.count - 2]) else {
-            return false
-        }
-        return ProcessIdentity.of(pid: pid) == nil
-    }
-
     private static func names(in path: String) -> [String] { (try? Files.names(in: path)) ?? [] }
 
-    private static func remove(_ paths: [String]) -> [String] { paths.filter { (try? Files.remove($0)) != nil } }
+    private static func remove(_ names: [String], in path: String) -> [String] {
+        names.map { "\(path)/\($0)" }.filter { (try? Files.remove($0)) != nil }
+    }
 }

@@ -53,7 +53,7 @@ package struct LimaYAML {
             var budget = 20_000
             var function = SHA256()
             feed(value, to: &function, &budget)
-            digests[name] = function.finalize().prefix(8).map { String($0, radix: 16) }.joined()
+            digests[name] = Hexadecimal.text(function.finalize().prefix(8))
         }
         return digests
     }

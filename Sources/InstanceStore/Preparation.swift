@@ -45,8 +45,9 @@ package struct Preparation: Sendable {
     private func checkLength(_ path: String) async throws {
         let map = try await Tool("qemu-img", ["map", "-U", "-f", "qcow2", "--output=json", path]).run(
             outputLimit: 256 << 20)
-        guard map.succeeded else {
-            throw HostError(.badConfiguration, "the image \(path) is damaged: \(map.complaint)")
+        guard map.succeeded, !map.isCut else {
+            let reason = map.isCut ? "it has too many extents to be checked" : map.complaint
+            throw HostError(.badConfiguration, "the image \(path) is damaged: \(reason)")
         }
         let size = Files.size(path) ?? 0
         for line in map.output.split(separator: "\n") {
@@ -75,10 +76,7 @@ package struct Preparation: Sendable {
         if let direct = image.directBoot {
             if Files.kind(directory.kernel) == nil { try await expand(direct.kernel.path, to: directory.kernel) }
             if let initrd = direct.initrd, Files.kind(directory.initrd) == nil {
-                try attempt(directory.initrd) { () throws(SystemCallError) in
-                    try Files.copy(initrd.path, to: directory.initrd + ".new")
-                    try Files.moveSynced(directory.initrd + ".new", to: directory.initrd)
-                }
+                try await making(directory.initrd) { temporary in try Files.copy(initrd.path, to: temporary) }
             }
             try attempt(directory.kernelCommandLine) { () throws(SystemCallError) in
                 try TextFile.replace(directory.kernelCommandLine, with: direct.commandLine + "\n")
@@ -86,7 +84,7 @@ package struct Preparation: Sendable {
         }
         if Files.kind(directory.disk) == nil {
             // A console that was written means that the guest has run: its disk was moved away, or a volume is missing.
-            if Files.kind(directory.serialLog) != nil {
+            if [directory.serialLog, directory.serialLog + ".1"].contains(where: { Files.kind($0) != nil }) {
                 throw HostError(
                     .badConfiguration, "the disk \(directory.disk) is gone, and this instance has run already",
                     hint: "put it back; to begin with an empty disk, delete the instance and create it again")
@@ -101,28 +99,24 @@ package struct Preparation: Sendable {
         let image = configuration.image.disk.path
         let format = try SourceImage.format(of: image)
         if Files.kind(directory.baseDisk) == nil {
-            try attempt(directory.baseDisk) { () throws(SystemCallError) in
-                try Files.copy(image, to: directory.baseDisk + ".new")
-                try Files.moveSynced(directory.baseDisk + ".new", to: directory.baseDisk)
+            try await making(directory.baseDisk) { temporary in try Files.copy(image, to: temporary) }
+        }
+        try await making(directory.disk) { temporary in
+            let create = Tool(
+                "qemu-img",
+                ["create", "-q", "-f", "qcow2", "-b", directory.baseDisk, "-F", format.rawValue, temporary])
+            try await run(create, makes: directory.disk)
+            let size = try await virtualSize(of: temporary)
+            if configuration.disk > size {
+                try await run(
+                    Tool("qemu-img", ["resize", "-q", "-f", "qcow2", temporary, String(configuration.disk)]),
+                    makes: directory.disk)
             }
-        }
-        let temporary = directory.disk + ".new"
-        let create = Tool(
-            "qemu-img",
-            ["create", "-q", "-f", "qcow2", "-b", directory.baseDisk, "-F", format.rawValue, temporary])
-        try await run(create, makes: directory.disk)
-        let size = try await virtualSize(of: temporary)
-        if configuration.disk > size {
-            try await run(
-                Tool("qemu-img", ["resize", "-q", "-f", "qcow2", temporary, String(configuration.disk)]),
-                makes: directory.disk)
-        }
-        // The base is named relative to the disk, so that the directory may be moved as a whole.
-        try await run(
-            Tool(
-                "qemu-img", ["rebase", "-q", "-u", "-f", "qcow2", "-b", "basedisk", "-F", format.rawValue, temporary]),
-            makes: directory.disk)
-        try attempt(directory.disk) { () throws(SystemCallError) in try Files.moveSynced(temporary, to: directory.disk)
+            // The base is named relative to the disk, so that the directory may be moved as a whole.
+            let rebase = [
+                "rebase", "-q", "-u", "-f", "qcow2", "-b", "basedisk", "-F", format.rawValue, temporary,
+            ]
+            try await run(Tool("qemu-img", rebase), makes: directory.disk)
         }
     }
 
@@ -139,16 +133,26 @@ package struct Preparation: Sendable {
         let magics: [(bytes: [UInt8], tool: String)] = [
             ([0x28, 0xb5, 0x2f, 0xfd], "zstd"), ([0x1f, 0x8b], "gzip"), ([0xfd, 0x37, 0x7a, 0x58], "xz"),
         ]
-        let temporary = destination + ".new"
         let start = (try? Descriptor(path: source, flags: 0).read(upTo: 4, subject: source)) ?? []
         if let compressed = magics.first(where: { start.starts(with: $0.bytes) }) {
             // The shell makes the file; names go in as arguments, never as text of the script.
             let script = #"exec "$1" -dc < "$2" > "$3""#
-            try await run(Tool("sh", ["-c", script, "sh", compressed.tool, source, temporary]), makes: destination)
+            try await making(destination) { temporary in
+                let expand = Tool("sh", ["-c", script, "sh", compressed.tool, source, temporary])
+                try await run(expand, makes: destination)
+            }
         } else {
-            try attempt(destination) { () throws(SystemCallError) in try Files.copy(source, to: temporary) }
+            try await making(destination) { temporary in try Files.copy(source, to: temporary) }
         }
-        try attempt(destination) { () throws(SystemCallError) in try Files.moveSynced(temporary, to: destination) }
+    }
+
+    /// - Throws: `HostError` that names the file; nothing is left behind then.
+    private func making(_ path: String, _ make: (String) async throws -> Void) async throws {
+        do {
+            try await TemporaryName.making(path, make)
+        } catch let error as SystemCallError {
+            throw Self.failure(path, error)
+        }
     }
 
     private func run(_ tool: Tool, makes path: String) async throws {
@@ -164,9 +168,13 @@ package struct Preparation: Sendable {
         do {
             try body()
         } catch {
-            throw HostError(
-                .cannotCreate, "cannot make \(path): \(error.reason)",
-                hint: error.isFull ? "make room on that disk" : nil)
+            throw Self.failure(path, error)
         }
+    }
+
+    private static func failure(_ path: String, _ error: SystemCallError) -> HostError {
+        HostError(
+            .cannotCreate, "cannot make \(path): \(error.reason)",
+            hint: error.isFull ? "make room on that disk" : nil)
     }
 }

@@ -22,12 +22,17 @@ extension Settings {
         let findings = Findings()
         let root = try YAMLValue.root(of: text, file: file, findings: findings)
         let fields = root.fields(
-            known: ["stopGrace", "keepAlive", "accelerator", "after", "before"], ignored: ["idleTimeout"])
+            known: [
+                "stopGrace", "keepAlive", "accelerator", "after", "before", "consoleLogLimit", "eventLogLimit",
+            ], ignored: ["idleTimeout"])
         var settings = Settings()
         // Below a second no guest can shut down; an hour is longer than any manager waits.
         if let grace = fields["stopGrace"]?.duration(in: 1...3600) { settings.stopGrace = grace }
         if let keepAlive = fields["keepAlive"]?.word(KeepAlive.self) { settings.keepAlive = keepAlive }
         settings.accelerator = fields["accelerator"]?.word(Accelerator.self)
+        let logSizes = 64 << 10...1 << 30
+        if let limit = fields["consoleLogLimit"]?.size(in: logSizes) { settings.consoleLogLimit = limit }
+        if let limit = fields["eventLogLimit"]?.size(in: logSizes) { settings.eventLogLimit = limit }
         settings.after = names(fields["after"])
         settings.before = names(fields["before"])
         try findings.throwIfFaulty(file: file)

@@ -56,10 +56,7 @@ enum SourceImage {
         } catch {
             throw HostError(.notPermitted, "cannot read \(path): \(error.reason)")
         }
-        return function.finalize().map { byte in
-            let digits = String(byte, radix: 16)
-            return byte < 16 ? "0" + digits : digits
-        }.joined()
+        return Hexadecimal.text(function.finalize())
     }
 
     /// The format of a disk by its first bytes (qcow2's magic of its specification), not by what a guest could have

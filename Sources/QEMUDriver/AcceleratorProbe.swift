@@ -97,16 +97,8 @@ package struct AcceleratorProbe: Sendable {
                 "-display", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-drive",
                 "format=raw,if=ide,file=\(QEMUMachine.escape(image))",
             ])
-        return await withTaskGroup(of: Bool?.self) { group in
-            group.addTask { (try? await tool.run()).map { $0.status == Self.bootSectorStatus } }
-            group.addTask {
-                try? await Task.sleep(for: Self.limit)
-                return nil
-            }
-            let first = await group.next() ?? nil
-            // Cancelling kills the probe.
-            group.cancelAll()
-            return Task.isCancelled ? nil : first
-        }
+        // Cancelling kills the probe.
+        let result = try? await withTimeLimit(Self.limit) { try await tool.run() }
+        return Task.isCancelled ? nil : (result ?? nil).map { $0.status == Self.bootSectorStatus }
     }
 }

@@ -37,12 +37,12 @@ package struct Firmware: Sendable, Equatable {
     }
 
     /// Gives a guest variables of its own, once.
-    package func makeVariables(at path: String) throws(HostError) {
+    /// - Throws: `HostError` with `.cannotCreate`.
+    package func makeVariables(at path: String) async throws {
         if Files.kind(path) != nil { return }
         do {
-            try Files.copy(variables, to: path + ".new")
-            try Files.moveSynced(path + ".new", to: path)
-        } catch {
+            try await TemporaryName.making(path) { temporary in try Files.copy(variables, to: temporary) }
+        } catch let error as SystemCallError {
             throw HostError(.cannotCreate, "cannot make \(path): \(error.reason)")
         }
     }

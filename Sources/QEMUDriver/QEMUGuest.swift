@@ -5,11 +5,9 @@ import NIOCore
 
 /// A live QEMU process and its monitor.
 final class QEMUGuest: Guest {
-    let accelerator: Accelerator
+    let record: GuestRecord
     let events: AsyncStream<GuestEvent>
-    var pid: Int32 { identity.pid }
 
-    private let identity: ProcessIdentity
     private let monitor: QMPConnection
     let sshForward: PortForward
     private let watch: Task<Void, Never>
@@ -20,17 +18,17 @@ final class QEMUGuest: Guest {
     ///   - complaint: the last thing QEMU said on standard error.
     ///   - revoke: takes back the accelerator's verdict; nil where there was none and a person wants this one.
     init(
-        identity: ProcessIdentity, accelerator: Accelerator, sshLocalPort: Int, monitor: QMPConnection,
-        complaint: @escaping @Sendable () -> String, revoke: (@Sendable () -> Void)?
+        _ record: GuestRecord, monitor: QMPConnection, complaint: @escaping @Sendable () -> String,
+        revoke: (@Sendable () -> Void)?
     ) {
-        self.identity = identity
-        self.accelerator = accelerator
-        sshForward = PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: sshLocalPort, guestPort: 22)
+        self.record = record
+        let identity = record.process
+        sshForward = PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: record.sshLocalPort, guestPort: 22)
         self.monitor = monitor
         let (stream, continuation) = AsyncStream.makeStream(of: GuestEvent.self)
         events = stream
         self.continuation = continuation
-        let states = StateReader(accelerator: accelerator, revoke: revoke)
+        let states = StateReader(accelerator: record.accelerator, revoke: revoke)
         self.states = states
         watch = Task {
             await withTaskGroup(of: Void.self) { group in
@@ -132,7 +130,7 @@ final class QEMUGuest: Guest {
         }
     }
 
-    func kill() { identity.signal(9) }
+    func kill() { record.process.signal(9) }
 
     // MARK: Ports
 

@@ -125,7 +125,8 @@ package struct QEMUMachine: Sendable, Equatable {
             "-device", "virtio-serial-pci",
             "-chardev", "socket,id=channel,path=\(Self.escape(channelSocket)),server=on,wait=off",
             "-device", "virtserialport,chardev=channel,name=\(Self.channelPort)",
-            "-chardev", "file,id=serial,path=\(Self.escape(serialLog))",
+            // Appending, so that the agent can cut it while QEMU writes.
+            "-chardev", "file,id=serial,path=\(Self.escape(serialLog)),append=on",
             "-serial", "chardev:serial",
             "-device", "pvpanic-pci",
         ]

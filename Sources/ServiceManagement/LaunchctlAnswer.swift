@@ -61,18 +61,40 @@ package struct LaunchdPrint: Sendable, Equatable {
 
     package var pid: Int32? { values["pid"].flatMap { Int32($0) } }
 
+    /// Runs of a job that waits for its next one after which it is called a crash loop.
+    private static let crashLoop = 10
+
     package var status: ManagerStatus {
-        let code = values["last exit code"].flatMap { Int32($0.prefix { $0.isNumber }) }
-        let failed = code.map { $0 != 0 } ?? false
-        let activity: ManagerStatus.Activity =
-            switch values["state"] {
-            case "running": .active
-            case "spawn scheduled": .waiting
-            default: failed ? .failed : .inactive
-            }
+        let exitStatus = values["last exit code"].flatMap { Int32($0.prefix { $0.isNumber }) }
+        // A job that a signal ended shows that in the place of its exit code; so does one that the kernel killed.
+        let signal = values["last terminating signal"].map { "the agent was ended by \($0)" }
+        let reason = values["last exit reason"].flatMap {
+            $0.hasPrefix("OS_REASON_") ? "the system ended the agent: \($0)" : nil
+        }
+        let failedStatus = exitStatus.flatMap { $0 != 0 ? $0 : nil }
+        var failure = signal ?? reason ?? failedStatus.map { "the agent ended with status \($0)" }
+        let runs = values["runs"].flatMap { Int($0) }
+        if activity == .waiting, let runs, runs > Self.crashLoop {
+            failure = "it is started and ends again and again (\(runs) times)" + (failure.map { "; \($0)" } ?? "")
+        }
+        let isDown = activity == .inactive
         return ManagerStatus(
-            isEnabled: true, isLoaded: true, activity: activity, pid: pid,
-            restarts: values["runs"].flatMap { Int($0) }.map { max(0, $0 - 1) },
-            lastFailure: failed ? "the agent ended with status \(code ?? 0)" : nil, exitStatus: failed ? code : nil)
+            isEnabled: true, isLoaded: true, activity: isDown && failure != nil ? .failed : activity, pid: pid,
+            restarts: runs.map { max(0, $0 - 1) }, lastFailure: failure, exitStatus: failedStatus)
     }
+
+    /// A job that has a process is not down, whatever the word says: a job that is being ended prints `SIGTERMed` with its
+    /// pid, and one that is being started `spawning` or `xpcproxy`.
+    private var activity: ManagerStatus.Activity {
+        switch values["state"] {
+        case "running": .active
+        case "spawn scheduled": .waiting
+        case "spawning", "xpcproxy": .starting
+        case "SIGTERMed", "SIGKILLed": .stopping
+        default: pid == nil ? .inactive : .active
+        }
+    }
+
+    /// It is on its way down: a `bootstrap` now would come too soon.
+    package var isDraining: Bool { activity == .stopping }
 }

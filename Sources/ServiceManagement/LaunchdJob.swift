@@ -53,7 +53,7 @@ package struct LaunchdJob: Codable, Sendable, Equatable {
 
     package init(_ registration: Registration) {
         let instance = registration.instance
-        Label = ServiceName.launchdLabel(instance, scope: registration.condition.scope)
+        Label = ServiceName.launchdLabel(instance, scope: registration.scope)
         ProgramArguments = [registration.binary, "start", instance.text, "--foreground", "--progress"]
         // The agent ends with success where it is not to be started again: both policies read the same.
         KeepAlive = registration.keepAlive == .no ? .never : .afterFailure
@@ -63,16 +63,21 @@ package struct LaunchdJob: Codable, Sendable, Equatable {
         let directory = "\(registration.limaHome)/\(instance)"
         WorkingDirectory = directory
         StandardErrorPath = directory + "/ha.stderr.log"
-        LimitLoadToSessionType = registration.condition == .login ? ["Aqua", "Background"] : nil
-        UserName = registration.condition == .boot ? registration.account.name : nil
+        LimitLoadToSessionType = registration.scope == .user ? ["Aqua", "Background"] : nil
+        UserName = registration.scope == .system ? registration.account.name : nil
     }
 
     package var terms: RegisteredTerms {
         RegisteredTerms(keepAlive: KeepAlive == .never ? [.no] : [.onFailure, .always])
     }
 
+    /// - Throws: `HostError` with `.usage` for what a property list cannot say: XML has no control characters.
     package var text: String {
         get throws {
+            let texts = ProgramArguments + EnvironmentVariables.flatMap { [$0.key, $0.value] } + [StandardErrorPath]
+            for text in texts {
+                try Representable.requireOneLine(text, what: "a path or variable", format: "a property list")
+            }
             let encoder = PropertyListEncoder()
             encoder.outputFormat = .xml
             return String(decoding: try encoder.encode(self), as: UTF8.self)

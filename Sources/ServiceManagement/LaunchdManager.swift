@@ -46,7 +46,7 @@ package struct LaunchdManager: ServiceManager {
     // MARK: Enabling
 
     package func enable(_ registration: Registration, takeOver: Bool) async throws -> [String] {
-        let scope = registration.condition.scope
+        let scope = registration.scope
         let job = LaunchdJob(registration)
         let file = file(job.Label, scope)
         let foreign = try check(registration, takeOver: takeOver)
@@ -108,9 +108,7 @@ package struct LaunchdManager: ServiceManager {
             }
             return
         }
-        // As a whole or not at all, too; macOS's install(1) takes no pipe.
-        let put = #"umask 022 && cat > "$1.new" && mv -f "$1.new" "$1""#
-        let result = try await privileged("sh", ["-c", put, "sh", file]).with(input: text).run()
+        let result = try await PrivilegedFile.put(file, privileged).with(input: text).run()
         guard result.succeeded else {
             throw HostError(.notPermitted, "sudo did not put \(file) there: \(result.complaint)")
         }
@@ -159,7 +157,11 @@ package struct LaunchdManager: ServiceManager {
     package func start(_ found: FoundRegistration) async throws {
         let target = try await target(found.identifier, found.scope)
         let domain = String(target.dropLast(found.identifier.count + 1))
-        let state = try await printed(target)
+        var state = try await printed(target)
+        if let draining = state, draining.isDraining {
+            try await awaitGone(target, within: exitTimeOut(found))
+            state = nil
+        }
         if state?.pid != nil { return }
         // `disable` beats RunAtLoad and outlives reboots: whatever set it, a start by hand is meant.
         let lines =
@@ -206,7 +208,7 @@ package struct LaunchdManager: ServiceManager {
     }
 
     private func awaitGone(_ target: String, within seconds: Int) async throws {
-        var wait = Duration.milliseconds(50)
+        var backoff = Backoff(from: .milliseconds(50), to: .seconds(1), factor: 1.5)
         let deadline = ContinuousClock.now + .seconds(seconds + 10)
         while try await printed(target) != nil {
             guard ContinuousClock.now < deadline else {
@@ -214,8 +216,7 @@ package struct LaunchdManager: ServiceManager {
                     .failed, "launchd still has \(target), \(seconds + 10) s after it was told to let it go",
                     hint: "launchctl print \(target) says what it is doing")
             }
-            try await Task.sleep(for: wait)
-            wait = min(wait * 3 / 2, .seconds(1))
+            try await backoff.pause()
         }
     }
 

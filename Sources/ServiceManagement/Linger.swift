@@ -18,11 +18,10 @@ package enum Linger {
         }
         // It is being started now; nothing tells when it can be spoken to.
         let socket = "/run/user/\(account.uid)/systemd/private"
-        var wait = Duration.milliseconds(10)
+        var backoff = Backoff(from: .milliseconds(10), to: .milliseconds(200))
         let deadline = ContinuousClock.now + .seconds(20)
         while Files.kind(socket) != .socket, ContinuousClock.now < deadline {
-            try await Task.sleep(for: wait)
-            wait = min(wait * 2, .milliseconds(200))
+            try await backoff.pause()
         }
     }
 }

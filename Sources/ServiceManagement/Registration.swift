@@ -5,6 +5,8 @@ import HostOS
 package struct Registration: Sendable, Equatable {
     package var instance: InstanceName
     package var condition: AutostartCondition
+    /// Whose manager it is made with. A user manager can start an instance at boot, too, where it lingers.
+    package var scope: ManagerScope
     /// Whose guest it is.
     package var account: Account
     /// The absolute path of `hostagent`.
@@ -20,12 +22,31 @@ package struct Registration: Sendable, Equatable {
     package var before: [InstanceName]
     /// Have the manager start it at once, without waiting for it.
     package var startsNow: Bool
+    package var needs: Needs
+
+    /// What the agent and its guest need of the host, where the manager confines them.
+    package struct Needs: Sendable, Equatable, Codable {
+        /// Directories that are written to, besides the one that holds the instances.
+        package var writablePaths: [String]
+        package var devices: [String]
+        /// A helper has to gain privileges by its file's set-user-id bit or capabilities.
+        package var newPrivileges: Bool
+
+        package init(writablePaths: [String] = [], devices: [String] = ["/dev/kvm"], newPrivileges: Bool = false) {
+            self.writablePaths = writablePaths
+            self.devices = devices
+            self.newPrivileges = newPrivileges
+        }
+    }
 
     package init(
-        instance: InstanceName, condition: AutostartCondition, account: Account, binary: String, limaHome: String,
+        instance: InstanceName, condition: AutostartCondition, scope: ManagerScope? = nil, account: Account,
+        binary: String, limaHome: String,
         searchPath: String?, keepAlive: KeepAlive, stopGrace: Int, after: [InstanceName] = [],
-        before: [InstanceName] = [], startsNow: Bool = false
+        before: [InstanceName] = [], startsNow: Bool = false, needs: Needs = Needs()
     ) {
+        self.scope = scope ?? condition.scope
+        self.needs = needs
         self.after = after
         self.before = before
         self.startsNow = startsNow
@@ -38,6 +59,13 @@ package struct Registration: Sendable, Equatable {
         self.keepAlive = keepAlive
         self.stopGrace = stopGrace
     }
+}
+
+/// A file of a registration, as its manager is to find it.
+package struct RegisteredFile: Sendable, Equatable {
+    /// Without its directory, which is the manager's.
+    package var name: String
+    package var text: String
 }
 
 /// A registration that is there.
@@ -116,7 +144,7 @@ extension ServiceManager {
     /// - Throws: `HostError` with `.cannotCreate`.
     @discardableResult
     package func check(_ registration: Registration, takeOver: Bool) throws(HostError) -> [FoundRegistration] {
-        let scope = registration.condition.scope
+        let scope = registration.scope
         let there = registrations(of: registration.instance)
         // The same file; and what somebody else starts by another way would be started twice.
         let foreign = there.filter { !$0.isFor(registration) && ($0.scope == scope || !$0.isOurs) }

@@ -63,23 +63,23 @@ package struct SystemdManager: ServiceManager {
 
     package func enable(_ registration: Registration, takeOver: Bool) async throws -> [String] {
         let unit = SystemdUnit(registration)
-        let file = directory(unit.scope) + "/" + unit.name
+        let files = try unit.files.map { (path: directory(unit.scope) + "/" + $0.name, text: $0.text) }
         let foreign = try check(registration, takeOver: takeOver)
         if unit.scope == .user { _ = try userManagerVariables() }
-        let before = try? TextFile.read(file, limit: 1 << 20)
+        let before = files.map { (path: $0.path, text: try? TextFile.read($0.path, limit: 1 << 20)) }
         // A link of theirs is in the way of ours; what they start by other ways is started by them no more.
-        let links = foreign.filter { $0.file != file }
+        let links = foreign.filter { found in !files.contains { $0.path == found.file } }
         do {
             // What runs by the old file would go on under the new one's name.
             for other in foreign where other.scope == unit.scope { try await stopForeign(other) }
             for link in links { try await verb("disable", scope: link.scope, unit: link.identifier) }
-            try await install(unit.text, as: file, scope: unit.scope)
+            for file in files { try await install(file.text, as: file.path, scope: unit.scope) }
             if unit.scope == .user || isRoot { try await verb("daemon-reload", scope: unit.scope, unit: nil) }
             // For the system manager enabling reloads too: one call of sudo less (systemctl(1), enable).
             let now = registration.startsNow ? ["--now", "--no-block"] : []
             try await verb("enable", scope: unit.scope, unit: unit.name, more: now)
         } catch {
-            await restore(file, to: before, scope: unit.scope)
+            await restore(before, scope: unit.scope)
             for link in links { try? await verb("enable", scope: link.scope, unit: link.identifier) }
             throw error
         }
@@ -102,13 +102,15 @@ package struct SystemdManager: ServiceManager {
     }
 
     /// Puts back what was there before, as far as it can be.
-    private func restore(_ file: String, to before: String?, scope: ManagerScope) async {
-        if let before {
-            try? await install(before, as: file, scope: scope)
-        } else if scope == .user || isRoot {
-            try? Files.remove(file)
-        } else {
-            _ = try? await Self.privileged("rm", ["-f", file]).run()
+    private func restore(_ files: [(path: String, text: String?)], scope: ManagerScope) async {
+        for file in files {
+            if let text = file.text {
+                try? await install(text, as: file.path, scope: scope)
+            } else if scope == .user || isRoot {
+                try? Files.remove(file.path)
+            } else {
+                _ = try? await Self.privileged("rm", ["-f", file.path]).run()
+            }
         }
         if scope == .user || isRoot { try? await verb("daemon-reload", scope: scope, unit: nil) }
     }
@@ -124,8 +126,7 @@ package struct SystemdManager: ServiceManager {
             }
             return
         }
-        let tool = Self.privileged("install", ["-m", "0644", "-o", "root", "-g", "root", "/dev/stdin", file])
-        let result = try await tool.with(input: text).run()
+        let result = try await PrivilegedFile.put(file, Self.privileged).with(input: text).run()
         guard result.succeeded else {
             throw HostError(
                 .notPermitted, "sudo did not put \(file) there: \(result.complaint)",

@@ -7,7 +7,7 @@ package struct SystemdUnit: Sendable, Equatable {
 
     package init(_ registration: Registration) { self.registration = registration }
 
-    package var scope: ManagerScope { registration.condition.scope }
+    package var scope: ManagerScope { registration.scope }
     package var name: String { ServiceName.systemdUnit(registration.instance) }
     /// Seconds the guest is to get.
     package var stopGrace: Int { registration.stopGrace }
@@ -60,7 +60,7 @@ package struct SystemdUnit: Sendable, Equatable {
             let text = line[line.index(after: mark)...]
             let value = firstWord(text)
             switch line[..<mark] {
-            case "ExecStart": facts.binary = value?.replacing("$$", with: "$")
+            case "ExecStart": facts.binary = value
             case "User": facts.owner = value
             case "Restart": facts.terms.keepAlive = value.flatMap(KeepAlive.init).map { [$0] } ?? []
             // The names of other units, the network's for one, are none of instances.
@@ -102,19 +102,50 @@ package struct SystemdUnit: Sendable, Equatable {
         return nil
     }
 
+    /// The files of the registration.
+    /// - Throws: `HostError` with `.usage` for what a unit file cannot say.
+    package var files: [RegisteredFile] {
+        get throws(HostError) { [RegisteredFile(name: name, text: try text)] }
+    }
+
     /// The unit file's text.
+    /// - Throws: `HostError` with `.usage` for what a unit file cannot say.
     package var text: String {
+        get throws(HostError) {
+            try requireRepresentable()
+            return rendered
+        }
+    }
+
+    private func requireRepresentable() throws(HostError) {
+        let texts: [(text: String, what: String)] =
+            [
+                (registration.binary, "the path of hostagent"), (registration.limaHome, "LIMA_HOME"),
+                (registration.searchPath ?? "", "PATH"), (registration.account.name, "the account's name"),
+            ]
+            + (registration.needs.writablePaths + registration.needs.devices).map {
+                ($0, "a path that the guest needs")
+            }
+        for (text, what) in texts { try Representable.requireOneLine(text, what: what, format: "a unit file") }
+        // systemd refuses an executable whose path has these (string_is_safe() of its source): `systemd-analyze verify`
+        // says "Executable name contains special characters".
+        try Representable.require(
+            registration.binary, without: "\"'\\", what: "the path of hostagent", format: "ExecStart= of a unit file")
+    }
+
+    private var rendered: String {
         let values = [
             "INSTANCE": registration.instance.text,
             "MARKER": Self.marker,
             "ORDER": order,
-            "BINARY": Self.word(registration.binary, inCommand: true),
+            "BINARY": Self.word(registration.binary),
             "ENVIRONMENT": environment.map { "Environment=\(Self.word($0))\n" }.joined(),
             "ACCOUNT": scope == .system ? "User=\(Self.escape(registration.account.name))\n" : "",
             "RESTART": registration.keepAlive.rawValue,
             // The agent asks for more while a phase makes progress; this is how long it may be silent.
             "TIMEOUT_START": "60s",
             "TIMEOUT_STOP": "\(effectiveGrace + Self.stopMargin)s",
+            "PRIVILEGES": registration.needs.newPrivileges ? "" : "NoNewPrivileges=yes\n",
             "SANDBOX": scope == .system ? sandbox : "",
             "WANTED_BY": Self.target(scope),
         ]
@@ -148,15 +179,19 @@ package struct SystemdUnit: Sendable, Equatable {
     /// with a guest: QEMU's own sandbox needs the call `seccomp`, software emulation writes the code it executes, and
     /// `/dev/kvm` must be seen.
     private var sandbox: String {
+        // A missing directory would keep the unit from starting (status 226), so it may be missing.
+        let writable = ([registration.limaHome] + registration.needs.writablePaths).map { Self.word("-" + $0) }
+            .joined(separator: " ")
+        let devices = registration.needs.devices.map { "DeviceAllow=\(Self.word($0)) rw" }.joined(separator: "\n")
         let inTemporary = ["/tmp/", "/var/tmp/"].contains { (registration.limaHome + "/").hasPrefix($0) }
         return """
             CapabilityBoundingSet=
             ProtectSystem=strict
             ProtectHome=read-only
-            ReadWritePaths=\(Self.word("-" + registration.limaHome))
+            ReadWritePaths=\(writable)
             \(inTemporary ? "# The instances are in a temporary directory, so it cannot be private." : "PrivateTmp=yes")
             DevicePolicy=closed
-            DeviceAllow=/dev/kvm rw
+            \(devices)
             ProtectClock=yes
             ProtectControlGroups=yes
             ProtectHostname=yes
@@ -180,13 +215,12 @@ package struct SystemdUnit: Sendable, Equatable {
     /// Specifiers taken literally (systemd.unit(5)).
     private static func escape(_ text: String) -> String { text.replacing("%", with: "%%") }
 
-    /// One word of a list or assignment, quoted (systemd.syntax(7)). In command lines `$` begins a variable and is
-    /// doubled (systemd.service(5)).
-    private static func word(_ text: String, inCommand: Bool = false) -> String {
+    /// One word of a list, an assignment, or a command line's executable, quoted (systemd.syntax(7)). The executable is the
+    /// one word of a command line in which `$` begins no variable (systemd.service(5), COMMAND LINES); there it stands for
+    /// itself, and doubled for two.
+    private static func word(_ text: String) -> String {
         let plain = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:=@,".contains($0)) }
         if plain { return text }
-        var inner = escape(text).replacing("\\", with: #"\\"#).replacing("\"", with: #"\""#)
-        if inCommand { inner = inner.replacing("$", with: "$$") }
-        return "\"" + inner + "\""
+        return "\"" + escape(text).replacing("\\", with: #"\\"#).replacing("\"", with: #"\""#) + "\""
     }
 }

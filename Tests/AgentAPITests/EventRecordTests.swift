@@ -55,7 +55,8 @@ import Testing
 @Suite struct AgentInfoTests {
     private func json(_ origin: LaunchOrigin) throws -> [String: Any] {
         let info = AgentInfo(
-            instance: try InstanceName("a"), driver: "qemu", phase: .running, errors: [], sshLocalPort: 1, agentPID: 2,
+            instance: try InstanceName("a"), dir: "/h/a", driver: "qemu", phase: .running, errors: [], sshLocalPort: 1,
+            agentPID: 2,
             guestPID: 3, version: "v", run: "r", startedAt: "t", readyAt: nil, accelerator: .tcg,
             pending: [.init(key: "cpus", until: .restart)], origin: origin)
         let data = try JSONEncoder().encode(info)

@@ -119,7 +119,7 @@ import Testing
 
     @Test(arguments: ["plain", "it's", "$(reboot)", "a\\b", "", "\"x\"", "`x`"])
     func aQuotedWordIsItself(_ text: String) async throws {
-        let result = try await Tool("sh", ["-c", "printf %s \(GuestSeed.quote(text))"]).run()
+        let result = try await Tool("sh", ["-c", "printf %s \(ShellWord.quoted(text))"]).run()
         #expect(result.output == text)
     }
 

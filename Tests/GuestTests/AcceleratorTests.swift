@@ -57,7 +57,7 @@ struct AcceleratorTests {
         #expect(try await home.run("create", "mini").succeeded)
         let started = try await home.run("start", "mini", environment: variables)
         #expect(started.succeeded, "\(started)")
-        let spawned = try home.events("mini").filter { $0.kind == "guest-spawned" }.map { $0.payload?.accelerator }
+        let spawned = try home.events("mini").filter { $0.kind == "guest-spawned" }.map { $0.accelerator }
         // A host without /dev/kvm has nothing that could fail.
         #expect(spawned == (HostProcess.hardwareAccelerator == nil ? [.tcg] : [.kvm, .tcg]))
         let info = try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
@@ -67,7 +67,7 @@ struct AcceleratorTests {
 
         // The verdict was taken back: the next start does not try again.
         #expect(try await home.run("start", "mini", environment: variables).succeeded)
-        #expect(try home.events("mini").filter { $0.kind == "guest-spawned" }.map { $0.payload?.accelerator } == [.tcg])
+        #expect(try home.events("mini").filter { $0.kind == "guest-spawned" }.map { $0.accelerator } == [.tcg])
         #expect(try await home.run("stop", "mini").succeeded)
 
         // A person who wants it gets it, and hears why it does not work.

@@ -37,8 +37,8 @@ struct AttachTests {
         let attached = try await home.run("start", "mini")
         #expect(attached.succeeded, "\(attached)")
         let events = try home.events("mini")
-        #expect(events.first?.kind == "attached" && events.first?.payload?.previousAgentPID == agent.pid)
-        #expect(events.first?.payload?.previousRun == info.run)
+        #expect(events.first?.kind == "attached" && events.first?.attached?.previousAgentPID == agent.pid)
+        #expect(events.first?.attached?.previousRun == info.run)
         let after = try await Self.info(home, "mini")
         #expect(after.guestPID == guest.pid && after.sshLocalPort == info.sshLocalPort && after.run != info.run)
         #expect(try await home.run("shell", "mini", "cat", "/tmp/before").output == "there\n")
@@ -99,7 +99,7 @@ struct AttachTests {
         for socket in sockets { try Files.remove(socket) }
         let back = try await eventually(within: 10) {
             try sockets.allSatisfy { Files.kind($0) == .socket }
-                && home.events("mini").contains { $0.payload?.message?.contains("was removed") == true }
+                && home.events("mini").contains { $0.message?.contains("was removed") == true }
         }
         #expect(back)
         try await Self.killAgent(before)
@@ -111,7 +111,7 @@ struct AttachTests {
         #expect(try await Self.info(home, "mini").guestPID == before.guestPID)
         #expect(try await home.run("shell", "mini", "true").succeeded)
         #expect(try await home.run("stop", "mini").succeeded)
-        #expect(try home.events("mini").contains { $0.payload?.step == .ask })
+        #expect(try home.events("mini").contains { $0.step == .ask })
         #expect(try Files.names(in: home.directory("mini")).allSatisfy { !$0.hasSuffix(".sock") })
     }
 
@@ -172,7 +172,7 @@ struct AttachTests {
         #expect(started.succeeded, "\(started)")
         #expect(try await Self.info(home, "mini").guestPID == before.guestPID)
         #expect(try await home.run("stop", "mini").succeeded)
-        #expect(try home.events("mini").contains { $0.payload?.step == .ask })
+        #expect(try home.events("mini").contains { $0.step == .ask })
     }
 
     /// A guest that lets nobody in is somebody's all the same; and what a script left wrong stays so.

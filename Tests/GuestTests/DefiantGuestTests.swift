@@ -25,8 +25,8 @@ struct DefiantGuestTests {
         let ended = await eventually(within: 60) { !agent.isAlive }
         #expect(ended)
         let events = try home.events("mini")
-        #expect(events.contains { $0.kind == "failure" && $0.payload?.message == "the guest's kernel panicked" })
-        #expect(events.last?.payload?.exitStatus == 1)
+        #expect(events.contains { $0.kind == "failure" && $0.message == "the guest's kernel panicked" })
+        #expect(events.last?.exitStatus == 1)
         let list = try await home.run("list", "--format", "{{.Status}}")
         #expect(list.output == "Failed\n")
     }
@@ -43,8 +43,8 @@ struct DefiantGuestTests {
         #expect(write.succeeded)
         #expect(try await home.run("stop", "mini").succeeded)
         let events = try home.events("mini")
-        #expect(events.compactMap { $0.payload?.step } == [.ask, .askAgain, .quit, .quit])
-        let seconds = events.last { $0.kind == "guest-ended" }?.payload?.seconds ?? 0
+        #expect(events.compactMap { $0.step } == [.ask, .askAgain, .quit, .quit])
+        let seconds = events.last { $0.kind == "guest-ended" }?.seconds ?? 0
         #expect(4...14 ~= seconds, "\(seconds)")
         // What was synced is there.
         #expect(try await home.run("start", "mini").succeeded)
@@ -128,7 +128,7 @@ struct DefiantGuestTests {
         #expect(degraded)
         let ended = await eventually(within: 120) { !agent.isAlive }
         #expect(ended)
-        #expect(try home.events("mini").last?.payload?.exitStatus == 1)
+        #expect(try home.events("mini").last?.exitStatus == 1)
         _ = try await Tool("pkill", ["-KILL", "-f", "^[^ ]*qemu-system.*\(home.path)/"]).run()
     }
 }

@@ -52,7 +52,7 @@ struct DiskBootTests {
         let variables = home.directory("vm") + "/uefi-vars.fd"
         #expect((Files.kind(variables) == .regular) == !legacyBIOS)
         #expect(try await home.run("stop", "vm").succeeded)
-        #expect(try home.events("vm").contains { $0.kind == "guest-ended" && $0.payload?.step == .ask })
+        #expect(try home.events("vm").contains { $0.kind == "guest-ended" && $0.step == .ask })
         #expect(try await home.run("start", "vm").succeeded)
         #expect(try await home.run("stop", "vm").succeeded)
     }

@@ -18,7 +18,7 @@ struct GuestTests {
         events.filter { $0.kind != "guest-clock-set" }.map { event in
             switch event.kind {
             case "phase": "phase \(event.phase.rawValue)"
-            case "stop-step", "guest-ended": "\(event.kind) \(event.payload?.step?.rawValue ?? "-")"
+            case "stop-step", "guest-ended": "\(event.kind) \(event.step?.rawValue ?? "-")"
             default: event.kind
             }
         }
@@ -67,7 +67,7 @@ struct GuestTests {
             ])
         #expect(events.map(\.seq) == Array(1...events.count))
         #expect(Set(events.map(\.run)).count == 1)
-        #expect(events.last?.payload?.exitStatus == 3)
+        #expect(events.last?.exitStatus == 3)
         for leftover in ["ha.sock", "ha.pid", "qemu.pid", "qmp.sock", "guest.json"] {
             #expect(Files.kind("\(home.directory("my-vm.2_x"))/\(leftover)") == nil, "\(leftover)")
         }
@@ -102,7 +102,7 @@ struct GuestTests {
         let gone = await eventually(within: 60) { !agent.isAlive }
         #expect(gone)
         let events = try home.events("mini")
-        #expect(events.last?.payload?.exitStatus == 0)
+        #expect(events.last?.exitStatus == 0)
         #expect(Self.story(events).contains("guest-ended -"))
         #expect(try await home.run("list", "--format", "{{.Status}}").output == "Stopped\n")
     }
@@ -119,7 +119,7 @@ struct GuestTests {
         let agent = try #require(ProcessIdentity.of(pid: info.agentPID))
         try #require(info.guestPID.flatMap { ProcessIdentity.of(pid: $0) }).signal(9)
         _ = await agent.waitUntilEnded()
-        #expect(try home.events("mini").last?.payload?.exitStatus == 1)
+        #expect(try home.events("mini").last?.exitStatus == 1)
         let row = try await home.run("list", "--format", "{{.Status}} {{.Errors}}")
         #expect(row.output.hasPrefix("Failed [QEMU was killed by signal 9"), "\(row.output)")
     }

@@ -46,8 +46,8 @@ struct HungTests {
         let ended = await eventually(within: 120) { !agent.isAlive }
         #expect(ended && !guest.isAlive)
         let events = try home.events("mini")
-        #expect(events.last?.payload?.exitStatus == 1)
-        #expect(events.contains { $0.kind == "failure" && $0.payload?.message?.contains("did not answer") == true })
+        #expect(events.last?.exitStatus == 1)
+        #expect(events.contains { $0.kind == "failure" && $0.message?.contains("did not answer") == true })
         #expect(try await status(home) == "Failed")
     }
 
@@ -92,8 +92,8 @@ struct HungTests {
         #expect(started.succeeded, "\(started)")
         #expect(try await status(home) == "Running")
         let events = try home.events("mini")
-        #expect(events.contains { $0.payload?.message?.contains("it is booted again") == true })
-        #expect(events.compactMap { $0.payload?.step } == [.ask, .askAgain, .quit])
+        #expect(events.contains { $0.message?.contains("it is booted again") == true })
+        #expect(events.compactMap { $0.step } == [.ask, .askAgain, .quit])
         #expect(try await home.run("stop", "mini").succeeded)
     }
 

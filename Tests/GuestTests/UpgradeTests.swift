@@ -61,7 +61,7 @@ struct UpgradeTests {
         #expect(slow.signal(15))
         let stopped = await eventually(within: 20) { !slow.isAlive }
         #expect(stopped)
-        #expect(try home.events("mini").last?.payload?.exitStatus == 3)
+        #expect(try home.events("mini").last?.exitStatus == 3)
         #expect(try await follower.value.output.contains(#""exiting":true"#))
         try Files.remove(binary)
         #expect(try await Tool("cp", [binary + ".old", binary]).run().succeeded)
@@ -77,7 +77,7 @@ struct UpgradeTests {
         #expect(second.run != again.run && second.agentPID == again.agentPID && second.guestPID == again.guestPID)
         #expect(second.state == .running && guest.isAlive)
         let attached = try #require(try home.events("mini").first)
-        #expect(attached.kind == "attached" && attached.payload?.previousRun == again.run)
+        #expect(attached.kind == "attached" && attached.attached?.previousRun == again.run)
         let running = try TextFile.read("/proc/\(second.agentPID)/maps").contains(binary)
         #expect(running)
         let held = try await home.run("start", "--foreground", "mini")
@@ -104,7 +104,7 @@ struct UpgradeTests {
         #expect(agent.signal(15))
         let ended = await eventually(within: 20) { !agent.isAlive && !guest.isAlive }
         #expect(ended)
-        #expect(try home.events("mini").last?.payload?.exitStatus == 3)
+        #expect(try home.events("mini").last?.exitStatus == 3)
         let followed = try await nextFollower.value.output
         for run in [again.run, second.run, run2] { #expect(followed.contains(run), "\(run)") }
         #expect(followed.contains(#""exiting":true"#))
@@ -135,7 +135,7 @@ struct UpgradeTests {
         #expect(agent.signal(15))
         let ended = await eventually(within: 20) { !agent.isAlive }
         #expect(ended)
-        #expect(try home.events("mini").last?.payload?.exitStatus == 3, "a stop, not a death")
+        #expect(try home.events("mini").last?.exitStatus == 3, "a stop, not a death")
     }
 
     @Test func aConfigurationThatIsReadAgain() async throws {
@@ -188,7 +188,7 @@ struct UpgradeTests {
         let next = try #require(ProcessIdentity.of(pid: try await info(home).agentPID))
         #expect(next.signal(1))
         let said = try await eventually(within: 10) {
-            try home.events("mini").contains { $0.payload?.message?.contains("was not read again") == true }
+            try home.events("mini").contains { $0.message?.contains("was not read again") == true }
         }
         #expect(said)
         #expect(try await answers(two))
@@ -250,7 +250,7 @@ struct UpgradeTests {
             return try await Tool("curl", ["-sf", "-m", "5", "http://127.0.0.1:\(port)/"]).run().output == "hello\n"
         }
         #expect(isBack)
-        let said = try home.events("mini").filter { $0.payload?.message?.contains("it is opened anew") == true }
+        let said = try home.events("mini").filter { $0.message?.contains("it is opened anew") == true }
         #expect(said.count == 2)
 
         // So does an agent that attaches.

@@ -27,6 +27,78 @@ import Testing
         try TextFile.replace(path, with: "1234\n")
         #expect(try !FileLock.isHeld(path: path))
     }
+
+    /// The file is deleted and made again between opening and locking it: a lock on the old one would keep nobody away.
+    @Test func aLockIsOnTheFileThatIsThere() throws {
+        let scratch = try Scratch()
+        let path = scratch.path + "/lock"
+        var replacements = 3
+        let taken = try FileLock.acquire(path: path) {
+            guard replacements > 0 else { return }
+            replacements -= 1
+            try? TextFile.replace(path, with: "")
+        }
+        guard let lock = taken else {
+            Issue.record("a free lock cannot be taken")
+            return
+        }
+        #expect(replacements == 0 && lock.isStill(at: path))
+        #expect(try FileLock.isHeld(path: path))
+        #expect(
+            try FileLock.acquire(path: scratch.path + "/other") { try? Files.remove(scratch.path + "/other") } == nil)
+        lock.release()
+    }
+
+    @Test func aSymbolicLinkIsNoLock() async throws {
+        let scratch = try Scratch()
+        _ = try await Tool("ln", ["-s", scratch.path + "/elsewhere", scratch.path + "/lock"]).run()
+        #expect(throws: SystemCallError.self) { _ = try FileLock.acquire(path: scratch.path + "/lock") }
+        #expect(Files.kind(scratch.path + "/elsewhere") == nil)
+    }
+
+    /// The number of a descriptor is a claim: nothing is done to a descriptor that is not the lock.
+    @Test func onlyTheHeldLockIsAdopted() throws {
+        let scratch = try Scratch()
+        let path = scratch.path + "/lock"
+        try TextFile.replace(path, with: "")
+        for number in [-1, 0, 1, 2, 9999] as [Int32] {
+            if FileLock.adopt(descriptor: number, path: path) != nil { Issue.record("adopted \(number)") }
+        }
+        #expect(StandardStreams.output(""), "standard output is still open")
+        // The right file, and nobody holds its lock.
+        let unlocked = try Descriptor(path: path, flags: 2)
+        if FileLock.adopt(descriptor: unlocked.number, path: path) != nil { Issue.record("adopted an unlocked file") }
+        // Another file.
+        let other = try Descriptor(path: scratch.path + "/other", flags: Descriptor.appending)
+        if FileLock.adopt(descriptor: other.number, path: path) != nil { Issue.record("adopted another file") }
+        #expect(
+            Files.kind("/proc/self/fd/\(unlocked.number)") != nil && Files.kind("/proc/self/fd/\(other.number)") != nil)
+    }
+}
+
+@Suite struct EvidenceOfProcessesTests {
+    /// A file that another name leads to, a copy of it, and a directory that was moved.
+    @Test(.timeLimit(.minutes(1))) func whichDirectoryAFileWasOpenedIn() async throws {
+        let scratch = try Scratch()
+        let (original, linked, moved) = (scratch.path + "/orig", scratch.path + "/linked", scratch.path + "/moved")
+        try Files.makeDirectory(original)
+        try TextFile.replace(original + "/disk", with: "x")
+        _ = try await Tool("cp", ["-al", original, linked]).run()
+        let process = DetachedProcess(
+            executable: "/bin/sleep", arguments: ["60"], environment: [:], output: .append(path: original + "/disk"),
+            error: .null)
+        let identity = try #require(ProcessIdentity.of(pid: try process.spawn()))
+        #expect(identity.hasOpen(original + "/disk"))
+        #expect(!identity.hasOpen(linked + "/disk"), "a hard link is another directory's")
+        try Files.move(original, to: moved)
+        #expect(identity.hasOpen(moved + "/disk"))
+        _ = try await Tool("cp", ["-a", moved, original]).run()
+        #expect(!identity.hasOpen(original + "/disk") && !identity.hasOpen(scratch.path + "/none"))
+        #expect(identity.owner == HostProcess.uid)
+        identity.signal(9)
+        _ = await identity.waitUntilEnded()
+        #expect(identity.owner == nil && !identity.hasOpen(moved + "/disk"))
+    }
 }
 
 @Suite struct ProcessTests {
@@ -156,6 +228,82 @@ import Testing
     }
 }
 
+@Suite struct HostileDirectoryTests {
+    /// What is planted under a name leads nowhere, and is replaced.
+    @Test func aFileIsNotWrittenThroughALink() async throws {
+        let scratch = try Scratch()
+        let victim = scratch.path + "/victim"
+        try TextFile.replace(victim, with: "mine")
+        _ = try await Tool("ln", ["-s", victim, scratch.path + "/file"]).run()
+        try TextFile.replace(scratch.path + "/file", with: "new")
+        #expect(try TextFile.read(victim) == "mine" && TextFile.read(scratch.path + "/file") == "new")
+        #expect(throws: SystemCallError.self) { try Files.copy(victim, to: scratch.path + "/file") }
+        let names = Set((0..<1000).map { _ in TemporaryName.make() })
+        #expect(names.count == 1000 && !names.contains(where: TemporaryName.isAbandoned))
+    }
+
+    @Test(arguments: [
+        "notes.2024.new", ".hostagent-tmp-", ".hostagent-tmp-1-2", ".hostagent-tmp-x-1-2",
+        ".hostagent-tmp-99999999-1-zz",
+        ".hostagent-tmp-99999999-1-2-3", "hostagent-tmp-99999999-1-2", "",
+    ])
+    func namesThatAreNobodysLeftovers(_ name: String) { #expect(!TemporaryName.isAbandoned(name)) }
+
+    /// Somebody swaps a directory for a link to another one while a tree is removed.
+    @Test(.timeLimit(.minutes(1))) func removingDoesNotLeaveTheTree() async throws {
+        let scratch = try Scratch()
+        let (outside, inside) = (scratch.path + "/outside", scratch.path + "/tree/inside")
+        try Files.makeDirectory(outside)
+        for number in 0..<50 { try TextFile.replace("\(outside)/\(number)", with: "x") }
+        let script = """
+            while [ -e "$1" ] || [ -L "$1" ] || [ -d "${1%/*}" ]; do
+                mkdir -p "$1" 2> /dev/null; mv -T "$1" "$1.away" 2> /dev/null; ln -sfn "$2" "$1" 2> /dev/null
+                rm -f "$1"; mv -T "$1.away" "$1" 2> /dev/null; [ -e "$3" ] && exit
+            done
+            """
+        try Files.makeDirectory(inside)
+        let stop = scratch.path + "/stop"
+        async let swapping = Tool("timeout", ["20", "sh", "-c", script, "sh", inside, outside, stop]).run()
+        for _ in 0..<300 {
+            try Files.makeDirectory(inside)
+            for number in 0..<5 { try? TextFile.replace("\(inside)/\(number)", with: "x") }
+            try? Files.remove(inside)
+        }
+        try TextFile.replace(stop, with: "")
+        _ = try await swapping
+        #expect(try Files.names(in: outside).count >= 50, "nothing outside of the tree is removed")
+    }
+}
+
+@Suite struct BoundedLogTests {
+    @Test(.timeLimit(.minutes(2))) func aFloodIsCutAndItsEndKept() async throws {
+        let scratch = try Scratch()
+        let path = scratch.path + "/serial.log"
+        try TextFile.replace(path, with: "")
+        let limit = 1 << 20
+        let watch = Task { await BoundedLog(path: path, limit: limit).run() }
+        let writer =
+            "for i in $(seq 1 300); do head -c 100000 /dev/zero | tr '\\0' x; echo; done >> \"$1\"; echo last >> \"$1\""
+        #expect(try await Tool("sh", ["-c", writer, "sh", path]).run().succeeded)
+        let bounded = await eventually(within: 20) { (Files.size(path) ?? .max) <= limit / 2 }
+        #expect(bounded && (Files.size(path + ".1") ?? .max) <= limit / 2)
+        let kept = TextFile.tail(path + ".1", count: 100) + TextFile.tail(path, count: 100)
+        #expect(kept.hasSuffix("last\n"), "the newest are kept: \(kept)")
+        // It goes on when the name is gone, for the writer does, too.
+        let descriptor = try Descriptor(path: path, flags: Descriptor.appending)
+        try Files.remove(path)
+        try descriptor.write([UInt8](repeating: 120, count: 3 << 20), subject: path)
+        let cut = await eventually(within: 20) { descriptor.size() <= limit / 2 }
+        #expect(cut)
+        watch.cancel()
+        await watch.value
+    }
+
+    @Test(.timeLimit(.minutes(1))) func aLogThatIsNotThereIsNotWatched() async {
+        await BoundedLog(path: "/nonexistent/log", limit: 1 << 20).run()
+    }
+}
+
 @Suite struct SocketTests {
     @Test func portsAndPaths() throws {
         let port = try LoopbackPort.free()
@@ -174,6 +322,15 @@ import Testing
         #expect(result == Tool.Result(status: 3, output: "hello", error: "oops\n"))
         #expect(result.complaint == "oops")
         await #expect(throws: (any Error).self) { try await Tool("no-such-program-here", []).run() }
+    }
+
+    /// What a helper says too much is cut, not an error: the beginning of its output, the end of its complaints.
+    @Test(.timeLimit(.minutes(1))) func aChattyHelper() async throws {
+        let script =
+            "head -c 9000000 /dev/zero | tr '\\0' o; (head -c 9000000 /dev/zero | tr '\\0' e; echo; echo why) >&2; exit 4"
+        let result = try await Tool("sh", ["-c", script]).run(outputLimit: 1000)
+        #expect(result.status == 4 && result.isCut && result.output == String(repeating: "o", count: 1000))
+        #expect(result.error.utf8.count <= 1 << 20 && result.complaint == "why")
     }
 
     @Test(.timeLimit(.minutes(1))) func cancellingEndsTheHelper() async throws {

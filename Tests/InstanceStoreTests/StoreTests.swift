@@ -14,7 +14,7 @@ import Testing
 
     @Test func onlyDirectoriesWithNamesOfInstancesCount() throws {
         let scratch = try Scratch()
-        for name in ["b", "a", "_config", ".creating-x-1-2", "-x"] {
+        for name in ["b", "a", "_config", ".hostagent-creating-x-1-2", "-x"] {
             try Files.makeDirectory("\(scratch.path)/\(name)")
         }
         try TextFile.replace(scratch.path + "/file", with: "")
@@ -124,21 +124,29 @@ import Testing
         let scratch = try Scratch()
         let home = scratch.path + "/h"
         let me = try #require(ProcessIdentity.of(pid: HostProcess.pid))
-        for leftover in [".creating-a-99999999-1", ".creating-b-\(me.pid)-\(me.startTime)"] {
+        let own = ".hostagent-creating-b-\(me.pid)-\(me.startTime)"
+        // Not ours, however alike.
+        let others = [".creating-a-99999999-1", ".hostagent-creating", ".hostagent-tmp-notes"]
+        for leftover in [".hostagent-creating-a-99999999-1", own] + others {
             try Files.makeDirectory("\(home)/\(leftover)")
         }
         _ = try await create("images:\n- location: \(try await image(scratch))\n", in: home)
         // Those of processes that are gone, and nobody's work under way.
         let instance = InstanceDirectory(name: try InstanceName("vm"), path: home + "/vm")
         try Files.makeDirectory(home + "/_config")
-        let mine = "\(instance.limaYAML).\(me.pid).new"
-        let dead = ["\(home)/_config/user.pub.99999999.new", "\(instance.limaYAML).99999999.new"]
-        for file in dead + [mine, instance.disk + ".new"] { try TextFile.replace(file, with: "x") }
-        #expect(Leftovers.sweep(LimaHome(path: home)) == ["\(home)/.creating-a-99999999-1", dead[0]])
-        #expect(try Files.names(in: home) == [".creating-b-\(me.pid)-\(me.startTime)", "_config", "vm"])
-        #expect(Leftovers.sweep(instance, holdingLock: false) == [dead[1]])
-        #expect(Leftovers.sweep(instance, holdingLock: true) == [instance.disk + ".new"])
-        #expect(Files.kind(mine) == .regular)
+        let mine = TemporaryName.path(beside: instance.limaYAML)
+        let name = ".hostagent-tmp-99999999-1-abc"
+        let dead = ["\(home)/_config/\(name)", "\(instance.path)/\(name)"]
+        // Files of users, with names that earlier versions took for leftovers.
+        let users = ["notes.2024.new", "lima.yaml.20241101.new", "lima.yaml.99999999.new", "lima.edit.99999999.yaml"]
+            .map { "\(instance.path)/\($0)" }
+        for file in dead + users + [mine, instance.disk + ".new"] { try TextFile.replace(file, with: "x") }
+        #expect(
+            Leftovers.sweep(LimaHome(path: home)) == ["\(home)/.hostagent-creating-a-99999999-1", dead[0]])
+        #expect(try Files.names(in: home) == (others + [own, "_config", "vm"]).sorted())
+        #expect(Leftovers.sweep(instance) == [dead[1]])
+        #expect(Leftovers.rescueDrafts(instance) == [])
+        for file in users + [mine, instance.disk + ".new"] { #expect(Files.kind(file) == .regular, "\(file)") }
     }
 
     @Test func whatAKilledEditHadIsKept() async throws {
@@ -148,7 +156,7 @@ import Testing
         let instance = InstanceDirectory(name: try InstanceName("vm"), path: home + "/vm")
         let mine = instance.path + "/" + Leftovers.draftName()
         try TextFile.replace(mine, with: "under way")
-        let dead = instance.path + "/lima.edit.99999999.yaml"
+        let dead = instance.path + "/.hostagent-draft-99999999-1.yaml"
         try TextFile.replace(dead, with: try TextFile.read(instance.limaYAML))
         #expect(Leftovers.rescueDrafts(instance).count == 1)
         #expect(Files.kind(dead) == nil)

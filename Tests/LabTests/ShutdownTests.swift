@@ -66,8 +66,8 @@ struct ShutdownTests {
         #expect(!log.contains("recovery complete"), "\(name)")
         let last = try await lab.tester("cat ~/.lima/\(name)/ha.stdout.log.1").split(separator: "\n")
             .compactMap { EventRecord(line: $0.utf8) }
-        #expect(last.last?.payload?.exitStatus == 3, "\(name)")
-        let ended = last.last { $0.kind == "guest-ended" }?.payload
+        #expect(last.last?.exitStatus == 3, "\(name)")
+        let ended = last.last { $0.kind == "guest-ended" }
         #expect(ended?.step == .ask || ended?.step == .askAgain, "\(name): \(last.suffix(12))")
     }
 

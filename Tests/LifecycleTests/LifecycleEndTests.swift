@@ -78,6 +78,31 @@ import Testing
         #expect(underWay.handle(.stopRequested(force: true)) == [], "once is enough")
     }
 
+    /// What somebody stopped is not brought back because it had failed, or powered itself off, a moment before.
+    @Test(arguments: [
+        toBooting + [.startFailed(.failed, reason: "r")], toConfirming + [.deadlinePassed(evidence: "")],
+        toRunning + [.guest(.panicked)], toRunning + [.guest(.poweredOff)], toRunning + [.heartbeat(.lost)],
+    ])
+    func aStopDuringACleanUpCounts(_ inputs: [Input]) {
+        for force in [false, true] {
+            var lifecycle = machine(inputs)
+            #expect(lifecycle.phase == .stopping)
+            _ = lifecycle.handle(.stopRequested(force: force))
+            let end = lifecycle.handle(.guest(.ended(reason: "x"))).last
+            guard case .finish(.stopped, endedBy: _)? = end else {
+                Issue.record("\(String(describing: end))")
+                continue
+            }
+            #expect(lifecycle.phase == .stopped)
+        }
+    }
+
+    @Test func aStopDuringALaunchThatTookTooLongCounts() {
+        var lifecycle = machine(Self.toLaunching + [.deadlinePassed(evidence: "")])
+        #expect(lifecycle.handle(.stopRequested(force: false)) == [])
+        #expect(lifecycle.handle(.startCancelled).last == .finish(.stopped, endedBy: nil))
+    }
+
     @Test func aGuestThatBootsWhileItIsStoppedIsAskedAgain() {
         var lifecycle = machine(Self.toBooting + [.stopRequested(force: false)])
         #expect(lifecycle.handle(.guestIsProvisioning) == [.perform(.askAgain)])

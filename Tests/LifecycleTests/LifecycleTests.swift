@@ -73,6 +73,18 @@ import Testing
         let actions = lifecycle.handle(input)
         #expect(actions.contains(.announceReady) && actions.contains(.enter(.degraded)))
         #expect(!actions.contains(.perform(.ask)) && lifecycle.phase == .degraded)
+        #expect(!actions.contains(.cancelStart), "the login goes on being tried")
+        #expect(lifecycle.handle(.heartbeat(.answered)) == [.setGuestClock, .repairPorts], "that is no login")
+        #expect(lifecycle.handle(.accessConfirmed).first == .enter(.running))
+        #expect(lifecycle.phase == .running && lifecycle.handle(.accessConfirmed) == [])
+    }
+
+    @Test func aLoginDoesNotPutAScriptRight() {
+        var lifecycle = machine([
+            .start(survivor: true), .attached(.ready, fault: "a script"), .deadlinePassed(evidence: ""),
+        ])
+        #expect(lifecycle.handle(.accessConfirmed) == [.setGuestClock, .repairPorts])
+        #expect(lifecycle.phase == .degraded)
     }
 
     @Test func whatAScriptLeftWrongStaysWrong() {

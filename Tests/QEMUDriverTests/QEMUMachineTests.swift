@@ -36,7 +36,7 @@ import Testing
                 "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-serial-pci", "-chardev",
                 "socket,id=channel,path=/a,,b/chan.sock,server=on,wait=off", "-device",
                 "virtserialport,chardev=channel,name=io.hostagent.channel.0", "-chardev",
-                "file,id=serial,path=/a,,b/serial.log", "-serial", "chardev:serial", "-device", "pvpanic-pci",
+                "file,id=serial,path=/a,,b/serial.log,append=on", "-serial", "chardev:serial", "-device", "pvpanic-pci",
             ])
     }
 

@@ -116,6 +116,24 @@ import Testing
             LaunchdPrint("\tstate = spawn scheduled\n\tlast exit code = (never exited)").status.activity == .waiting)
     }
 
+    /// As users of macOS 10.10 to 26 report them.
+    @Test func jobsThatAreOnTheirWayOrWereKilled() {
+        let draining = LaunchdPrint("\tstate = SIGTERMed\n\truns = 1\n\tpid = 77")
+        #expect(draining.status.activity == .stopping && draining.isDraining && !draining.status.isDown)
+        #expect(LaunchdPrint("\tstate = SIGKILLed\n\tpid = 77").isDraining)
+        for word in ["spawning", "xpcproxy"] {
+            #expect(LaunchdPrint("\tstate = \(word)\n\tpid = 7").status.activity == .starting)
+        }
+        #expect(LaunchdPrint("\tstate = something new\n\tpid = 7").status.activity == .active, "it has a process")
+        let killed = LaunchdPrint("\tstate = not running\n\tlast terminating signal = Killed: 9").status
+        #expect(killed.activity == .failed && killed.lastFailure == "the agent was ended by Killed: 9")
+        let reason = LaunchdPrint("\tstate = not running\n\tlast exit reason = OS_REASON_CODESIGNING").status
+        #expect(reason.activity == .failed && reason.lastFailure?.contains("OS_REASON_CODESIGNING") == true)
+        let loop = LaunchdPrint("\tstate = spawn scheduled\n\truns = 3812\n\tlast exit code = 78: EX_CONFIG").status
+        #expect(loop.activity == .waiting && loop.lastFailure?.contains("again and again (3812 times)") == true)
+        #expect(LaunchdPrint("\tstate = spawn scheduled\n\truns = 1").status.lastFailure == nil)
+    }
+
     @Test func overrides() {
         let text = """
             disabled services = {

@@ -41,6 +41,9 @@ int clinux_clock_jumped(int fd);
 /* inotify(7): readable when a name has gone from a directory, or the directory itself. A descriptor, or -1. */
 int clinux_watch_losses(const char *directory);
 
+/* inotify(7): readable when a file was written to or cut. A descriptor, or -1. */
+int clinux_watch_writes(const char *file);
+
 /* POSIX_SPAWN_SETSID of <spawn.h>. */
 short clinux_spawn_setsid(void);
 

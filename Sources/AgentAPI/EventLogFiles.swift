@@ -1,0 +1,26 @@
+import HostOS
+
+/// The files that a run's events are in: the log, and an older part of it once the log has become long.
+package enum EventLogFiles {
+    /// Where the older part is. It can also be the log of the run before.
+    package static func older(_ path: String) -> String { path + ".1" }
+
+    /// The lines of the last run, oldest first. A line that was never finished is left out.
+    /// - Parameter limit: bytes of each file that are read.
+    /// - Throws: `SystemCallError` when there is no log, or it cannot be read.
+    package static func lines(_ path: String, limit: Int = 1 << 30) throws(SystemCallError) -> [Substring] {
+        let newer = wholeLines(try TextFile.read(path, limit: limit))
+        guard let run = newer.first.flatMap({ EventRecord(line: $0.utf8) })?.run,
+            let text = try? TextFile.read(older(path), limit: limit)
+        else { return newer }
+        let before = wholeLines(text)
+        return before.last.flatMap { EventRecord(line: $0.utf8) }?.run == run ? before + newer : newer
+    }
+
+    private static func wholeLines(_ text: String) -> [Substring] {
+        var lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        // What comes after the last line end is empty, or cut off.
+        lines.removeLast()
+        return lines.filter { !$0.isEmpty }
+    }
+}

@@ -1,0 +1,80 @@
+import HostModel
+import HostOS
+import Logging
+import ServiceLifecycle
+import Synchronization
+
+/// Keeps one server on the agent's socket, also when somebody removes the socket's name.
+final class APIHost: Sendable {
+    private struct Running {
+        let group: ServiceGroup
+        let task: Task<Void, Never>
+    }
+
+    private let socket: String
+    private let face: APIServer.AgentFace
+    private let bag = TaskBag()
+    private let running = Mutex<Running?>(nil)
+
+    init(socket: String, face: APIServer.AgentFace) {
+        self.socket = socket
+        self.face = face
+    }
+
+    private var spare: SpareName { SpareName(of: socket) }
+
+    /// Binds the socket; returns once it can be connected to.
+    /// - Throws: `HostError` with `.cannotCreate`.
+    func start() async throws {
+        let (bound, continuation) = AsyncStream.makeStream(of: Void.self)
+        let failure = Mutex<String?>("the server ended at once")
+        let server: APIServer
+        do {
+            server = try APIServer(socket: socket, face: face) { [spare] in
+                spare.keep()
+                failure.withLock { $0 = nil }
+                continuation.finish()
+            }
+        } catch {
+            throw cannotListen("\(error)")
+        }
+        let group = ServiceGroup(
+            configuration: .init(
+                services: [.init(service: server)], logger: Logger(label: "agent") { _ in SwiftLogNoOpLogHandler() }))
+        let task = bag.start {
+            do {
+                try await group.run()
+            } catch {
+                failure.withLock { if $0 != nil { $0 = "\(error)" } }
+            }
+            continuation.finish()
+        }
+        running.withLock { $0 = Running(group: group, task: task) }
+        for await _ in bound {}
+        if let reason = failure.withLock({ $0 }) { throw cannotListen(reason) }
+    }
+
+    private func cannotListen(_ reason: String) -> HostError {
+        HostError(.cannotCreate, "cannot listen on \(socket): \(reason)")
+    }
+
+    /// Makes the socket reachable again where somebody removed or replaced its name: by its second name, so that no
+    /// connection is lost; where both are gone, by a new server in the place of the old one.
+    /// - Returns: it was not reachable.
+    func restore() async throws -> Bool {
+        if spare.restore() { return true }
+        guard Files.kind(socket) == nil else { return false }
+        // A listener that nobody can reach any more must not stay.
+        running.withLock { $0 }?.task.cancel()
+        try await start()
+        return true
+    }
+
+    /// Ends the server, after the answers that are under way.
+    func shutDown() async {
+        spare.remove()
+        try? Files.remove(socket)
+        await running.withLock { $0 }?.group.triggerGracefulShutdown()
+        await bag.close()
+    }
+}

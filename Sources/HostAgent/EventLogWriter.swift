@@ -1,0 +1,177 @@
+import AgentAPI
+import Dispatch
+import HostOS
+import Synchronization
+
+/// Puts the lines of an event log on disk, on a queue of its own: a disk that hangs or is full delays nobody else. Lines
+/// that cannot be written wait, up to a limit, and the file's size is bounded: the newest lines are kept.
+package final class EventLogWriter: Sendable {
+    /// An event as it stands in the log.
+    package struct Line: Sendable {
+        package let seq: Int
+        package let text: String
+
+        package init(seq: Int, text: String) {
+            self.seq = seq
+            self.text = text
+        }
+    }
+
+    private struct State {
+        /// Lines that are not on disk yet, in order.
+        var pending: [Line] = []
+        /// A drain is queued or under way.
+        var isDraining = false
+        /// Finished when nothing is pending.
+        var waiters: [AsyncStream<Void>.Continuation] = []
+        var hasComplained = false
+    }
+
+    /// What the queue alone uses.
+    private struct Output: ~Copyable {
+        var file: Descriptor
+        /// Bytes of whole lines in the file.
+        var size = 0
+    }
+
+    private let path: String
+    private let limit: Int
+    private let queue = DispatchQueue(label: "event-log")
+    private let state = Mutex(State())
+    private let output: Mutex<Output>
+
+    /// Lines that wait for a disk; older ones are given up.
+    private static let capacity = 4096
+    /// Seconds until a write that failed is tried again.
+    private static let retryInterval = 1.0
+
+    /// Begins a new file; the one before is kept as `….1`.
+    /// - Parameter limit: bytes of the two files together.
+    /// - Throws: `SystemCallError` when the file cannot be made.
+    package convenience init(path: String, limit: Int) throws(SystemCallError) {
+        if Files.kind(path) != nil { try Files.move(path, to: EventLogFiles.older(path)) }
+        try self.init(appendingTo: path, limit: limit)
+    }
+
+    /// Goes on with a file that is there.
+    package init(appendingTo path: String, limit: Int) throws(SystemCallError) {
+        self.path = path
+        self.limit = limit
+        output = Mutex(Output(file: try Descriptor(path: path, flags: Descriptor.appending)))
+    }
+
+    package func append(_ line: Line) {
+        let isIdle = state.withLock { state in
+            state.pending.append(line)
+            if state.pending.count > Self.capacity { state.pending.removeFirst() }
+            defer { state.isDraining = true }
+            return !state.isDraining
+        }
+        if isIdle { queue.async { self.drain() } }
+    }
+
+    /// The lines that are not on disk yet.
+    package var pending: [Line] { state.withLock { $0.pending } }
+
+    /// Waits until everything is on disk, at most for so many seconds.
+    package func flush(seconds: Double) async {
+        let (written, continuation) = AsyncStream.makeStream(of: Void.self)
+        let isDone = state.withLock { state in
+            if state.pending.isEmpty { return true }
+            state.waiters.append(continuation)
+            return false
+        }
+        if isDone { return }
+        DispatchQueue.global().asyncAfter(deadline: .now() + seconds) { continuation.finish() }
+        for await _ in written {}
+    }
+
+    /// Makes the file anew where somebody removed or replaced it.
+    /// - Parameter lines: what is to stand in it.
+    func restore(_ lines: [Line]) {
+        queue.async {
+            self.output.withLock { output in
+                guard !output.file.isStill(at: self.path) else { return }
+                guard let file = try? Descriptor(path: self.path, flags: Descriptor.appending) else { return }
+                output = Output(file: file)
+                let written = Self.write(lines, to: &output, path: self.path)
+                // What stands in the new file is not pending any more.
+                let last = written.last?.seq ?? 0
+                self.state.withLock { $0.pending.removeAll { $0.seq <= last } }
+            }
+        }
+    }
+
+    /// The file under the path is the one that is written to.
+    var isInPlace: Bool { output.withLock { $0.file.isStill(at: path) } }
+
+    // MARK: On the queue
+
+    private func drain() {
+        while true {
+            let batch = state.withLock { $0.pending }
+            let written = output.withLock { output in
+                rotate(&output, before: batch)
+                return Self.write(batch, to: &output, path: path)
+            }
+            let (waiters, isDone, mustRetry) = state.withLock { state in
+                let last = written.last?.seq ?? 0
+                state.pending.removeAll { $0.seq <= last }
+                let failed = written.count < batch.count
+                let isEmpty = state.pending.isEmpty
+                let waiters = isEmpty ? state.waiters : []
+                if isEmpty { (state.waiters, state.isDraining, state.hasComplained) = ([], false, false) }
+                return (waiters, isEmpty, failed)
+            }
+            for waiter in waiters { waiter.finish() }
+            if isDone { return }
+            if mustRetry {
+                complain()
+                queue.asyncAfter(deadline: .now() + Self.retryInterval) { self.drain() }
+                return
+            }
+        }
+    }
+
+    /// - Returns: the lines that are in the file now, a beginning of those given.
+    private static func write(_ lines: [Line], to output: inout Output, path: String) -> ArraySlice<Line> {
+        let bytes = lines.reduce(into: [UInt8]()) { $0.append(contentsOf: $1.text.utf8) }
+        do {
+            try output.file.write(bytes, subject: path)
+            output.size += bytes.count
+            return lines[...]
+        } catch {
+            // Part of it may be there; what is not a whole line goes.
+            output.file.truncate(to: output.size)
+        }
+        for (index, line) in lines.enumerated() {
+            do {
+                try output.file.write(Array(line.text.utf8), subject: path)
+                output.size += line.text.utf8.count
+            } catch {
+                output.file.truncate(to: output.size)
+                return lines[..<index]
+            }
+        }
+        return lines[...]
+    }
+
+    /// A file that has half of the limit becomes the older one. Where it cannot be moved, it is written on.
+    private func rotate(_ output: inout Output, before batch: [Line]) {
+        let size = batch.reduce(0) { $0 + $1.text.utf8.count }
+        guard output.size > 0, output.size + size > limit / 2, output.file.isStill(at: path) else { return }
+        guard (try? Files.move(path, to: EventLogFiles.older(path))) != nil,
+            let file = try? Descriptor(path: path, flags: Descriptor.appending)
+        else { return }
+        output = Output(file: file)
+    }
+
+    /// A full disk must not stop the guest; it is said once, where a person looks.
+    private func complain() {
+        let isNews = state.withLock { state in
+            defer { state.hasComplained = true }
+            return !state.hasComplained
+        }
+        if isNews { StandardStreams.error("hostagent: cannot write \(path); events are kept in memory for now\n") }
+    }
+}

@@ -1,0 +1,48 @@
+import HostModel
+import HostOS
+import InstanceStore
+
+/// Puts back what a running agent and its guest need to be reached, when somebody removes it from the instance's directory:
+/// nobody could speak to an agent without a socket, and without the lock there could be two.
+struct Repairs: Sendable {
+    let directory: InstanceDirectory
+    let reception: Reception
+    let host: APIHost
+    let restoreSockets: @Sendable () -> Bool
+
+    /// How long further losses are waited for: who removes a whole directory takes its files one by one, and nothing is
+    /// put back between them.
+    private static let patience = Duration.milliseconds(200)
+
+    /// Looks after the directory until the task is cancelled.
+    func run(_ watch: DirectoryWatch) async {
+        for await _ in watch.losses {
+            guard (try? await Task.sleep(for: Self.patience)) != nil else { return }
+            while !reception.supervisor.renewClaim() {
+                guard (try? await Task.sleep(for: Self.patience)) != nil else { return }
+            }
+            // A machine that ends removes its own sockets.
+            guard Files.kind(directory.limaYAML) != nil, reception.log.snapshot.phase.hasGuest else { continue }
+            for sentence in await putBack() { reception.log.emit(.warning(sentence)) }
+        }
+    }
+
+    /// - Returns: a sentence for each.
+    private func putBack() async -> [String] {
+        var done = directory.clearWay()
+        if restoreSockets() { done.append("a socket of the guest's machine was removed; it is there again") }
+        func back(_ file: String) -> String { "\(file) was removed; it is there again" }
+        if reception.log.restore() { done.append(back(directory.eventLog)) }
+        if reception.supervisor.restoreSSHConfiguration() { done.append(back(directory.sshConfiguration)) }
+        if await reception.supervisor.restoreRecords() { done.append(back(directory.guestRecord)) }
+        if Files.kind(directory.agentPID) == nil, (try? directory.writeAgentPID()) != nil {
+            done.append(back(directory.agentPID))
+        }
+        do {
+            if try await host.restore() { done.append("the socket \(back(directory.agentSocket))") }
+        } catch {
+            done.append("\(error)")
+        }
+        return done
+    }
+}
