@@ -83,40 +83,47 @@ struct GuestAccessPlan: AccessPlan {
     }
 
     func confirm() async throws {
-        loginFailure.text.withLock { $0 = "" }
-        try await login.confirm { failure in loginFailure.text.withLock { $0 = failure } }
-        loginFailure.text.withLock { $0 = "" }
+        let failed = { @Sendable [lastFailure] (failure: String) in lastFailure.set("the last login failed: \(failure)")
+        }
+        try await login.confirm(lastFailure: failed)
+        lastFailure.set("")
     }
 
     func waitForGreeting() async throws { try await login.waitForGreeting() }
 
     func runProbes() async throws {
         for probe in configuration.probes {
-            let last = LastFailure()
-            let succeeded: Void? = try await withTimeLimit(.seconds(Self.probeLimit)) { [login] in
-                try await login.probe(probe.script) { failure in last.text.withLock { $0 = failure } }
+            let succeeded: Void? = try await withTimeLimit(.seconds(Self.probeLimit)) { [login, lastFailure] in
+                try await login.probe(probe.script) { failure in
+                    lastFailure.set("the probe \"\(probe.description)\" failed: \(failure)")
+                }
             }
             if succeeded == nil {
-                let said = last.text.withLock { $0 }
                 throw HostError(
                     .failed,
-                    "the probe \"\(probe.description)\" did not succeed within \(Self.probeLimit) s; it said: \(said)",
+                    "the probe \"\(probe.description)\" did not succeed within \(Self.probeLimit) s\(lastFailure.clause)",
                     hint: probe.hint.isEmpty ? nil : probe.hint)
             }
+            lastFailure.set("")
         }
     }
 
+    /// Why the last try of what is being waited for failed.
     private final class LastFailure: Sendable {
-        let text = Mutex("")
+        private let text = Mutex("")
+
+        func set(_ reason: String) { text.withLock { $0 = reason } }
+
+        /// The end of a sentence; empty where nothing failed.
+        var clause: String { text.withLock { $0.isEmpty ? "" : "; " + $0 } }
     }
-    private let loginFailure = LastFailure()
+    private let lastFailure = LastFailure()
 
     /// Seconds a probe is tried.
     private static let probeLimit = 600
 
     var evidence: String {
-        let failure = loginFailure.text.withLock { $0 }
-        return (failure.isEmpty ? "" : "; the last login failed: \(failure)") + consoleEvidence
+        lastFailure.clause + consoleEvidence
     }
 
     /// The last lines of the guest's console.

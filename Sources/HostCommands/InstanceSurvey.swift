@@ -132,6 +132,11 @@ struct InstanceSurvey: Sendable {
                 return lastFailure(directory).map { State(status: .failed, errors: [$0]) } ?? State()
             }
             let info = try await AgentClient(socket: directory.agentSocket).info(patience: .milliseconds(1500))
+            do {
+                try info.requireAgent(of: directory)
+            } catch {
+                return State(status: .broken, errors: [error.message])
+            }
             return State(
                 status: info.state, errors: info.errors, info: info, agentPID: info.agentPID, guestPID: info.guestPID)
         } catch let error as HostError {

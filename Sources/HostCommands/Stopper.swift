@@ -21,8 +21,6 @@ struct Stopper: Sendable {
             guard let answer = try await client.info(holding: directory, within: .seconds(3)) else {
                 return try await run(force: force) || quieted
             }
-            // Two directories can share a lock and a socket by hard links; only this one's agent is to be stopped.
-            try answer.requireAgent(of: directory)
             info = answer
         } catch {
             guard force else { throw Starter.heldSilently(directory) }
@@ -34,6 +32,8 @@ struct Stopper: Sendable {
             if let registration { try await settle(registration) }
             return true
         }
+        // Two directories can share a lock and a socket by hard links; only this one's agent is to be stopped.
+        try info.requireAgent(of: directory)
         let agent = ProcessIdentity.of(pid: info.agentPID)
         // An agent that a manager started hands the stop to that manager.
         _ = try await client.stop(force: force)

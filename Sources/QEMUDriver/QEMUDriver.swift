@@ -142,7 +142,7 @@ package struct QEMUDriver: GuestDriver {
                 .unavailable, "the SSH port was taken while QEMU started\(because)",
                 hint: "start again, or set ssh.localPort in lima.yaml to another port")
         }
-        if complaint.contains("write\" lock") {
+        if complaint.contains("write\" lock") || complaint.contains("another process using the image") {
             return HostError(.held, "the disk is in use by another process\(because)")
         }
         if ["qcow2", "Image is not", "could not load", "invalid kernel"].contains(where: complaint.contains) {

@@ -30,6 +30,83 @@ struct PrivilegeTests {
         }
     }
 
+    /// The owner of a directory in which root works decides what its names lead to.
+    @Test func rootInAHostileDirectory() async throws {
+        try await Lab.with { lab in
+            try await lab.prepare(instance: "default", linger: false)
+            try await lab.write("/root/secret", "top: secret\n")
+            #expect(try await lab.root("chmod 600 /root/secret").succeeded)
+            let intact = "600 root top: secret\n"
+            let look = "stat -c '%a %U' /root/secret | tr '\\n' ' '; cat /root/secret"
+
+            // Links under every name that a temporary file of the settings could have had, and under the settings' own.
+            try await lab.tester(
+                """
+                cd ~/.lima/default; rm -f hostagent.yaml
+                for n in $(seq 1 4000); do ln -s /root/secret hostagent.yaml.$n.new; done
+                """)
+            let root = "LIMA_HOME=\(Lab.home) \(Lab.hostagent)"
+            let enable = "\(root) autostart enable default --condition=boot --user tester --keep-alive=always"
+            let enabled = try await lab.root(enable)
+            #expect(enabled.succeeded, "\(enabled)")
+            #expect(try await lab.root(look).output == intact)
+            #expect(try await lab.root("stat -c '%U' \(Lab.home)/default/hostagent.yaml").output == "tester\n")
+            #expect(try await lab.root("\(root) autostart disable default").succeeded)
+            for file in ["hostagent.yaml", "lima.yaml", "ha.stdout.log", "agent.lock", "guest.json", "ha.sock"] {
+                try await lab.tester(
+                    "cd ~/.lima/default; [ ! -e \(file) ] || mv \(file) \(file).kept; ln -s /root/secret \(file)")
+                for command in [
+                    "autostart enable default --condition=boot --user tester --keep-alive=no", "start default",
+                    "stop default", "stop --force default", "edit default --set cpus=2", "events default",
+                    "info default",
+                    "reload default", "list", "autostart status", "autostart disable default",
+                ] {
+                    let result = try await lab.root("timeout 100 env \(root) \(command)")
+                    #expect(!(result.output + result.error).contains("secret\n"), "\(file), \(command): \(result)")
+                    #expect(try await lab.root(look).output == intact, "\(file), \(command)")
+                }
+                try await lab.tester(
+                    "cd ~/.lima/default; rm -f \(file); [ ! -e \(file).kept ] || mv \(file).kept \(file)")
+            }
+            #expect(try await lab.root("find \(Lab.home) -user root ! -type l").output == "")
+
+            // A record that names a process of root's.
+            let victim = try await lab.root(
+                "setsid sleep 3600 > /dev/null 2>&1 < /dev/null & echo $! $(cut -d' ' -f22 /proc/$!/stat) "
+                    + "$(cat /proc/sys/kernel/random/boot_id)")
+            let parts = victim.output.split(separator: " ").map { String($0).trimmed }
+            let record =
+                "{\"driver\":\"qemu\",\"process\":{\"pid\":\(parts[0]),\"startTime\":\(parts[1]),"
+                + "\"bootID\":\"\(parts[2])\"},\"accelerator\":\"tcg\",\"sshLocalPort\":1}"
+            try await lab.write("\(Lab.home)/default/guest.json", record, owner: "tester")
+            try await lab.write("\(Lab.home)/default/ha.pid", "\(parts[0])\n", owner: "tester")
+            #expect(try await lab.root("\(root) stop --force default").succeeded)
+            #expect(try await lab.root("kill -0 \(parts[0])").succeeded, "root's process lives")
+
+            // A failed registration leaves the settings as they were, and the owner's.
+            try await lab.write("\(Lab.home)/default/hostagent.yaml", "keepAlive: no\n", owner: "tester")
+            let failing = try await lab.root(
+                "mkdir -p /tmp/f; printf '#!/bin/sh\\nexit 1\\n' > /tmp/f/systemctl; chmod 755 /tmp/f/systemctl; "
+                    + "PATH=/tmp/f:$PATH \(enable)")
+            #expect(!failing.succeeded, "\(failing)")
+            let settings = "stat -c %U \(Lab.home)/default/hostagent.yaml; cat \(Lab.home)/default/hostagent.yaml"
+            #expect(try await lab.root(settings).output == "tester\nkeepAlive: no\n")
+
+            // What root does for an account, start to end, and what it does not do there.
+            let started = try await lab.root("\(root) start default")
+            #expect(started.succeeded, "\(started)")
+            #expect(try await lab.root("\(root) list --format '{{.Status}}'").output == "Running\n")
+            #expect(try await lab.root("ps -o user= -C hostagent | sort -u").output == "tester\n")
+            for refused in ["shell default", "start --foreground default", "edit default"] {
+                let result = try await lab.root("\(root) \(refused)")
+                #expect(result.status == 77 && result.error.contains("sudo -u tester"), "\(refused): \(result)")
+            }
+            #expect(try await lab.root("\(root) delete default").status == 75)
+            #expect(try await lab.root("\(root) delete --force default").succeeded)
+            #expect(try await lab.root("ls -A \(Lab.home)").output == "_config\n")
+        }
+    }
+
     /// An instance of the same name in another directory, or of another account, is another instance.
     @Test func aNameIsNotAnInstance() async throws {
         try await Lab.with { lab in

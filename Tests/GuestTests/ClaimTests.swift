@@ -1,0 +1,203 @@
+import AgentAPI
+import Foundation
+import HostModel
+import HostOS
+import HostTestSupport
+import Testing
+
+/// Directories that carry another instance's records, sockets and pid files: what they name is never harmed.
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
+struct ClaimTests {
+    private static func info(_ home: borrowing TestHome, _ name: String) async throws -> AgentInfo {
+        try await AgentClient(socket: home.directory(name) + "/ha.sock").info()
+    }
+
+    private static func guest(_ home: borrowing TestHome, _ name: String) async throws -> ProcessIdentity {
+        try #require(try await info(home, name).guestPID.flatMap(ProcessIdentity.of(pid:)))
+    }
+
+    private static func killAgent(_ home: borrowing TestHome, _ name: String) async throws {
+        let agent = try #require(ProcessIdentity.of(pid: try await info(home, name).agentPID))
+        #expect(agent.signal(9))
+        _ = await agent.waitUntilEnded()
+    }
+
+    private static func copy(_ options: String, _ home: borrowing TestHome, _ from: String, _ to: String) async throws {
+        #expect(try await Tool("cp", [options, home.directory(from), home.directory(to)]).run().succeeded)
+    }
+
+    /// The copy names the original's guest in its record, its pid files and its sockets.
+    @Test func aCopyIsAnotherInstance() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "--name", "orig", "mini").succeeded)
+        #expect(try await home.run("start", "orig").succeeded)
+        let guest = try await Self.guest(home, "orig")
+        try await Self.copy("-a", home, "orig", "copy")
+        #expect(try await home.run("list", "copy", "--format", "{{.Status}}").output == "Stopped\n")
+        let forced = try await home.run("stop", "--force", "copy")
+        #expect(forced.succeeded && forced.output == "copy was not running\n", "\(forced)")
+        let started = try await home.run("start", "copy")
+        #expect(started.succeeded, "\(started)")
+        #expect(try await Self.guest(home, "copy") != guest && guest.isAlive)
+        #expect(try await home.run("shell", "orig", "true").succeeded)
+        #expect(try await home.run("delete", "--force", "copy").succeeded)
+        #expect(guest.isAlive)
+
+        // Also where the original's agent is dead, and only its guest is left.
+        try await Self.killAgent(home, "orig")
+        try await Self.copy("-a", home, "orig", "copy")
+        #expect(
+            try await home.run("list", "--format", "{{.Name}} {{.Status}}").output == "copy Stopped\norig Orphaned\n")
+        #expect(try await home.run("stop", "--force", "copy").output == "copy was not running\n")
+        #expect(try await home.run("delete", "copy").succeeded)
+        #expect(guest.isAlive)
+        #expect(try await home.run("start", "orig").succeeded)
+        #expect(try await Self.guest(home, "orig") == guest)
+        #expect(try await home.run("stop", "orig").succeeded && !guest.isAlive)
+    }
+
+    /// Hard links share the lock, the sockets and the disk themselves.
+    @Test func hardLinksAreAnotherDirectory() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "--name", "orig", "mini").succeeded)
+        #expect(try await home.run("start", "orig").succeeded)
+        let guest = try await Self.guest(home, "orig")
+        try await Self.copy("-al", home, "orig", "hard")
+        for command in [["start"], ["stop"], ["stop", "--force"], ["delete", "--force"], ["reload"], ["info"]] {
+            let refused = try await home.tool(command + ["hard"]).run()
+            #expect(refused.status == 75, "\(command): \(refused)")
+            #expect(guest.isAlive, "\(command)")
+        }
+        let list = try await home.run("list", "hard")
+        #expect(list.output.contains("Broken") && list.output.contains("shares its lock"), "\(list)")
+
+        try await Self.killAgent(home, "orig")
+        let refused = try await home.run("start", "hard")
+        #expect(refused.status == 75 && refused.error.contains("in use by another process"), "\(refused)")
+        #expect(guest.isAlive)
+        #expect(try await home.run("stop", "--force", "hard").succeeded)
+        #expect(guest.isAlive, "what the other directory's guest is told is not ours to say")
+        #expect(try await home.run("start", "orig").succeeded)
+        #expect(try await Self.guest(home, "orig") == guest)
+        #expect(try await home.run("stop", "orig").succeeded)
+    }
+
+    /// A directory that is moved takes its guest along; one that takes its place is another instance.
+    @Test func aDirectoryThatWasMoved() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "--name", "orig", "mini").succeeded)
+        #expect(try await home.run("start", "orig").succeeded)
+        let guest = try await Self.guest(home, "orig")
+        try await Self.killAgent(home, "orig")
+        try Files.move(home.directory("orig"), to: home.directory("moved"))
+        try await Self.copy("-a", home, "moved", "orig")
+        let list = try await home.run("list", "--format", "{{.Name}} {{.Status}}")
+        #expect(list.output == "moved Orphaned\norig Stopped\n", "\(list)")
+        let started = try await home.run("start", "moved")
+        #expect(started.succeeded, "\(started)")
+        #expect(try await Self.guest(home, "moved") == guest)
+        #expect(try await home.run("start", "orig").succeeded)
+        #expect(guest.isAlive)
+        for name in ["moved", "orig"] { #expect(try await home.run("stop", name).succeeded) }
+    }
+
+    /// A running agent whose directory was moved, and whose path leads to a copy: it stops its own guest and nothing else.
+    @Test func aDirectoryThatIsMovedUnderARunningAgent() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "--name", "orig", "mini").succeeded)
+        #expect(try await home.run("start", "orig").succeeded)
+        let info = try await Self.info(home, "orig")
+        let agent = try #require(ProcessIdentity.of(pid: info.agentPID))
+        let guest = try await Self.guest(home, "orig")
+        try Files.move(home.directory("orig"), to: home.directory("moved"))
+        // Sockets may vanish while they are copied.
+        _ = try await Tool("cp", ["-a", home.directory("moved"), home.directory("orig")]).run()
+        let gone = await eventually(within: 90) { !agent.isAlive && !guest.isAlive }
+        #expect(gone)
+        for name in ["orig", "moved"] {
+            let started = try await home.run("start", name)
+            #expect(started.succeeded, "\(started)")
+            #expect(try await home.run("stop", name).succeeded)
+        }
+    }
+
+    /// A backup that is restored over a running instance names a guest whose files are gone.
+    @Test func aRestoredBackup() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "--name", "vm", "mini").succeeded)
+        #expect(try await home.run("start", "vm").succeeded)
+        let guest = try await Self.guest(home, "vm")
+        try await Self.copy("-a", home, "vm", "backup")
+        try await Self.killAgent(home, "vm")
+        try Files.remove(home.directory("vm"))
+        try Files.move(home.directory("backup"), to: home.directory("vm"))
+        #expect(try await home.run("list", "--format", "{{.Status}}").output == "Stopped\n")
+        let started = try await home.run("start", "vm")
+        #expect(started.succeeded, "\(started)")
+        #expect(guest.isAlive, "it is no instance's any more, and not ours to end")
+        #expect(try await home.run("stop", "vm").succeeded)
+        guest.signal(9)
+    }
+
+    /// A record that names somebody else's process: a program of this account that happens to run.
+    @Test func aRecordThatNamesAStranger() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "--name", "vm", "mini").succeeded)
+        let sleep = DetachedProcess(
+            executable: "/bin/sleep", arguments: ["600"], environment: [:], output: .null, error: .null)
+        let stranger = try #require(ProcessIdentity.of(pid: try sleep.spawn()))
+        defer { stranger.signal(9) }
+        let record = """
+            {"driver":"qemu","process":{"pid":\(stranger.pid),"startTime":\(stranger.startTime),\
+            "bootID":"\(stranger.bootID)"},"accelerator":"tcg","sshLocalPort":1}
+            """
+        for command in [["stop", "--force"], ["start"], ["stop"], ["delete", "--force"]] {
+            for file in ["guest.json"] { try TextFile.replace(home.directory("vm") + "/" + file, with: record) }
+            for file in ["qemu.pid", "ha.pid"] {
+                if command != ["stop"] {
+                    try TextFile.replace(home.directory("vm") + "/" + file, with: "\(stranger.pid)\n")
+                }
+            }
+            let result = try await home.tool(command + ["vm"]).run()
+            #expect(result.succeeded, "\(command): \(result)")
+            #expect(stranger.isAlive, "\(command)")
+        }
+    }
+
+    /// Nothing is written in a directory whose lock somebody else holds.
+    @Test func nothingIsWrittenBeforeTheLock() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "--name", "vm", "mini").succeeded)
+        let directory = home.directory("vm")
+        // As of a guest that boots by UEFI, which needs variables of its own.
+        let yaml = try TextFile.read(directory + "/lima.yaml")
+        let lines = yaml.split(separator: "\n", omittingEmptySubsequences: false)
+        let kernel = lines.firstIndex { $0.trimmingPrefix(while: { $0 == " " }).hasPrefix("kernel:") } ?? 0
+        try TextFile.replace(
+            directory + "/lima.yaml",
+            with: lines[..<kernel].joined(separator: "\n") + "\n")
+        try Files.makeDirectory(directory + "/guest.json")
+        guard let lock = try FileLock.acquire(path: directory + "/agent.lock") else {
+            Issue.record("the lock cannot be taken")
+            return
+        }
+        let before = try Files.names(in: directory)
+        let refused = try await home.run("start", "--foreground", "vm")
+        #expect(refused.status == 75, "\(refused)")
+        #expect(try Files.names(in: directory) == before)
+        lock.release()
+    }
+
+    /// A variable that names a descriptor is a claim, too.
+    @Test func aLockThatIsNotInherited() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "--name", "vm", "mini").succeeded)
+        for number in ["0", "1", "2", "7", "-1", "x", "99999999999"] {
+            let result = try await home.tool(
+                ["start", "--foreground", "--progress", "--timeout", "1", "vm"],
+                environment: ["HOSTAGENT_INHERITED_LOCK": number]
+            ).run()
+            #expect(result.output.contains("\"kind\":\"exiting\""), "its standard output is still open: \(result)")
+        }
+    }
+}

@@ -1,0 +1,202 @@
+import AgentAPI
+import Foundation
+import HostModel
+import HostOS
+import HostTestSupport
+import Testing
+
+/// What guests and people do to a running instance that once cost its agent, its host or its truth.
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
+struct RepairTests {
+    private static func info(_ home: borrowing TestHome) async throws -> AgentInfo {
+        try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
+    }
+
+    /// A guest that writes its console for ever does not fill the host's disk.
+    @Test func aFloodOfTheConsole() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "consoleLogLimit: 1MiB\n")
+        #expect(try await home.run("start", "mini").succeeded)
+        let script =
+            "yes 0123456789012345678901234567890123456789 | sudo sh -c 'timeout 8 cat > /dev/ttyS0'; "
+            + "sudo sh -c 'echo the-end > /dev/ttyS0'"
+        async let flood = home.run("shell", "mini", "sh", "-c", script)
+        let console = home.directory("mini") + "/serial.log"
+        var largest = 0
+        let cut = await eventually(within: 60) {
+            largest = max(largest, (Files.size(console) ?? 0) + (Files.size(console + ".1") ?? 0))
+            return TextFile.tail(console, count: 4096).contains("the-end")
+                || TextFile.tail(console + ".1", count: 4096).contains("the-end")
+        }
+        _ = try await flood
+        #expect(cut, "the newest are kept")
+        #expect(largest > 100_000 && largest < 16 << 20, "\(largest) bytes")
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
+    /// A readiness probe may say as much as it likes.
+    @Test func aChattyProbe() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        let yaml = home.directory("mini") + "/lima.yaml"
+        let probe =
+            "probes:\n- description: chatty\n  script: |\n    #!/bin/sh\n"
+            + "    yes 0123456789 | head -c 6000000; yes abc | head -c 2000000 >&2; exit 0\n"
+        try TextFile.replace(yaml, with: try TextFile.read(yaml) + probe)
+        let started = try await home.run("start", "mini")
+        #expect(started.succeeded, "\(started)")
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
+    /// Somebody stops an instance whose start has just failed and is being cleaned up.
+    @Test func aStopWhileAFailedStartIsCleanedUp() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "stopGrace: 60s\n")
+        let yaml = home.directory("mini") + "/lima.yaml"
+        try TextFile.replace(yaml, with: try TextFile.read(yaml) + "probes:\n- script: exit 1\n")
+        var environment = ProcessInfo.processInfo.environment
+        environment["LIMA_HOME"] = home.path
+        let agent = DetachedProcess(
+            executable: Checkout.binary, arguments: ["start", "mini", "--foreground", "--timeout", "15"],
+            environment: environment, output: .null, error: .null)
+        let identity = try #require(ProcessIdentity.of(pid: try agent.spawn()))
+        let isCleaningUp = await eventually(within: 60) {
+            (try? home.events("mini").contains { $0.kind == "stop-step" }) ?? false
+        }
+        #expect(isCleaningUp)
+        identity.signal(15)
+        #expect(await identity.waitUntilEnded() == .exited(status: 3))
+    }
+
+    /// Each removal of the socket's name once left one more listener.
+    @Test func aSocketThatIsRemovedAgainAndAgain() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let before = try await Self.info(home)
+        let socket = home.directory("mini") + "/ha.sock"
+        for round in 1...10 {
+            try Files.remove(socket)
+            // Every third time by both of its names.
+            if round % 3 == 0 { try Files.remove(home.directory("mini") + "/.ha.sock") }
+            let isBack = await eventually(within: 20) { (try? await Self.info(home))?.run == before.run }
+            #expect(isBack, "round \(round)")
+        }
+        let listeners = try await Tool("ss", ["-xlpH"]).run().output.split(separator: "\n").filter {
+            $0.contains("pid=\(before.agentPID),")
+        }
+        #expect(listeners.count == 1, "\(listeners)")
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
+    @Test func logsAndRecordsThatAreRemovedComeBack() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let before = try await Self.info(home)
+        let files = ["ha.stdout.log", "guest.json", "qemu.pid", "ha.pid", "ssh.config"]
+        for file in files { try Files.remove(home.directory("mini") + "/" + file) }
+        let areBack = await eventually(within: 20) {
+            files.allSatisfy { Files.kind(home.directory("mini") + "/" + $0) == .regular }
+        }
+        #expect(areBack)
+        let events = try await home.run("events", "mini")
+        #expect(events.succeeded && events.output.contains("\"kind\":\"guest-ready\""), "\(events)")
+        let agent = try #require(ProcessIdentity.of(pid: before.agentPID))
+        agent.signal(9)
+        _ = await agent.waitUntilEnded()
+        #expect(try await home.run("start", "mini").succeeded)
+        #expect(try await Self.info(home).guestPID == before.guestPID)
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
+    /// A guest that let nobody in when its new agent came is well again once it does.
+    @Test func aDegradedGuestHeals() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let before = try await Self.info(home)
+        let hang = "(sleep 0.2; killall -STOP dropbear; sleep 85; killall -CONT dropbear) > /dev/null 2>&1 &"
+        _ = try await home.run("shell", "mini", "sudo", "sh", "-c", hang)
+        let configuration = home.directory("mini") + "/ssh.config"
+        let hangs = try await eventually(within: 30) {
+            try await Tool("timeout", ["2", "ssh", "-F", configuration, "lima-mini", "true"]).run().status == 124
+        }
+        #expect(hangs)
+        let agent = try #require(ProcessIdentity.of(pid: before.agentPID))
+        agent.signal(9)
+        _ = await agent.waitUntilEnded()
+        async let started = home.run("start", "mini")
+        let isDegraded = await eventually(within: 120) { (try? await Self.info(home))?.phase == .degraded }
+        #expect(isDegraded)
+        let isWell = await eventually(within: 120) { (try? await Self.info(home))?.phase == .running }
+        #expect(isWell)
+        #expect(try await Self.info(home).guestPID == before.guestPID)
+        _ = try await started
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
+    @Test func aReloadOfAStoppedAgentSaysSoSoon() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let agent = try #require(ProcessIdentity.of(pid: try await Self.info(home).agentPID))
+        agent.signal(19)
+        let began = ContinuousClock.now
+        let answer = try await home.run("reload", "mini")
+        let took = ContinuousClock.now - began
+        agent.signal(18)
+        #expect(answer.status != 0 && answer.error.contains("does not answer"), "\(answer)")
+        #expect(took < .seconds(10), "\(took)")
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
+    @Test func filesAreCopiedByScpAndSftp() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let configuration = home.directory("mini") + "/ssh.config"
+        try TextFile.replace(home.path + "/file", with: "content\n")
+        #expect(
+            try await Tool("scp", ["-q", "-F", configuration, home.path + "/file", "lima-mini:/tmp/f"]).run().succeeded)
+        let get = try await Tool("sftp", ["-q", "-F", configuration, "-b", "-", "lima-mini"])
+            .with(input: "get /tmp/f \(home.path)/back\n").run()
+        #expect(get.succeeded, "\(get)")
+        #expect(try TextFile.read(home.path + "/back") == "content\n")
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
+    /// What a guest says never reaches a terminal as a control sequence.
+    @Test func textOfAGuestOnATerminal() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        let yaml = home.directory("mini") + "/lima.yaml"
+        let script = "printf 'evil\\033[2J\\302\\2331mC1\\a\\r' >&2; exit 3"
+        try TextFile.replace(
+            yaml,
+            with: try TextFile.read(yaml) + "probes:\n- description: evil\n  script: |\n    #!/bin/sh\n    \(script)\n")
+        // A terminal of its own (pty(7)), on which the failed start and the list are shown.
+        let python = """
+            import os, pty, sys
+            def run(*argv):
+                out = b""
+                def read(fd):
+                    nonlocal out
+                    data = os.read(fd, 65536)
+                    out += data
+                    return data
+                pty.spawn(argv, read)
+                return out
+            out = run(sys.argv[1], "start", "--timeout", "8", "mini") + run(sys.argv[1], "list")
+            own = out.replace(b"\\r\\x1b[2K", b"").replace(b"\\r\\n", b"\\n")
+            bad = [b for b in own.decode("utf-8", "replace") if (ord(b) < 32 and b != "\\n") or 127 <= ord(b) < 160]
+            sys.stderr.write("evil seen: %s, bad: %r" % ("evil" in own.decode("utf-8", "replace"), bad))
+            """
+        let shown = try await Tool(
+            "python3", ["-c", python, Checkout.binary], environment: ["LIMA_HOME": home.path]
+        ).run()
+        #expect(shown.error == "evil seen: True, bad: []", "\(shown)")
+    }
+}
