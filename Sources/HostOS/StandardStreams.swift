@@ -30,9 +30,19 @@ package enum StandardStreams {
     /// One line from standard input, without its end; nil at its end.
     package static func line() -> String? { readLine(strippingNewline: true) }
 
-    /// All of standard input, up to a limit in bytes; nil when there is more.
+    /// All of standard input, up to a limit in bytes; nil when there is more, or it cannot be read. Read from the descriptor
+    /// itself: to open `/dev/stdin` anew is not permitted where another account made the pipe.
     package static func input(limit: Int) -> [UInt8]? {
-        (try? TextFile.bytes("/dev/stdin", limit: limit, anyKind: true))
+        var content: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 16_384)
+        while true {
+            let count = read(0, &buffer, buffer.count)
+            if count < 0 && errno == EINTR { continue }
+            if count < 0 { return nil }
+            if count == 0 { return content }
+            content += buffer[..<count]
+            if content.count > limit { return nil }
+        }
     }
 
     /// Why standard output could not be written, a full disk for one; nil when it could, or nobody reads any more.

@@ -46,7 +46,7 @@ struct EditCommandTests {
 
         let nowhere = try await home.run("edit", "mini", environment: ["VISUAL": nil, "EDITOR": nil])
         #expect(nowhere.status == 64 && nowhere.error.contains("--set KEY=VALUE"), "\(nowhere)")
-        #expect(try Files.names(in: home.directory("mini")).allSatisfy { !$0.contains("lima.edit") })
+        #expect(try Files.names(in: home.directory("mini")).allSatisfy { !$0.contains("hostagent-draft") })
     }
 
     @Test func aRestartIsOfferedAndAShellStartsWhatIsStopped() async throws {
