@@ -25,6 +25,8 @@ package struct AgentInfo: Codable, Sendable, Equatable {
     /// What of the configuration waits for the guest's next start, or for the registration to be written anew; nil of
     /// agents that do not tell.
     package var pending: [PendingChange]?
+    /// What the guest can do; nil of agents that do not tell.
+    package var capabilities: GuestCapabilities?
     /// Where an agent that a person started runs: a session, a terminal's scope, another service.
     package var enclosingUnit: String?
 
@@ -39,8 +41,10 @@ package struct AgentInfo: Codable, Sendable, Equatable {
         instance: InstanceName, dir: String, driver: String, phase: Phase, errors: [String], sshLocalPort: Int?,
         agentPID: Int32,
         guestPID: Int32?, version: String, run: String, startedAt: String, readyAt: String?,
-        accelerator: Accelerator?, pending: [PendingChange], origin: LaunchOrigin
+        accelerator: Accelerator?, pending: [PendingChange], capabilities: GuestCapabilities,
+        origin: LaunchOrigin
     ) {
+        self.capabilities = capabilities
         self.pending = pending
         self.instance = instance.text
         self.dir = dir

@@ -6,6 +6,8 @@ package protocol GuestDriver: Sendable {
     /// Finds the guests that this driver makes.
     var finder: any GuestFinder { get }
 
+    var capabilities: GuestCapabilities { get }
+
     /// Makes what the guest needs in the instance's directory. Does nothing that is already done.
     /// - Throws: `HostError`.
     func prepare() async throws

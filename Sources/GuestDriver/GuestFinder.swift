@@ -14,6 +14,9 @@ package protocol GuestFinder: Sendable {
     @discardableResult
     func restoreSockets() -> Bool
 
+    /// Why nobody could attach to the live guest just now; nil where somebody could.
+    var obstacle: HostError? { get }
+
     /// Connects to such a guest, which is neither paused nor reset.
     /// - Parameter patience: how long a silent machine is asked. Silence means busy or hung, not dead.
     /// - Throws: `HostError`: the guest has ended, is silent, or cannot be reached. `CancellationError`, at once.

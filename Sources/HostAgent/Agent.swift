@@ -94,7 +94,9 @@ package struct Agent: Sendable {
             for warning in options.instance.warnings + found.repairs { log.emit(.warning(warning)) }
         }
 
-        let reception = Reception(options: options, log: log, supervisor: supervisor, origin: origin, live: live)
+        let reception = Reception(
+            options: options, log: log, supervisor: supervisor, origin: origin, live: live, finder: driver.finder,
+            capabilities: driver.capabilities)
         let status = try await serve(reception, signals: signals)
         found.claim.release()
         return status

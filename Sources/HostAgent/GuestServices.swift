@@ -1,5 +1,6 @@
 import GuestAccess
 import GuestDriver
+import HostModel
 import HostOS
 import Synchronization
 
@@ -18,7 +19,7 @@ package struct LiveGuest: Sendable {
 /// What the agent runs beside a guest for as long as it has one. Started when a guest is launched or attached to, and
 /// stopped when it ends or another takes its place; a service can be started again afterwards.
 protocol GuestService: Sendable {
-    func start(beside guest: LiveGuest)
+    func start(beside live: LiveGuest)
     func stop()
 }
 
@@ -33,7 +34,7 @@ final class LogBounds: GuestService {
         self.bag = bag
     }
 
-    func start(beside guest: LiveGuest) {
+    func start(beside live: LiveGuest) {
         stop()
         tasks.withLock { $0 = logs.map { log in bag.start { await log.run() } } }
     }
@@ -44,5 +45,31 @@ final class LogBounds: GuestService {
             return tasks
         }
         for task in tasks { task.cancel() }
+    }
+}
+
+/// Tells the guest what time it is. A guest does not notice that its host slept, or that somebody set the host's clock.
+final class GuestClock: GuestService {
+    private let hostClock = HostClock()
+    private let log: EventLog
+    private let channel = Mutex<(any ChannelToGuest)?>(nil)
+
+    init(log: EventLog) { self.log = log }
+
+    /// Something for each jump of the host's clock.
+    var jumps: AsyncStream<Void> { hostClock.jumps }
+
+    /// Looks whether the host slept, where the system does not tell by itself.
+    func check() { hostClock.check() }
+
+    func start(beside live: LiveGuest) { channel.withLock { $0 = live.channel } }
+
+    func stop() { channel.withLock { $0 = nil } }
+
+    /// A guest without a channel is not told.
+    func tell() {
+        guard let channel = channel.withLock({ $0 }) else { return }
+        channel.send(.time(HostClock.now))
+        log.emit(.guestClockSet(reason: "the host's clock jumped, or the guest stood still"))
     }
 }

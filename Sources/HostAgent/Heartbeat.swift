@@ -8,32 +8,48 @@ import Synchronization
 /// comes. A machine that is silent for a minute is reported as lost before the watchdog (90 s) shoots the agent.
 ///
 /// Its task runs on the event loop that serves the monitor: a beat that hops between threads wakes each of them.
-struct Heartbeat: Sendable {
+final class Heartbeat: GuestService {
+    /// What changed, and the seconds since the last answer.
+    typealias Report = @Sendable (Lifecycle.Heartbeat, Int) -> Void
+
     private let notifier: Notifier
     private let executor = EventLoopExecutor()
+    private let bag: TaskBag
+    private let atEveryBeat: @Sendable () -> Void
+    private let report: Report
+    private let alarm = Alarm()
+    private let task = Mutex<Task<Void, Never>?>(nil)
 
     /// Seconds between two questions.
     static let interval = 20
     /// Seconds since its last answer after which a guest is lost.
     static let lostAfter = 60
 
-    private let alarm = Alarm()
-    private let atEveryBeat: @Sendable () -> Void
-
-    init(notifier: Notifier, atEveryBeat: @escaping @Sendable () -> Void) {
+    init(
+        notifier: Notifier, in bag: TaskBag, atEveryBeat: @escaping @Sendable () -> Void, report: @escaping Report
+    ) {
         self.notifier = notifier
+        self.bag = bag
         self.atEveryBeat = atEveryBeat
+        self.report = report
     }
 
-    /// Beats until the task is cancelled.
-    /// - Parameter report: what changed, and the seconds since the last answer.
-    func start(
-        _ guest: any Guest, in bag: TaskBag, report: @escaping @Sendable (Lifecycle.Heartbeat, Int) -> Void
-    ) -> Task<Void, Never> {
-        bag.start(on: executor) { await run(guest, report: report) }
+    /// Begins to beat; does nothing where it does already.
+    func start(beside live: LiveGuest) {
+        task.withLock { task in
+            guard task == nil else { return }
+            task = bag.start(on: executor) { [self] in await run(live.guest) }
+        }
     }
 
-    private func run(_ guest: any Guest, report: @Sendable (Lifecycle.Heartbeat, Int) -> Void) async {
+    func stop() {
+        task.withLock { task in
+            task?.cancel()
+            task = nil
+        }
+    }
+
+    private func run(_ guest: any Guest) async {
         notifier.feedWatchdog()
         var lastAnswer = NIODeadline.now()
         var isTroubled = false

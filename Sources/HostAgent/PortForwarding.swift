@@ -4,14 +4,7 @@ import HostModel
 import Synchronization
 
 /// Keeps the ports of the host that lead to a guest as its configuration wants them. One change at a time.
-package struct PortForwarding {
-    var wanted: [PortForward]
-    private let log: EventLog
-    private let bag: TaskBag
-    /// The last change.
-    private var change: Pending?
-    private var repair: Task<Void, Never>?
-
+package final class PortForwarding: GuestService {
     /// What a change came to.
     package struct Change: Sendable {
         package var hasChanged = false
@@ -28,59 +21,98 @@ package struct PortForwarding {
             let change = Mutex(Change())
         }
 
-        @Sendable func callAsFunction() async -> Change {
+        func finished() async -> Change {
             await task.value
             return result.change.withLock { $0 }
         }
     }
 
+    private struct State {
+        var wanted: [PortForward]
+        var guest: (any Guest)?
+        /// The last change.
+        var change: Pending?
+        var repair: Task<Void, Never>?
+    }
+
+    private let state: Mutex<State>
+    private let log: EventLog
+    private let bag: TaskBag
+
     init(_ wanted: [PortForward], log: EventLog, in bag: TaskBag) {
-        self.wanted = wanted
+        state = Mutex(State(wanted: wanted))
         self.log = log
         self.bag = bag
     }
 
+    func start(beside live: LiveGuest) {
+        state.withLock { state in
+            state.guest = live.guest
+            _ = apply(&state, to: live.guest)
+        }
+    }
+
+    /// The guest goes: a repair that is under way ends with the port that it is at.
+    func stop() {
+        cancelRepair()
+        state.withLock { $0.guest = nil }
+    }
+
     /// Opens what is missing and closes what is not wanted, after what is under way.
-    /// - Returns: waits for the change and tells what it came to.
-    mutating func apply(to guest: any Guest) -> @Sendable () async -> Change {
-        enqueue { [worker = Worker(guest: guest, log: log), wanted] in await worker.makeSo(wanted) }.callAsFunction
+    func apply(_ wanted: [PortForward]) async -> Change {
+        let pending = state.withLock { state in
+            state.wanted = wanted
+            return state.guest.map { apply(&state, to: $0) }
+        }
+        return await pending?.finished() ?? Change()
+    }
+
+    private func apply(_ state: inout State, to guest: any Guest) -> Pending {
+        let wanted = state.wanted
+        return enqueue(&state) { [worker = Worker(guest: guest, log: log)] in await worker.makeSo(wanted) }
     }
 
     /// After the host slept or the guest stood still: opens anew what nobody listens for any more.
     ///
     /// All ways lead through the guest's one network: that its SSH server greets proves the far end of all of them, a
     /// connection the near end of each. What UDP does with a packet nobody can see from here.
-    mutating func repair(of guest: any Guest) {
+    func repair(of guest: any Guest) {
         cancelRepair()
-        let change = enqueue { [worker = Worker(guest: guest, log: log), wanted] in await worker.repair(wanted) }
-        repair = bag.start { [log] in
-            _ = await withTaskCancellationHandler {
-                await change()
-            } onCancel: {
-                change.task.cancel()
-            }
-            if Task.isCancelled { return }
-            if await !GuestLogin.greets(port: guest.sshForward.hostPort), !Task.isCancelled {
-                log.emit(.warning("the guest's SSH server does not answer; hostagent shell cannot reach it"))
+        state.withLock { state in
+            // A guest that was attached to has its ports from before.
+            state.guest = guest
+            let wanted = state.wanted
+            let change = enqueue(&state) { [worker = Worker(guest: guest, log: log)] in await worker.repair(wanted) }
+            state.repair = bag.start { [log] in
+                _ = await withTaskCancellationHandler {
+                    await change.finished()
+                } onCancel: {
+                    change.task.cancel()
+                }
+                if Task.isCancelled { return }
+                if await !GuestLogin.greets(port: guest.sshForward.hostPort), !Task.isCancelled {
+                    log.emit(.warning("the guest's SSH server does not answer; hostagent shell cannot reach it"))
+                }
             }
         }
     }
 
-    /// The guest goes: what is under way ends with the port that it is at.
-    mutating func cancelRepair() {
-        repair?.cancel()
-        repair = nil
+    func cancelRepair() {
+        state.withLock { state in
+            state.repair?.cancel()
+            state.repair = nil
+        }
     }
 
-    private mutating func enqueue(_ work: @escaping @Sendable () async -> Change) -> Pending {
+    private func enqueue(_ state: inout State, _ work: @escaping @Sendable () async -> Change) -> Pending {
         let result = Pending.Result()
-        let task = bag.start { [change] in
-            _ = await change?()
+        let task = bag.start { [change = state.change] in
+            _ = await change?.finished()
             let made = await work()
             result.change.withLock { $0 = made }
         }
         let pending = Pending(task: task, result: result)
-        change = pending
+        state.change = pending
         return pending
     }
 

@@ -1,5 +1,6 @@
 import AgentAPI
 import Foundation
+import GuestDriver
 import HostModel
 import HostOS
 import InstanceStore
@@ -13,10 +14,13 @@ struct Reception: Sendable {
     let supervisor: Supervisor
     let origin: LaunchOrigin
     let live: LiveConfiguration
+    let finder: any GuestFinder
+    let capabilities: GuestCapabilities
 
     private var upgrade: Upgrade {
         Upgrade(
-            directory: options.instance.directory, binary: options.upgrade.binary, arguments: options.upgrade.arguments)
+            directory: options.instance.directory, finder: finder, binary: options.upgrade.binary,
+            arguments: options.upgrade.arguments)
     }
 
     /// What the socket may ask for.
@@ -101,7 +105,8 @@ struct Reception: Sendable {
             phase: now.phase, errors: now.errors,
             sshLocalPort: now.sshLocalPort, agentPID: HostProcess.pid, guestPID: now.guestPID,
             version: options.version, run: log.run, startedAt: Self.format(log.startedAt),
-            readyAt: now.readyAt.map(Self.format), accelerator: now.accelerator, pending: live.pending, origin: origin)
+            readyAt: now.readyAt.map(Self.format), accelerator: now.accelerator, pending: live.pending,
+            capabilities: capabilities, origin: origin)
     }
 
     private static func format(_ date: Date) -> String {

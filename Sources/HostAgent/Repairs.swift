@@ -18,18 +18,24 @@ struct Repairs: Sendable {
     func run(_ watch: DirectoryWatch) async {
         for await _ in watch.losses {
             guard (try? await Task.sleep(for: Self.patience)) != nil else { return }
+            // A directory where the lock belongs would keep the lock from coming back.
+            var done = isInstance ? directory.clearWay() : []
             while !reception.supervisor.renewClaim() {
                 guard (try? await Task.sleep(for: Self.patience)) != nil else { return }
+                if isInstance { done += directory.clearWay() }
             }
             // A machine that ends removes its own sockets.
-            guard Files.kind(directory.limaYAML) != nil, reception.log.snapshot.phase.hasGuest else { continue }
-            for sentence in await putBack() { reception.log.emit(.warning(sentence)) }
+            guard isInstance, reception.log.snapshot.phase.hasGuest else { continue }
+            done += await putBack()
+            for sentence in done { reception.log.emit(.warning(sentence)) }
         }
     }
 
+    private var isInstance: Bool { Files.kind(directory.limaYAML) != nil }
+
     /// - Returns: a sentence for each.
     private func putBack() async -> [String] {
-        var done = directory.clearWay()
+        var done: [String] = []
         if restoreSockets() { done.append("a socket of the guest's machine was removed; it is there again") }
         func back(_ file: String) -> String { "\(file) was removed; it is there again" }
         if reception.log.restore() { done.append(back(directory.eventLog)) }

@@ -55,6 +55,8 @@ package actor Supervisor {
         /// A guest that is slow to boot was looked at.
         case bootOverdue(Lifecycle.BootSign, generation: Int)
         case provisioningFailed(mode: String, script: String, status: Int)
+        /// The instance's directory is gone, or another agent's by now.
+        case claimLost
         /// Become another program, if now is a good time.
         case upgrade(Upgrade, version: String, CheckedContinuation<HostError?, Never>)
     }
@@ -62,10 +64,11 @@ package actor Supervisor {
     private let parts: Parts
     private let work: StartWork
     private let bag = TaskBag()
-    private let clock = HostClock()
     private let logBounds: LogBounds
+    private let clock: GuestClock
+    private let forwarding: PortForwarding
+    private let heartbeat: Heartbeat
     private var deadlines: Deadlines
-    private var forwarding: PortForwarding
 
     /// A stop was asked for: it must not be lost in an upgrade.
     private nonisolated let isToStop = Atomic(false)
@@ -78,7 +81,6 @@ package actor Supervisor {
     private var timers: [Lifecycle.Timer: Int] = [:]
     private var generation = 0
     private var stopBegan: Double?
-    private var heartbeat: (beat: Heartbeat, task: Task<Void, Never>)?
     private var wasReady = false
     /// Provisioning scripts of the current boot that were reported as failed.
     private var failedScripts: Set<String> = []
@@ -93,11 +95,23 @@ package actor Supervisor {
         self.parts = parts
         work = StartWork(
             driver: parts.driver, access: parts.access, delay: parts.delay, survivor: parts.survivor, log: parts.log)
-        logBounds = LogBounds(parts.guestLogs, in: bag)
         deadlines = parts.deadlines
+        let (queue, enqueue) = AsyncStream.makeStream(of: Message.self)
+        (self.queue, self.enqueue) = (queue, enqueue)
+        logBounds = LogBounds(parts.guestLogs, in: bag)
+        let clock = GuestClock(log: parts.log)
+        self.clock = clock
         forwarding = PortForwarding(parts.forwards, log: parts.log, in: bag)
-        (queue, enqueue) = AsyncStream.makeStream()
+        heartbeat = Heartbeat(notifier: parts.notifier, in: bag) {
+            clock.check()
+            if parts.claim.renew() == .gone { enqueue.yield(.claimLost) }
+        } report: { [log = parts.log] beat, silence in
+            if beat == .late { log.emit(.guestUnresponsive(seconds: silence)) }
+            enqueue.yield(.input(.heartbeat(beat)))
+        }
     }
+
+    private nonisolated var services: [any GuestService] { [logBounds, clock, forwarding, heartbeat] }
 
     // MARK: What may be asked
 
@@ -112,9 +126,9 @@ package actor Supervisor {
     /// - Parameter current: the configuration as it is when its turn comes: of two requests the newer one stays in force.
     package func apply(_ current: @Sendable () -> (grace: Int, forwards: [PortForward])) async -> PortForwarding.Change
     {
-        (deadlines.grace, forwarding.wanted) = current()
-        guard let live, lifecycle.phase.hasGuest else { return PortForwarding.Change() }
-        return await forwarding.apply(to: live.guest)()
+        let (grace, forwards) = current()
+        deadlines.grace = grace
+        return await forwarding.apply(forwards)
     }
 
     /// Becomes another program.
@@ -155,7 +169,7 @@ package actor Supervisor {
         case .held: return true
         case .notYet: return false
         case .gone:
-            requestStop(by: "loss of the instance's directory", force: false)
+            enqueue.yield(.claimLost)
             return true
         }
     }
@@ -213,6 +227,9 @@ package actor Supervisor {
         case .bootOverdue(let sign, let generation):
             guard timers[.phaseDeadline] == generation else { return [] }
             return lifecycle.handle(.bootOverdue(sign, evidence: parts.access.evidence))
+        case .claimLost:
+            requestStop(by: "loss of the instance's directory", force: false)
+            return []
         case .upgrade(let upgrade, let version, let continuation):
             continuation.resume(returning: replaceProgram(upgrade, version: version))
             return []
@@ -260,15 +277,15 @@ package actor Supervisor {
         case .awaitGreeting: awaitGreeting()
         case .confirmAccess: confirmAccess(probes: true)
         case .confirmSurvivor: confirmAccess(probes: false)
-        case .forwardPorts: if let live { _ = forwarding.apply(to: live.guest) }
+        case .forwardPorts: if let live { forwarding.start(beside: live) }
         case .repairPorts: if let live { forwarding.repair(of: live.guest) }
-        case .setGuestClock: setGuestClock()
+        case .setGuestClock: clock.tell()
         case .announceReady:
             wasReady = true
             parts.notifier.ready(status: "running")
         case .announceStopping: announceStopping()
-        case .beginHeartbeat: beginHeartbeat()
-        case .hastenHeartbeat: heartbeat?.beat.hasten()
+        case .beginHeartbeat: if let live { heartbeat.start(beside: live) }
+        case .hastenHeartbeat: heartbeat.hasten()
         case .startTimer(let timer, let wait): startTimer(timer, wait)
         case .stopTimer(let timer): timers[timer] = nil
         case .cancelStart:
@@ -314,12 +331,12 @@ package actor Supervisor {
     }
 
     private func follow(_ live: LiveGuest) {
-        heartbeat?.task.cancel()
-        heartbeat = nil
+        for service in services { service.stop() }
         self.live = live
         logBounds.start(beside: live)
+        clock.start(beside: live)
         // The manager's watchdog runs from the first readiness on, also while another machine boots.
-        if wasReady { beginHeartbeat() }
+        if wasReady { heartbeat.start(beside: live) }
         bag.start { [enqueue] in
             for await event in live.guest.events { enqueue.yield(.input(.guest(event))) }
         }
@@ -369,27 +386,6 @@ package actor Supervisor {
         return failure
     }
 
-    // MARK: Running
-
-    private func setGuestClock() {
-        guard let channel = live?.channel else { return }
-        channel.send(.time(HostClock.now))
-        log.emit(.guestClockSet(reason: "the host's clock jumped, or the guest stood still"))
-    }
-
-    private func beginHeartbeat() {
-        guard let live, heartbeat == nil else { return }
-        let heartbeat = Heartbeat(notifier: parts.notifier) { [clock, weak self] in
-            clock.check()
-            self?.renewClaim()
-        }
-        let task = heartbeat.start(live.guest, in: bag) { [enqueue, log] beat, silence in
-            if beat == .late { log.emit(.guestUnresponsive(seconds: silence)) }
-            enqueue.yield(.input(.heartbeat(beat)))
-        }
-        self.heartbeat = (heartbeat, task)
-    }
-
     // MARK: Stopping
 
     private func announceStopping() {
@@ -427,7 +423,7 @@ package actor Supervisor {
         // A guest that could not be attached to, and lives, has to be found by whoever comes next.
         let isLeft = live == nil && parts.survivor?.guest.process.isAlive ?? false
         if !isLeft { parts.driver.finder.forget() }
-        logBounds.stop()
+        for service in services { service.stop() }
         live?.channel?.close()
         log.setGuest(pid: nil, accelerator: nil)
         log.emit(.phaseChanged(outcome.failure == nil ? .stopped : .failed))

@@ -1,4 +1,5 @@
 import AgentAPI
+import GuestDriver
 import HostModel
 import HostOS
 import InstanceStore
@@ -10,6 +11,7 @@ package struct Upgrade: Sendable {
     package static let lockVariable = "HOSTAGENT_INHERITED_LOCK"
 
     let directory: InstanceDirectory
+    let finder: any GuestFinder
     let binary: String
     let arguments: [String]
 
@@ -21,7 +23,7 @@ package struct Upgrade: Sendable {
     /// - Returns: its version.
     /// - Throws: `HostError`; nothing has changed then.
     func check() async throws(HostError) -> String {
-        if let missingMonitor { throw missingMonitor }
+        if let obstacle = finder.obstacle { throw obstacle }
         let version = try await ask(["--version"])
         let words = version.output.split(whereSeparator: \.isWhitespace)
         guard version.succeeded, words.count == 2, words[0] == "hostagent" else {
@@ -36,14 +38,6 @@ package struct Upgrade: Sendable {
                 hint: "the agent that runs is not touched")
         }
         return String(words[1])
-    }
-
-    /// Why nobody could attach to the guest; nil where somebody could.
-    private var missingMonitor: HostError? {
-        if Files.kind(directory.qmpSocket) == .socket { return nil }
-        return HostError(
-            .unavailable, "the guest's monitor, \(directory.qmpSocket), was removed: nobody could attach to it",
-            hint: "hostagent restart \(directory.name)")
     }
 
     private func ask(_ arguments: [String]) async throws(HostError) -> Tool.Result {
@@ -67,7 +61,7 @@ package struct Upgrade: Sendable {
         guard claim.renew() == .held else {
             return HostError(.held, "the lock of \"\(directory.name)\" is not held just now", hint: "try again")
         }
-        if let failure = missingMonitor { return failure }
+        if let obstacle = finder.obstacle { return obstacle }
         let failure = claim.handOver { descriptor in
             HostProcess.replace(
                 by: binary, arguments, keeping: descriptor, variable: Self.lockVariable,

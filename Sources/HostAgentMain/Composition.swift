@@ -29,8 +29,8 @@ enum Composition {
                         instance: request.instance, home: request.home, environment: request.environment,
                         version: HostAgentCommand.version, startLimit: request.startLimit, sink: request.sink,
                         network: .init(
-                            address: QEMUMachine.Network.guest, gateway: QEMUMachine.Network.host,
-                            resolver: QEMUMachine.Network.resolver),
+                            address: GuestNetwork.guest, gateway: GuestNetwork.host,
+                            resolver: GuestNetwork.resolver),
                         driverName: QEMUFinder.driverName, guestLogs: guestLogs(of: request.instance),
                         registered: { scope in
                             manager(environment, account).registrations(of: request.instance.name)
@@ -133,11 +133,9 @@ enum Composition {
         let machine = QEMUMachine(
             name: instance.name.text, architecture: configuration.architecture,
             processor: configuration.processor, cpus: configuration.cpus, memory: configuration.memory,
-            boot: try boot(instance), disk: .init(path: directory.disk, format: "qcow2"), cidata: directory.cidata,
-            serialLog: directory.serialLog, qmpSocket: directory.qmpSocket,
-            channelSocket: directory.channelSocket)
+            boot: try boot(instance), paths: paths(directory))
         return QEMUDriver(
-            machine: machine, paths: paths(directory), accelerator: instance.settings.accelerator,
+            machine: machine, accelerator: instance.settings.accelerator,
             environment: environment, configurationDigests: instance.fixedAtStart,
             cacheDirectories: cacheDirectories(directory.home, environment),
             makeReady: {
@@ -148,7 +146,7 @@ enum Composition {
             })
     }
 
-    private static func boot(_ instance: Instance) throws(HostError) -> QEMUMachine.Boot {
+    private static func boot(_ instance: Instance) throws(HostError) -> Boot {
         let (directory, configuration) = (instance.directory, instance.configuration)
         if let direct = configuration.image.directBoot {
             return .kernel(

@@ -18,6 +18,11 @@ package struct QEMUDriver: GuestDriver {
     package var finder: any GuestFinder { qemu }
     private var paths: QEMUPaths { qemu.paths }
 
+    package var capabilities: GuestCapabilities {
+        GuestCapabilities(
+            canSuspend: .no(because: "hostagent does not suspend guests yet"), outlivesAgent: .yes)
+    }
+
     /// - Parameters:
     ///   - accelerator: what the person wants; nil probes.
     ///   - environment: the variables of this process.
@@ -25,12 +30,12 @@ package struct QEMUDriver: GuestDriver {
     ///   - cacheDirectories: where verdicts about the host are kept: the first of these that can be written.
     ///   - makeReady: makes the files the machine names, where they are missing.
     package init(
-        machine: QEMUMachine, paths: QEMUPaths, accelerator: Accelerator?, environment: [String: String],
+        machine: QEMUMachine, accelerator: Accelerator?, environment: [String: String],
         configurationDigests: [String: String]?, cacheDirectories: [String],
         makeReady: @escaping @Sendable () async throws -> Void
     ) {
         self.machine = machine
-        qemu = QEMUFinder(paths)
+        qemu = QEMUFinder(machine.paths)
         self.accelerator = accelerator
         self.environment = environment
         self.configurationDigests = configurationDigests
@@ -89,7 +94,7 @@ package struct QEMUDriver: GuestDriver {
             sshLocalPort: sshLocalPort, configurationDigests: configurationDigests)
         do {
             try qemu.save(record)
-            let monitor = try await connect(to: identity, socket: machine.qmpSocket)
+            let monitor = try await connect(to: identity, socket: paths.qmpSocket)
             for socket in paths.sockets { socket.keep() }
             return QEMUGuest(
                 record, monitor: monitor, complaint: qemu.lastComplaint,

@@ -54,6 +54,13 @@ package struct QEMUFinder: GuestFinder {
 
     // MARK: Connecting
 
+    package var obstacle: HostError? {
+        if Files.kind(paths.qmpSocket) == .socket { return nil }
+        return HostError(
+            .unavailable, "the guest's monitor, \(paths.qmpSocket), was removed: nobody could attach to it",
+            hint: "restart the instance")
+    }
+
     package func attach(_ survivor: SurvivingGuest, patience: Duration) async throws -> any Guest {
         let monitor = try await monitor(of: survivor.process, patience: patience)
         // An older agent may have given them none.

@@ -141,12 +141,12 @@ final class QEMUGuest: Guest {
 
     func open(_ forward: PortForward) async throws {
         let rule = UserNetwork.rule(forward, to: forward.guestPort)
-        try await usernet("hostfwd_add \(QEMUMachine.networkID) \(rule)", succeeds: "")
+        try await usernet("hostfwd_add \(GuestNetwork.id) \(rule)", succeeds: "")
     }
 
     func close(_ forward: PortForward) async throws {
         let rule = UserNetwork.rule(forward, to: nil)
-        try await usernet("hostfwd_remove \(QEMUMachine.networkID) \(rule)", succeeds: "removed")
+        try await usernet("hostfwd_remove \(GuestNetwork.id) \(rule)", succeeds: "removed")
     }
 
     private func usernet(_ line: String, succeeds word: String) async throws {

@@ -58,7 +58,8 @@ import Testing
             instance: try InstanceName("a"), dir: "/h/a", driver: "qemu", phase: .running, errors: [], sshLocalPort: 1,
             agentPID: 2,
             guestPID: 3, version: "v", run: "r", startedAt: "t", readyAt: nil, accelerator: .tcg,
-            pending: [.init(key: "cpus", until: .restart)], origin: origin)
+            pending: [.init(key: "cpus", until: .restart)],
+            capabilities: .init(canSuspend: .no(because: "r"), outlivesAgent: .yes), origin: origin)
         let data = try JSONEncoder().encode(info)
         return try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
     }
@@ -68,6 +69,9 @@ import Testing
         #expect(info["autoStartedIdentifier"] as? String == "lima-vm@a.service")
         #expect((info["manager"] as? [String: Any])?["scope"] as? String == "user")
         #expect(info["enclosingUnit"] == nil)
+        let capabilities = try #require(info["capabilities"] as? [String: [String: Any]])
+        #expect(capabilities["canSuspend"]?["because"] as? String == "r")
+        #expect(capabilities["outlivesAgent"]?["able"] as? Bool == true)
     }
 
     @Test func aPersonsAgentHasNoIdentifierAtAll() throws {

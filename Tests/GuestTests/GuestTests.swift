@@ -121,7 +121,7 @@ struct GuestTests {
         _ = await agent.waitUntilEnded()
         #expect(try home.events("mini").last?.exitStatus == 1)
         let row = try await home.run("list", "--format", "{{.Status}} {{.Errors}}")
-        #expect(row.output.hasPrefix("Failed [QEMU was killed by signal 9"), "\(row.output)")
+        #expect(row.output.hasPrefix("Failed [the machine was killed by signal 9"), "\(row.output)")
     }
 
     @Test func aStopDuringTheBootIsHonoured() async throws {

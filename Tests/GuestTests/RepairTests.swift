@@ -189,7 +189,7 @@ struct RepairTests {
                     return data
                 pty.spawn(argv, read)
                 return out
-            out = run(sys.argv[1], "start", "--timeout", "8", "mini") + run(sys.argv[1], "list")
+            out = run(sys.argv[1], "start", "--timeout", "30", "mini") + run(sys.argv[1], "list")
             own = out.replace(b"\\r\\x1b[2K", b"").replace(b"\\r\\n", b"\\n")
             bad = [b for b in own.decode("utf-8", "replace") if (ord(b) < 32 and b != "\\n") or 127 <= ord(b) < 160]
             sys.stderr.write("evil seen: %s, bad: %r" % ("evil" in own.decode("utf-8", "replace"), bad))

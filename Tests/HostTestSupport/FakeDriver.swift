@@ -129,6 +129,10 @@ package final class FakeDriver: GuestDriver, GuestFinder {
     }
 
     package var finder: any GuestFinder { self }
+    package var obstacle: HostError? { nil }
+    package var capabilities: GuestCapabilities {
+        GuestCapabilities(canSuspend: .no(because: "it is a fake"), outlivesAgent: .yes)
+    }
     /// The guest that was launched or attached to last.
     package var guest: FakeGuest? { guests.withLock { $0.last } }
 

@@ -108,7 +108,7 @@ struct KeepAliveTests {
             let status = try await lab.tester("systemctl --user show -P ExecMainStatus \(Self.unit)")
             #expect(status == "70\n")
             let shown = try await lab.tester("hostagent autostart status")
-            #expect(shown.contains("gave up: it failed 6 times within 10 minutes, the last time: QEMU"), "\(shown)")
+            #expect(shown.contains("gave up: it failed 6 times within 10 minutes, the last time: the machine was killed"), "\(shown)")
             let log = try await lab.user("tester", "journalctl --user -u \(Self.unit) -o cat --no-pager").output
             for wait in [2, 4, 8, 16] { #expect(log.contains("the next try is in \(wait) s"), "\(wait)") }
             // By hand it begins anew.

@@ -4,13 +4,15 @@ import Testing
 
 @Suite struct QEMUMachineTests {
     private func machine(
-        accelerator: Accelerator = .tcg, processor: String? = nil, boot: QEMUMachine.Boot = .bios
+        accelerator: Accelerator = .tcg, processor: String? = nil, boot: Boot = .bios
     ) -> QEMUMachine {
         QEMUMachine(
             name: "my-vm.2_x", architecture: .x86_64, accelerator: accelerator, processor: processor, cpus: 2,
-            memory: 256 << 20, boot: boot, disk: .init(path: "/a,b/disk", format: "qcow2"), cidata: "/a,b/cidata.iso",
-            sshLocalPort: 60022, serialLog: "/a,b/serial.log", qmpSocket: "/a,b/qmp.sock",
-            channelSocket: "/a,b/chan.sock")
+            memory: 256 << 20, boot: boot,
+            paths: QEMUPaths(
+                directory: "/a,b", disk: "/a,b/disk", cidata: "/a,b/cidata.iso", serialLog: "/a,b/serial.log",
+                qmpSocket: "/a,b/qmp.sock", channelSocket: "/a,b/chan.sock", pidFile: "/a,b/qemu.pid",
+                record: "/a,b/guest.json", errorLog: "/a,b/qemu.log"), sshLocalPort: 60022)
     }
 
     private func value(_ option: String, _ machine: QEMUMachine) -> String? {

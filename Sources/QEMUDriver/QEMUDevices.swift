@@ -1,0 +1,120 @@
+import HostModel
+
+/// A part of a machine that renders itself as arguments of QEMU (qemu(1)).
+package protocol QEMUDevice: Sendable {
+    var arguments: [String] { get }
+}
+
+/// The monitor: a Unix socket that speaks QMP.
+struct Monitor: QEMUDevice {
+    var socket: String
+
+    var arguments: [String] {
+        [
+            "-chardev", "socket,id=qmp,path=\(QEMUMachine.escape(socket)),server=on,wait=off",
+            "-mon", "chardev=qmp,mode=control",
+        ]
+    }
+}
+
+/// What the machine boots.
+package enum Boot: QEMUDevice, Equatable {
+    case kernel(path: String, initrd: String?, commandLine: String)
+    /// The machine's own BIOS.
+    case bios
+    /// Firmware in two flash images; the second is the guest's own and is written.
+    case uefi(code: String, variables: String)
+
+    package var arguments: [String] {
+        switch self {
+        case .kernel(let path, let initrd, let commandLine):
+            ["-kernel", path, "-append", commandLine] + (initrd.map { ["-initrd", $0] } ?? [])
+        case .bios: []
+        case .uefi(let code, let variables):
+            [
+                "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=\(QEMUMachine.escape(code))",
+                "-drive", "if=pflash,unit=1,format=raw,file=\(QEMUMachine.escape(variables))",
+            ]
+        }
+    }
+}
+
+/// The guest's disk.
+struct Disk: QEMUDevice {
+    var path: String
+    var format: String
+
+    var arguments: [String] {
+        [
+            "-drive",
+            "if=none,id=disk,format=\(format),discard=unmap,detect-zeroes=unmap,file=\(QEMUMachine.escape(path))",
+            "-device", "virtio-blk-pci,drive=disk,bootindex=1",
+        ]
+    }
+}
+
+/// The volume the guest configures itself from.
+struct SeedDrive: QEMUDevice {
+    var path: String
+
+    var arguments: [String] {
+        [
+            "-drive", "if=none,id=cidata,format=raw,readonly=on,file=\(QEMUMachine.escape(path))",
+            "-device", "virtio-blk-pci,drive=cidata",
+        ]
+    }
+}
+
+/// The user-mode network: every guest of Lima knows its addresses.
+package struct GuestNetwork: QEMUDevice {
+    package static let range = "192.168.5.0/24"
+    package static let guest = "192.168.5.15"
+    package static let host = "192.168.5.2"
+    package static let resolver = "192.168.5.3"
+
+    /// What the network is called in QEMU's monitor.
+    static let id = "net"
+
+    /// The port of 127.0.0.1 that leads to the guest's port 22.
+    var sshLocalPort: Int
+
+    package var arguments: [String] {
+        [
+            "-netdev",
+            "user,id=\(Self.id),net=\(Self.range),dhcpstart=\(Self.guest),"
+                + "hostfwd=tcp:127.0.0.1:\(sshLocalPort)-:22",
+            // No boot ROM: the guest does not boot from the network, and loading it takes time.
+            "-device", "virtio-net-pci,netdev=\(Self.id),romfile=",
+        ]
+    }
+}
+
+/// The port that is the guest channel.
+struct ChannelPort: QEMUDevice {
+    /// The name of the virtio-serial port.
+    static let name = "io.hostagent.channel.0"
+
+    var socket: String
+
+    var arguments: [String] {
+        [
+            "-device", "virtio-serial-pci",
+            "-chardev", "socket,id=channel,path=\(QEMUMachine.escape(socket)),server=on,wait=off",
+            "-device", "virtserialport,chardev=channel,name=\(Self.name)",
+        ]
+    }
+}
+
+/// The guest's console, and the device by which its kernel says that it panicked.
+struct Console: QEMUDevice {
+    var log: String
+
+    var arguments: [String] {
+        [
+            // Appending, so that the agent can cut it while QEMU writes.
+            "-chardev", "file,id=serial,path=\(QEMUMachine.escape(log)),append=on",
+            "-serial", "chardev:serial",
+            "-device", "pvpanic-pci",
+        ]
+    }
+}
