@@ -1,15 +1,15 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Every target of ours: Swift 6 mode, warnings are errors.
+/// The settings of all our targets: Swift 6 mode, and warnings are errors.
 let strict: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
-/// The product carries Swift's runtime and Foundation in itself, so that a unit can run it on a machine without Swift.
-/// Said to the linker alone: with `--static-swift-stdlib` the tests of the same build do not find Swift Testing.
+/// The product contains Swift's runtime and Foundation, so that a unit can run it on a machine without Swift. Only the
+/// linker gets these flags: with `--static-swift-stdlib`, the tests of the same build do not find Swift Testing.
 let selfContained: [LinkerSetting] = [
     .unsafeFlags(
         [
@@ -35,7 +35,7 @@ let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let systemd: Target.Dependency = .target(name: "CSDNotify", condition: .when(platforms: [.linux]))
 let cLinux: Target.Dependency = .target(name: "CLinux", condition: .when(platforms: [.linux]))
 
-/// The floors of docs/architecture.md: a target names those below it and nothing else.
+/// The floors of docs/architecture.md: a target names only targets below it.
 let package = Package(
     name: "HostAgent",
     platforms: [.macOS(.v15)],
@@ -106,7 +106,7 @@ let package = Package(
                 "HostModel", "HostOS", "HostAgent", "HostCommands", "InstanceStore", "QEMUDriver", "GuestAccess",
                 "GuestDriver", "ServiceManagement", nioCore,
             ], swiftSettings: strict, linkerSettings: selfContained),
-        // What bench/run compares with.
+        // The references that bench/run measures.
         .executableTarget(
             name: "BenchReference",
             dependencies: ["HostOS", hummingbird, logging, nioCore, nioPosix, serviceLifecycle],

@@ -56,7 +56,7 @@ int clinux_spawn_close_from(void *actions, int lowest) {
     return posix_spawn_file_actions_addclosefrom_np(actions, lowest);
 }
 
-/* A moment that does not come; only the cancellation is waited for. */
+/* The timer never expires. It is only there to be cancelled when the clock is set. */
 static int watch_clock(int fd) {
     struct itimerspec never = {.it_value = {.tv_sec = INT64_MAX / 2000000000}};
     return timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL);

@@ -1,25 +1,25 @@
 import Foundation
 
-/// What a guest says over its channel.
+/// A message from the guest over its channel.
 package enum ChannelMessage: Sendable, Equatable {
     case provisioning
     case ready
     case log(line: String)
     case provisioningFailed(mode: String, script: String, status: Int)
-    /// Something was dropped; said once.
+    /// Something was dropped. Reported once.
     case dropped(reason: String)
 }
 
-/// Turns the bytes of the guest channel into messages. The guest is not trusted: lines have a bounded length and
-/// rate, and what is not understood is dropped with one warning.
+/// Turns the bytes of the guest channel into messages. The guest is not trusted: lines are limited in length and rate,
+/// and lines that cannot be understood are dropped with one warning.
 package struct ChannelParser: Sendable {
     /// The longest line in bytes.
     package static let maximumLine = 4096
-    /// Lines a second that are looked at; a boot's cloud-init log comes in bursts of some hundred.
+    /// Lines a second that are accepted. The cloud-init log of a boot comes in bursts of several hundred.
     package static let maximumRate = 1000
 
-    /// Bytes of log lines that are taken in one run: what a guest says ends up on the host's disk. A boot's cloud-init
-    /// log has some 100 KB.
+    /// Bytes of log lines that are accepted in one run, because they end up on the host's disk. The cloud-init log of a
+    /// boot has about 100 KB.
     package static let logBudget = 16 << 20
 
     private var logBytes = 0
@@ -31,7 +31,7 @@ package struct ChannelParser: Sendable {
 
     package init() {}
 
-    /// - Parameter now: seconds of a clock that never goes back.
+    /// - Parameter now: seconds of a clock that never runs backwards.
     package mutating func feed(_ bytes: some Sequence<UInt8>, now: Double) -> [ChannelMessage] {
         var messages: [ChannelMessage] = []
         for byte in bytes {
@@ -62,7 +62,7 @@ package struct ChannelParser: Sendable {
         if discarding { return drop("a line of more than \(Self.maximumLine) bytes") }
         if line.isEmpty { return nil }
         guard let wire = try? JSONDecoder().decode(Wire.self, from: Data(line)), let message = wire.message else {
-            return drop("a line that is no message")
+            return drop("a line that is not a message")
         }
         if case .log = message {
             logBytes += line.count
@@ -97,7 +97,7 @@ package struct ChannelParser: Sendable {
             }
         }
 
-        /// Without control characters: the text is shown on terminals.
+        /// Removes control characters, because the text is shown on terminals.
         static func printable(_ text: String) -> String {
             String(String.UnicodeScalarView(text.unicodeScalars.filter { $0.value >= 32 && $0.value != 127 }))
         }

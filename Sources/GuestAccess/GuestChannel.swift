@@ -5,7 +5,7 @@ import NIOPosix
 
 /// The host's end of a guest channel.
 package protocol ChannelToGuest: Sendable {
-    /// What the guest says; finishes when the machine closes its end.
+    /// The messages of the guest. Finishes when the machine closes its end.
     var messages: AsyncStream<ChannelMessage> { get }
     func send(_ command: GuestChannel.Command)
     func close()
@@ -13,13 +13,13 @@ package protocol ChannelToGuest: Sendable {
 
 /// The guest channel of a machine: a Unix socket that leads to a port in the guest.
 package final class GuestChannel: ChannelToGuest {
-    /// What the host may say to the guest.
+    /// A command that the host may send to the guest.
     package enum Command: Sendable, Equatable {
         case poweroff, reboot
         /// Seconds since 1970.
         case time(Double)
 
-        /// The line on the wire, with its end.
+        /// The line on the wire, including the line end.
         package var line: String {
             switch self {
             case .poweroff: #"{"type":"poweroff"}"# + "\n"
@@ -36,7 +36,7 @@ package final class GuestChannel: ChannelToGuest {
     /// Connects to the socket of QEMU's virtio-serial port.
     /// - Throws: `HostError`.
     package static func open(socket: String) async throws -> GuestChannel {
-        // A guest that talks faster than we listen is throttled by the parser, before this buffer.
+        // The parser limits a guest that sends faster than we read, before its messages reach this buffer.
         let (messages, continuation) = AsyncStream.makeStream(
             of: ChannelMessage.self, bufferingPolicy: .bufferingOldest(4096))
         do {

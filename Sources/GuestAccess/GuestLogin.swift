@@ -2,7 +2,7 @@ import HostModel
 import HostOS
 import NIOCore
 
-/// Proves that a person can use the guest: one SSH login through the very settings `hostagent shell` uses.
+/// Proves that a person can use the guest: logs in once with the same SSH settings as `hostagent shell`.
 package struct GuestLogin: Sendable {
     private let configurationFile: String
     private let host: String
@@ -14,8 +14,8 @@ package struct GuestLogin: Sendable {
         self.port = port
     }
 
-    /// Logs in once and runs a script there with sh; an empty one just logs in.
-    /// - Returns: nil when that worked, else what went wrong.
+    /// Logs in once and runs a script in the guest with sh. An empty script only logs in.
+    /// - Returns: nil on success, otherwise what went wrong.
     package func attempt(script: String = "", timeout: Int = 20) async throws -> String? {
         var tool = SSHConfiguration.command(
             file: configurationFile, host: host, run: script.isEmpty ? ["true"] : ["sh"], connectTimeout: timeout)
@@ -24,12 +24,12 @@ package struct GuestLogin: Sendable {
         return result.succeeded ? nil : result.complaint
     }
 
-    /// Tries until a login works. The guest has said that it is ready, or its SSH server has said hello: the first
-    /// try works but for accidents, so the waits are short and grow.
-    /// - Throws: `CancellationError`, `HostError` when there is no ssh. The last failure is kept by `lastFailure`.
+    /// Tries until a login works. The guest has reported that it is ready, or its SSH server has greeted, so the first
+    /// try usually works. The waits between tries are short at first and grow.
+    /// - Throws: `CancellationError`, or `HostError` when there is no ssh. Each failure is reported to `lastFailure`.
     package func confirm(lastFailure: @Sendable (String) -> Void) async throws {
         var quick = Backoff(from: .milliseconds(50), to: .seconds(2))
-        // A guest that has let nobody in for a minute is asked for as long as it lives, with less effort.
+        // After a minute without success the guest is still tried for as long as it lives, but less often.
         var slow = Backoff(from: .seconds(2), to: .seconds(30))
         let becomesSlow = ContinuousClock.now + .seconds(60)
         while let failure = try await attempt() {
@@ -38,8 +38,8 @@ package struct GuestLogin: Sendable {
         }
     }
 
-    /// Waits for the SSH server's greeting, for guests without a channel. QEMU accepts the connection before the
-    /// guest listens, so only the greeting says something.
+    /// Waits for the SSH server's greeting, for guests without a channel. QEMU accepts the connection before the guest
+    /// listens, so only the greeting shows that the guest is up.
     /// - Throws: `CancellationError`.
     package func waitForGreeting() async throws {
         var backoff = Backoff(from: .milliseconds(20), to: .milliseconds(500), factor: 1.5)
@@ -49,11 +49,11 @@ package struct GuestLogin: Sendable {
         }
     }
 
-    /// The SSH server greets. One that has been greeting does so at once, also in a guest that has just woken.
+    /// Whether the SSH server greets. A running server does so at once, even in a guest that has just woken.
     package static func greets(port: Int) async -> Bool { await SSHBanner.isThere(port: port, patience: .seconds(5)) }
 
-    /// Tries a readiness probe until it succeeds; the script brings its own interpreter, so it is written to a file.
-    /// - Throws: `CancellationError`. The last failure is kept by `lastFailure`.
+    /// Tries a readiness probe until it succeeds. The script names its own interpreter, so it is written to a file.
+    /// - Throws: `CancellationError`. Each failure is reported to `lastFailure`.
     package func probe(_ script: String, lastFailure: @Sendable (String) -> Void) async throws {
         let runner =
             "f=$(mktemp) && printf %s \(ShellWord.quoted(script)) > \"$f\" && chmod 700 \"$f\" && \"$f\"; s=$?; "

@@ -2,21 +2,21 @@ import Foundation
 import HostModel
 import Templates
 
-/// What a guest configures itself from: the files of its cidata volume (cloud-init's NoCloud source, and beside it
-/// what guests without cloud-init read), as a function of the configuration.
+/// The files of a guest's cidata volume, from which the guest configures itself, as a function of the configuration.
+/// The volume holds cloud-init's NoCloud source and the files that guests without cloud-init read.
 package struct GuestSeed: Sendable, Equatable {
     package var hostname: String
     package var user: GuestUser
     package var authorizedKeys: [String]
     /// In order.
     package var environment: [(name: String, value: String)]
-    /// In order: the mode, and the script's text.
+    /// The mode and the text of each script, in the order in which they run.
     package var scripts: [(mode: String, text: String)]
     package var network: Network
-    /// Nothing is asked of the guest: no channel, no boot script.
+    /// The guest gets no channel and no boot script.
     package var plain: Bool
 
-    /// For guests that set their address themselves.
+    /// The addresses for guests that configure their network themselves.
     package struct Network: Sendable, Equatable {
         package var address: String
         package var gateway: String
@@ -45,7 +45,7 @@ package struct GuestSeed: Sendable, Equatable {
 
     package static func == (left: Self, right: Self) -> Bool { left.files == right.files }
 
-    /// Path in the volume and content.
+    /// The contents of the files, by their paths in the volume.
     package var files: [String: String] {
         let userData = "#cloud-config\n" + json(cloudConfiguration)
         var files = [
@@ -63,7 +63,7 @@ package struct GuestSeed: Sendable, Equatable {
             let number = counts[script.mode, default: 0]
             files["provision/\(script.mode)/\(number < 10 ? "00" : number < 100 ? "0" : "")\(number)"] = script.text
         }
-        // cloud-init applies a seed once for each instance-id: a changed configuration is a new one.
+        // cloud-init applies a seed once for each instance-id, so a changed configuration gets a new id.
         let identity = SeedVolume.digest(of: files).prefix(16)
         files["meta-data"] = json(["instance-id": "iid-\(identity)", "local-hostname": hostname])
         return files
@@ -116,7 +116,7 @@ package struct GuestSeed: Sendable, Equatable {
         ])
         if !plain {
             let log = "/var/log/cloud-init-output.log"
-            // bootcmd runs early at every boot: the channel is there before anything can fail.
+            // bootcmd runs early at every boot, so the channel is there before anything can fail.
             configuration.bootcmd = [["sh", "-c", "\(Self.mount); sh \(Self.mountPoint)/boot.sh channel \(log)"]]
             configuration.write_files = [
                 .init(
@@ -130,7 +130,7 @@ package struct GuestSeed: Sendable, Equatable {
     private func json(_ value: some Encodable) -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        // JSON is YAML, and needs no quoting rules of its own. Strings and numbers always encode.
+        // JSON is also YAML, and needs no special quoting rules. Strings and numbers can always be encoded.
         return (try? encoder.encode(value)).map { String(decoding: $0, as: UTF8.self) + "\n" } ?? ""
     }
 }

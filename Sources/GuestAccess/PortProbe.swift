@@ -1,12 +1,13 @@
 import NIOCore
 import NIOPosix
 
-/// Whether nobody listens on a port of the host.
+/// Finds out whether nobody listens on a port of the host.
 package enum PortProbe {
     private static let loops = MultiThreadedEventLoopGroup.singleton
 
-    /// Connects, and hangs up at once. Only a refusal by this very host says that nobody listens: an address that it does
-    /// not have just now, as before its network is up again, says nothing.
+    /// Connects and closes the connection at once. Only a refusal from this very host shows that nobody listens. If the
+    /// host does not have the address at present, for instance before its network is up again, a refusal proves
+    /// nothing.
     package static func isRefused(host: String, port: Int) async -> Bool {
         guard let address = try? SocketAddress(ipAddress: host, port: port), await isOwn(host) else { return false }
         do {
@@ -20,7 +21,7 @@ package enum PortProbe {
         }
     }
 
-    /// What one can bind to is one's own.
+    /// An address that can be bound belongs to this host.
     private static func isOwn(_ host: String) async -> Bool {
         guard let channel = try? await DatagramBootstrap(group: loops).bind(host: host, port: 0).get() else {
             return false

@@ -1,7 +1,7 @@
 import HostModel
 import HostOS
 
-/// How to reach a guest with the host's own ssh(1): `ssh -F ssh.config lima-NAME`.
+/// The configuration for reaching a guest with the host's ssh(1): `ssh -F ssh.config lima-NAME`.
 package struct SSHConfiguration: Sendable, Equatable {
     package var host: String
     package var identityFile: String
@@ -15,9 +15,9 @@ package struct SSHConfiguration: Sendable, Equatable {
         self.port = port
     }
 
-    /// The text of `ssh.config` (ssh_config(5)). The guest is at the end of a port of the loopback address that only
-    /// QEMU listens on, and makes its host key itself: there is nothing to compare the key with.
-    /// - Throws: `HostError` with `.usage` where the key's path cannot stand in quotation marks.
+    /// The text of `ssh.config` (ssh_config(5)). The guest is reached through a port of the loopback address that only
+    /// QEMU listens on. It generates its own host key, so there is no known key to compare it with.
+    /// - Throws: `HostError` with `.usage` when the key's path cannot be put in quotation marks.
     package var text: String {
         get throws(HostError) {
             try Representable.requireOneLine(identityFile, what: "the path of the SSH key", format: "ssh.config")
@@ -48,7 +48,7 @@ package struct SSHConfiguration: Sendable, Equatable {
         """
     }
 
-    /// The arguments of ssh that log in once, run a script given on standard input with `shell`, and leave.
+    /// The ssh command that logs in once, runs a command and leaves. A script for it can be given on standard input.
     package static func command(file: String, host: String, run command: [String], connectTimeout: Int) -> Tool {
         Tool("ssh", ["-F", file, "-o", "ConnectTimeout=\(connectTimeout)", "-T", host, "--"] + command)
     }

@@ -1,14 +1,14 @@
 import HostModel
 import HostOS
 
-/// The one key pair for all guests, `_config/user` and `_config/user.pub`, as Lima has it.
+/// The key pair that all guests share, `_config/user` and `_config/user.pub`, as in Lima.
 package struct SSHKey: Sendable {
     /// The path of the private key.
     package let privateKey: String
-    /// The public key's line.
+    /// The line of the public key.
     package let authorizedKey: String
 
-    /// Reads the pair, or makes it where there is none.
+    /// Reads the pair, or generates it when there is none.
     /// - Parameter directory: `$LIMA_HOME/_config`.
     /// - Throws: `HostError` when it can be neither read nor made.
     package static func ensure(in directory: String) async throws -> SSHKey {
@@ -16,7 +16,7 @@ package struct SSHKey: Sendable {
         if let key = try? read(path) { return key }
         do {
             try Files.makeDirectory(directory)
-            // Two first starts at once: one makes the pair, the other waits a moment for it.
+            // When two first starts run at once, one generates the pair and the other waits a moment for it.
             let deadline = ContinuousClock.now + .seconds(10)
             while ContinuousClock.now < deadline {
                 if let lock = try FileLock.acquire(path: directory + "/user.lock") {
@@ -40,14 +40,14 @@ package struct SSHKey: Sendable {
 
     private static func make(_ path: String) async throws -> SSHKey {
         if let key = try? read(path) { return key }
-        // Before anything is changed: half of a pair is worse than none.
+        // Checked before anything is changed, because half of a pair is worse than none.
         if let kind = Files.kind(path), kind != .regular {
             throw HostError(
-                .cannotCreate, "cannot make the SSH key \(path): something that is no file is there",
+                .cannotCreate, "cannot make the SSH key \(path): it exists but is not a regular file",
                 hint: "move it away, or put your key back")
         }
         if Files.kind(path) == .regular {
-            // The public half was lost: it follows from the private one.
+            // The public key was lost. It is derived from the private key.
             let result = try await Tool("ssh-keygen", ["-y", "-f", path]).run()
             guard result.succeeded else {
                 throw HostError(.unavailable, "the SSH key \(path) cannot be used: \(result.complaint)")
@@ -55,7 +55,7 @@ package struct SSHKey: Sendable {
             try TextFile.replace(path + ".pub", with: result.output.trimmed + " lima\n")
             return try read(path)
         }
-        // ssh-keygen makes two files, so they are made in a directory of their own.
+        // ssh-keygen creates two files, so they are generated in a directory of their own.
         let staging = TemporaryName.path(beside: path)
         try Files.makeDirectory(staging)
         defer { try? Files.remove(staging) }
@@ -64,7 +64,7 @@ package struct SSHKey: Sendable {
         guard result.succeeded else {
             throw HostError(.cannotCreate, "cannot make the SSH key \(path): \(result.complaint)")
         }
-        // The private half last: where it is, the pair is whole.
+        // The private key is moved last, so that its presence means the pair is complete.
         try Files.moveSynced(key + ".pub", to: path + ".pub")
         try Files.moveSynced(key, to: path)
         return try read(path)

@@ -5,10 +5,11 @@ import HostOS
 
 /// Writes a guest's seed as an ISO 9660 volume with the label `cidata`.
 package enum SeedVolume {
-    /// Programs that make such a volume and take mkisofs's options.
+    /// Programs that create such a volume and accept the options of mkisofs.
     private static let tools = ["genisoimage", "mkisofs", "xorrisofs"]
 
-    /// Brings a volume up to date. One that already holds these files is left alone: its digest stands in it.
+    /// Brings a volume up to date. A volume that already holds these files is left alone; it is recognised by its
+    /// digest.
     /// - Parameter searchPath: `PATH`.
     /// - Throws: `HostError`.
     package static func write(_ files: [String: String], to path: String, searchPath: String?) async throws {
@@ -16,7 +17,7 @@ package enum SeedVolume {
         if applicationIdentifier(of: path) == digest { return }
         guard let tool = tools.lazy.compactMap({ Tool.path(of: $0, in: searchPath) }).first else {
             throw HostError(
-                .unavailable, "nothing here makes ISO volumes: \(tools.joined(separator: ", ")) are not in PATH",
+                .unavailable, "no program to make ISO volumes: none of \(tools.joined(separator: ", ")) is in PATH",
                 hint: "apt-get install genisoimage")
         }
         let staging = TemporaryName.path(beside: path)
@@ -44,7 +45,7 @@ package enum SeedVolume {
         }
     }
 
-    /// SHA-256 over names and contents, as 64 hexadecimal digits.
+    /// SHA-256 of the names and contents, as 64 hexadecimal digits.
     package static func digest(of files: [String: String]) -> String {
         var function = SHA256()
         for (name, text) in files.sorted(by: { $0.key < $1.key }) {
@@ -54,8 +55,8 @@ package enum SeedVolume {
         return Hexadecimal.text(function.finalize())
     }
 
-    /// The application identifier of a volume: 128 bytes at offset 574 of the primary volume descriptor, which is
-    /// sector 16 (ECMA-119, 8.4); nil where there is no volume.
+    /// The application identifier of a volume; nil when there is no volume. It has 128 bytes at offset 574 of the
+    /// primary volume descriptor, which is sector 16 (ECMA-119, 8.4).
     static func applicationIdentifier(of path: String) -> String? {
         guard let descriptor = try? Descriptor(path: path, flags: 0),
             let bytes = try? descriptor.read(upTo: 16 * 2048 + 574 + 128, subject: path),

@@ -1,50 +1,50 @@
 import HostModel
 import HostOS
 
-/// What makes guests of one kind. The agent is given one; what finds a guest again is a `GuestFinder`.
+/// Starts guests of one kind for the agent. A `GuestFinder` finds such a guest again.
 package protocol GuestDriver: Sendable {
     /// Finds the guests that this driver makes.
     var finder: any GuestFinder { get }
 
     var capabilities: GuestCapabilities { get }
 
-    /// Makes what the guest needs in the instance's directory. Does nothing that is already done.
+    /// Creates what the guest needs in the instance's directory. Anything that is already there is kept.
     /// - Throws: `HostError`.
     func prepare() async throws
 
     /// Starts the guest's process and connects to it.
     /// - Parameter sshLocalPort: the port of 127.0.0.1 that is to lead to the guest's SSH server.
-    /// - Throws: `HostError`; no process is left then.
+    /// - Throws: `HostError`. No process is left behind then.
     func launch(sshLocalPort: Int) async throws -> any Guest
 }
 
 /// A live guest.
 package protocol Guest: Sendable {
-    /// What is known of it, as it is kept for the next agent.
+    /// What is stored about the guest for the next agent.
     var record: GuestRecord { get }
-    /// What happens to the guest, until it has ended; finishes after `.ended`.
+    /// The events of the guest. Finishes after `.ended`.
     var events: AsyncStream<GuestEvent> { get }
 
-    /// Asks the machine how it is; what stopped it and was not heard before comes as an event. One that waits for its
-    /// disk is told to try again.
-    /// - Returns: why the guest stands still; nil when it runs.
+    /// Asks the machine for its state. If the machine has stopped and no event said why, an event is sent now. A
+    /// machine that waits for its disk is told to try again.
+    /// - Returns: why the guest is stalled; nil when it runs.
     /// - Throws: `HostError` when there is no answer.
     func checkAlive() async throws -> String?
-    /// Seconds since the guest used one of its disks; nil where it never did.
+    /// Seconds since the guest last used one of its disks; nil when it never did.
     /// - Throws: `HostError` when there is no answer.
     func secondsIdle() async throws -> Double?
     /// Presses the power button.
     func pressPowerButton() async throws
-    /// Ends the machine, disks flushed, without asking the guest.
+    /// Ends the machine without asking the guest. The disks are flushed.
     func quit() async throws
-    /// Ends the process by SIGKILL, after verifying that it is still the same one.
+    /// Ends the process with SIGKILL, after verifying that it is still the same process.
     func kill()
 
-    /// The port of the host that leads to the guest's SSH server.
+    /// The port of the host that is forwarded to the guest's SSH server.
     var sshForward: PortForward { get }
-    /// The ports of the host that lead to the guest.
+    /// The ports of the host that are forwarded to the guest.
     func portForwards() async throws -> Set<PortForward>
-    /// - Throws: when it cannot be, because the port is taken or not ours to open for instance.
+    /// - Throws: when the port cannot be opened, for instance because it is taken or needs a permission.
     func open(_ forward: PortForward) async throws
     func close(_ forward: PortForward) async throws
 }
@@ -57,15 +57,15 @@ package enum GuestEvent: Sendable, Equatable {
     case rebooted
     /// The guest's kernel panicked.
     case panicked
-    /// The machine runs again after it stood still.
+    /// The machine runs again after it had stopped.
     case resumed
-    /// The machine stopped running by itself, for good: an internal error.
+    /// An internal error stopped the machine for good.
     case machineStopped(reason: String)
-    /// The machine stands still until the host's disk takes what the guest writes.
+    /// The machine is stalled until the host's disk accepts what the guest writes.
     case stalled(reason: String)
-    /// The accelerator stopped the machine. Another launch uses another one.
+    /// The accelerator failed and stopped the machine. The next launch uses another accelerator.
     case acceleratorFailed(reason: String)
-    /// The process is gone; the text says how. `crashed`: by a fault of the machine's own program.
+    /// The process has ended, and `reason` says how. `crashed` means a fault of the machine's own program.
     case ended(reason: String, crashed: Bool = false)
 }
 

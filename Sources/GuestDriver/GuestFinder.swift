@@ -1,33 +1,34 @@
 import HostModel
 import HostOS
 
-/// What finds a guest that lives although no agent supervises it, by its record or by evidence, and connects to it. Apart
-/// from `GuestDriver`: a guest can be found, and ended, where its configuration cannot be read.
+/// Finds a guest that runs without an agent, by its record or by evidence, and connects to it. It is separate from
+/// `GuestDriver` because a guest can be found and ended even when its configuration cannot be read.
 package protocol GuestFinder: Sendable {
-    /// A guest of this instance that lives; nil when there is none. A process that is not shown to belong to this instance
-    /// is none.
-    /// - Throws: `HostError` with `.held` where another program runs the instance's guest.
+    /// The live guest of this instance; nil when there is none. A process counts only when it is shown to belong to
+    /// this instance.
+    /// - Throws: `HostError` with `.held` when another program runs the instance's guest.
     func survivor() throws -> SurvivingGuest?
 
-    /// Gives the guest's sockets the names back that somebody has removed, where that can be done.
-    /// - Returns: one was gone.
+    /// Restores the names of the guest's sockets that somebody has removed, as far as that is possible.
+    /// - Returns: whether a name was restored.
     @discardableResult
     func restoreSockets() -> Bool
 
-    /// Why nobody could attach to the live guest just now; nil where somebody could.
+    /// Why nobody can attach to the live guest at present; nil when somebody can.
     var obstacle: HostError? { get }
 
-    /// Connects to such a guest, which is neither paused nor reset.
-    /// - Parameter patience: how long a silent machine is asked. Silence means busy or hung, not dead.
-    /// - Throws: `HostError`: the guest has ended, is silent, or cannot be reached. `CancellationError`, at once.
+    /// Connects to such a guest. The guest is neither paused nor reset.
+    /// - Parameter patience: how long a silent machine is asked again. A silent machine is busy or hung, not dead.
+    /// - Throws: `HostError` when the guest has ended, is silent or cannot be reached; `CancellationError` as soon as
+    ///   the task is cancelled.
     func attach(_ survivor: SurvivingGuest, patience: Duration) async throws -> any Guest
 
-    /// Ends such a guest by SIGKILL, after verifying once more that it belongs to this instance.
-    /// - Returns: false when it lives on.
+    /// Ends such a guest with SIGKILL, after verifying again that it belongs to this instance.
+    /// - Returns: false when the guest lives on.
     func kill(_ survivor: SurvivingGuest) async -> Bool
 
-    /// Writes the record of a live guest anew, where it is missing.
-    /// - Returns: it was gone.
+    /// Writes the record of a live guest again when it is missing.
+    /// - Returns: whether it was missing and has been written.
     @discardableResult
     func restoreRecord(of guest: SurvivingGuest) -> Bool
 
@@ -35,7 +36,7 @@ package protocol GuestFinder: Sendable {
     func forget()
 }
 
-/// A guest found without an agent, shown to belong to the instance.
+/// A guest that was found without an agent and is shown to belong to the instance.
 package struct SurvivingGuest: Sendable, Equatable {
     package let record: GuestRecord
 

@@ -2,7 +2,7 @@ import Foundation
 import HostModel
 import HostOS
 
-/// What is kept on disk to find a guest that outlived its agent (`guest.json`). A claim: see `Evidence`.
+/// What is stored on disk (`guest.json`) to find a guest that outlived its agent. It is only a claim: see `Evidence`.
 package struct GuestRecord: Codable, Sendable, Equatable {
     /// The name of the driver that made the guest.
     package var driver: String
@@ -10,10 +10,10 @@ package struct GuestRecord: Codable, Sendable, Equatable {
     package var accelerator: Accelerator
     /// The port of 127.0.0.1 that leads to the guest's SSH server.
     package var sshLocalPort: Int
-    /// The configuration the guest was started with, a digest for each key that counts at a start only; nil where nothing
-    /// tells.
+    /// The configuration the guest was started with: a digest for each key that takes effect only at a start. nil when
+    /// it is unknown.
     package var configurationDigests: [String: String]?
-    /// Processes beside the guest that outlive the agent like it.
+    /// Helper processes that outlive the agent, as the guest does.
     package var helpers: [HelperRecord]?
 
     package init(
@@ -28,7 +28,7 @@ package struct GuestRecord: Codable, Sendable, Equatable {
         self.helpers = helpers
     }
 
-    /// - Returns: nil where there is no record, or none that can be read.
+    /// - Returns: nil when there is no record or it cannot be read.
     package static func load(_ path: String) -> GuestRecord? {
         guard let bytes = try? TextFile.bytes(path, limit: 1 << 20) else { return nil }
         return try? JSONDecoder().decode(GuestRecord.self, from: Data(bytes))
@@ -44,13 +44,13 @@ package struct GuestRecord: Codable, Sendable, Equatable {
     }
 }
 
-/// A process beside a guest that outlives the agent: an SSH master, a file server. It is found and ended by the same
-/// rules as the guest.
+/// A helper process of a guest that outlives the agent, such as an SSH master or a file server. It is found and ended
+/// by the same rules as the guest.
 package struct HelperRecord: Codable, Sendable, Equatable {
-    /// What it is, for messages.
+    /// What the process is, for messages.
     package var name: String
     package var process: ProcessIdentity
-    /// The name of a file in the instance's directory that it has open for as long as it lives.
+    /// The name of a file in the instance's directory that the process keeps open as long as it lives.
     package var holds: String
 
     package init(name: String, process: ProcessIdentity, holds: String) {
@@ -63,12 +63,13 @@ package struct HelperRecord: Codable, Sendable, Equatable {
         Evidence(directory: directory, files: ["\(directory)/\(holds)"])
     }
 
-    /// It lives, and belongs to this instance.
+    /// Whether it is alive and belongs to this instance.
     package func isAlive(in directory: String) -> Bool {
         process.isAlive && evidence(in: directory).proves(process)
     }
 
-    /// Ends it: asked by SIGTERM, killed after `grace`. A process that is not shown to be this instance's is left alone.
+    /// Ends the process with SIGTERM, and kills it after `grace`. A process that is not proven to be this instance's is
+    /// left alone.
     package func end(in directory: String, grace: Duration = .seconds(2)) async {
         guard evidence(in: directory).signal(process, 15) else { return }
         if await !process.ended(within: grace) { evidence(in: directory).signal(process, 9) }

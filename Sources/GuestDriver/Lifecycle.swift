@@ -1,25 +1,25 @@
 import HostModel
 
-/// The life of an instance under one agent: inputs in, actions out, no clock and no I/O.
+/// The state machine of an instance under one agent. Inputs come in, actions go out; it has no clock and does no I/O.
 ///
-/// One owner holds it, feeds it from one queue and performs what it returns, in order. Time comes in as inputs: the
-/// owner starts the timer an action names and feeds its input when it fires. Each transition has a test
-/// (LifecycleTests).
+/// One owner holds it, feeds it from one queue and performs the returned actions in order. Time comes in as an input:
+/// the owner starts the timer that an action names, and feeds the timer's input when it fires. Each transition has a
+/// test (LifecycleTests).
 package struct Lifecycle: Sendable {
     package internal(set) var state: State = .new
-    /// Set while starting, when a provisioning script failed: the guest then becomes `degraded`, not `running`.
+    /// Set when a provisioning script failed during the start. The guest then becomes `degraded`, not `running`.
     private var provisioningFault: String?
-    /// Set while nobody could log in to a guest that had been ready before: it is `degraded` until a login works.
+    /// Set while nobody can log in to a guest that had been ready before. The guest is `degraded` until a login works.
     private var accessFault: String?
     private var hasStalledWhileStarting = false
-    /// A machine that crashed or hung while its guest booted was booted again; once until the guest can be used.
+    /// A machine that crashed or hung during the boot has been booted again. Happens once until the guest is usable.
     private var hasBootedAgain = false
-    /// A guest that is slow to boot was given more time; once, too.
+    /// A guest that is slow to boot has been given more time. Also happens once.
     private var hasMoreTime = false
 
     package init() {}
 
-    /// A guest is there that is not on its way out.
+    /// There is a guest and it is not being ended.
     private var hasGuestThatListens: Bool {
         switch state {
         case .booting, .provisioning, .confirming, .reattached, .running, .degraded: true
@@ -27,8 +27,8 @@ package struct Lifecycle: Sendable {
         }
     }
 
-    /// The agent may be replaced by another program that attaches: nothing is under way that only this one knows of, no
-    /// login either.
+    /// Whether another program may replace the agent and attach to the guest. Nothing may be under way that only this
+    /// program knows of, not even a login.
     package var canBeHandedOver: Bool {
         switch state {
         case .booting, .provisioning, .running, .degraded: true
@@ -36,7 +36,7 @@ package struct Lifecycle: Sendable {
         }
     }
 
-    /// The phase the state stands for.
+    /// The phase of the current state.
     package var phase: Phase {
         switch state {
         case .attaching, .reattached: .attaching
@@ -50,8 +50,8 @@ package struct Lifecycle: Sendable {
         }
     }
 
-    /// Takes one input and returns what is to be done, in order. Inputs that make no sense in a state are ignored:
-    /// they were under way when the state changed.
+    /// Takes one input and returns the actions to perform, in order. An input that does not apply to the current state
+    /// is ignored: it was under way when the state changed.
     package mutating func handle(_ input: Input) -> [Action] {
         switch input {
         case .start(let survivor): return start(survivor: survivor)
@@ -126,7 +126,7 @@ package struct Lifecycle: Sendable {
             state = .provisioning
             return [.enter(.provisioning), .startTimer(.phaseDeadline, .deadline(.provisioning))]
         case .stopping(let stop) where stop.step <= .askAgain:
-            // It could not hear the first request while it booted.
+            // The guest could not hear the first request while it booted.
             return [.perform(.askAgain)]
         case .replacing(let step) where step <= .askAgain:
             return [.perform(.askAgain)]
@@ -176,7 +176,7 @@ package struct Lifecycle: Sendable {
         case .booting: late = "booting the guest"
         case .provisioning: late = "the guest's boot scripts"
         case .confirming: late = "logging in to the guest"
-        case .reattached: return unconfirmed("the guest does not let anybody log in\(evidence)")
+        case .reattached: return unconfirmed("nobody can log in to the guest\(evidence)")
         default: return []
         }
         let reason = "gave up: \(late) took too long\(evidence)"
@@ -187,7 +187,7 @@ package struct Lifecycle: Sendable {
         return startFailed(.failed, reason)
     }
 
-    /// Emulated machines hang now and then while their guest boots; one that still does something is only slow.
+    /// Emulated machines sometimes hang while their guest boots. A guest that is still active is only slow.
     private mutating func bootOverdue(_ sign: BootSign, _ evidence: String) -> [Action] {
         guard state == .booting else { return [] }
         switch sign {
@@ -197,7 +197,7 @@ package struct Lifecycle: Sendable {
             hasMoreTime = true
             return [.startTimer(.phaseDeadline, .deadline(.booting))]
         case .silent where !hasBootedAgain:
-            // It may be up all the same, and only not say so: it is asked to shut down first.
+            // The guest may be up without saying so, so it is asked to shut down first.
             hasBootedAgain = true
             return replace(because: "the guest hung while it booted; it is booted again\(evidence)", from: .ask)
         case .busy, .silent:
@@ -205,7 +205,7 @@ package struct Lifecycle: Sendable {
         }
     }
 
-    /// Ends the machine, for another to take its place.
+    /// Ends the machine so that another one takes its place.
     private mutating func replace(because reason: String, from step: StopStep) -> [Action] {
         state = .replacing(step)
         forgetFaults()
@@ -230,8 +230,8 @@ package struct Lifecycle: Sendable {
         }
     }
 
-    /// A guest that had been ready does not let us in: somebody may be using it all the same. The login goes on being
-    /// tried, so that the guest is well again when it works.
+    /// Nobody can log in to a guest that had been ready before. Somebody may still be using it, so it is not ended. The
+    /// agent keeps trying to log in, and a login that works makes the guest healthy again.
     private mutating func unconfirmed(_ reason: String) -> [Action] {
         state = .degraded(reason: reason)
         accessFault = reason
@@ -240,7 +240,7 @@ package struct Lifecycle: Sendable {
         ]
     }
 
-    /// The last transition, where there is no guest.
+    /// The last transition when there is no guest.
     mutating func end(_ outcome: Outcome) -> [Action] {
         state = .ended(outcome)
         return [.stopTimer(.phaseDeadline), .finish(outcome, endedBy: nil)]
@@ -252,7 +252,8 @@ package struct Lifecycle: Sendable {
         switch (event, state) {
         case (_, .ended), (_, .new): return []
         case (.stalled(let reason), _): return stall(reason)
-        // One that is told to go on every second resumes and stops again; the heartbeat tells when it goes on.
+        // A stalled machine that is told every second to continue resumes and stops again. Only the heartbeat shows
+        // that it runs.
         case (.resumed, .degraded): return []
         case (.resumed, _): return resynchronized()
         case (.ended, .replacing):
@@ -290,7 +291,7 @@ package struct Lifecycle: Sendable {
             return [.stopTimer(.stopLadder), .finish(stop.outcome, endedBy: endedBy)]
         case (.ended(let reason, crashed: true), .booting) where !hasBootedAgain,
             (.ended(let reason, crashed: true), .provisioning) where !hasBootedAgain:
-            // Emulation has such accidents, and nothing that anybody was told of is lost yet.
+            // Such crashes happen under emulation, and so far nothing is lost that anybody was told of.
             hasBootedAgain = true
             forgetFaults()
             state = .preparing
@@ -306,13 +307,13 @@ package struct Lifecycle: Sendable {
         }
     }
 
-    /// The machine is of no use any more but its process lives.
+    /// The machine is unusable, but its process lives.
     private mutating func machineLost(_ reason: String) -> [Action] {
         if case .stopping(let stop) = state, stop.step >= .quit { return [] }
         return [.emit(.failure(reason))] + endMachine(outcome: .guestLost(reason: reason))
     }
 
-    /// The process has ended, and nobody had asked for that.
+    /// The process has ended without a request.
     private mutating func ended(_ outcome: Outcome) -> [Action] {
         state = .ended(outcome)
         let failure = outcome.failure.map { [Action.emit(.failure($0))] } ?? []
@@ -339,7 +340,7 @@ package struct Lifecycle: Sendable {
         }
     }
 
-    /// What was wrong is right again; what a provisioning script left wrong stays wrong.
+    /// The guest is healthy again, unless a provisioning script or a login failed: those faults remain.
     private mutating func recovered(because actions: [Action]) -> [Action] {
         guard provisioningFault == nil, accessFault == nil else { return resynchronized() }
         state = .running
@@ -348,13 +349,13 @@ package struct Lifecycle: Sendable {
 
     private mutating func forgetFaults() { (provisioningFault, accessFault) = (nil, nil) }
 
-    /// The host slept, or the guest stood still: its clock is behind, and connections have died.
+    /// The host slept or the guest was stalled. The guest's clock is behind and connections have died.
     private func resynchronized() -> [Action] {
         guard hasGuestThatListens else { return [] }
         return phase.isUsable ? [.setGuestClock, .repairPorts] : [.setGuestClock]
     }
 
-    /// The guest waits for its disk: nothing of it is lost while it does, so it is not ended.
+    /// The guest waits for its disk. Nothing is lost while it waits, so it is not ended.
     private mutating func stall(_ reason: String) -> [Action] {
         switch state {
         case .running:

@@ -1,6 +1,6 @@
 import HostModel
 
-/// How a guest and its machine are ended: the ladder, and what leads onto it.
+/// How a guest and its machine are ended: the stop ladder and the transitions that start it.
 extension Lifecycle {
     mutating func endMachine(outcome: Outcome) -> [Action] {
         let kept: Outcome = if case .stopping(let stop) = state { stop.outcome } else { outcome }
@@ -8,8 +8,8 @@ extension Lifecycle {
         return [.stopTimer(.phaseDeadline), .enter(.stopping), .announceStopping] + rung(.quit)
     }
 
-    /// A request counts whatever is under way: what somebody stopped is not brought back because it had failed or powered
-    /// itself off a moment before.
+    /// A stop request counts in every state. A guest that somebody stopped is not brought back, even if it had failed
+    /// or powered itself off a moment before.
     mutating func stopRequested(force: Bool) -> [Action] {
         switch state {
         case .new, .preparing:
@@ -45,7 +45,7 @@ extension Lifecycle {
         return [.stopTimer(.phaseDeadline), .enter(.stopping), .announceStopping, .cancelStart] + rung(.ask)
     }
 
-    /// The next rung: the last one did not end the guest in its time.
+    /// Goes to the next rung, because the last one did not end the guest in time.
     mutating func climb() -> [Action] {
         switch state {
         case .replacing(let step):

@@ -1,28 +1,28 @@
 import HostModel
 
-/// The words of the state machine: its states, what comes in, what goes out.
+/// The vocabulary of the state machine: its states, inputs and actions.
 extension Lifecycle {
-    /// Where the guest is. Cases carry what exists only then.
+    /// The state of the guest. Each case carries only what exists in that state.
     package enum State: Sendable, Equatable {
         case new
-        /// A guest that outlived its agent is being connected to. It is there whatever was decided meanwhile (`abort`),
-        /// so that waits until the guest is ours.
+        /// The agent is connecting to a guest that outlived its agent. `abort` is what was decided meanwhile. It waits
+        /// until the agent is connected, because the guest is there in any case.
         case attaching(abort: Outcome?)
         case preparing
-        /// The machine's process is being started. This must come to an end before anything else can, or a process would
-        /// be left: `abort` is what was decided meanwhile.
+        /// The machine's process is being started. The launch has to finish before anything else, or a process could be
+        /// left behind. `abort` is what was decided meanwhile.
         case launching(abort: Outcome?)
         case booting
         case provisioning
-        /// The guest says that it is ready; the agent tries to log in.
+        /// The guest says that it is ready, and the agent tries to log in.
         case confirming
-        /// A guest that had been ready under the agent before is ours, and a login is tried. It is usable all the same:
-        /// whatever comes of the login, it is not ended.
+        /// The agent is connected to a guest that had been ready under the previous agent, and tries to log in. The
+        /// guest is usable, so it is not ended even if the login fails.
         case reattached
         case running
-        /// Usable, with what is wrong.
+        /// The guest is usable, but something is wrong.
         case degraded(reason: String)
-        /// The machine is ended, for another to take its place.
+        /// The machine is being ended so that another one takes its place.
         case replacing(StopStep)
         case stopping(Stop)
         case ended(Outcome)
@@ -31,9 +31,9 @@ extension Lifecycle {
     /// A stop under way.
     package struct Stop: Sendable, Equatable {
         package var step: StopStep
-        /// What the end of the guest will mean.
+        /// The outcome once the guest has ended.
         package var outcome: Outcome
-        /// The rung on which the guest obeyed; nil until it did.
+        /// The rung at which the guest obeyed; nil until it does.
         package var obeyedAt: StopStep?
 
         package init(step: StopStep, outcome: Outcome, obeyedAt: StopStep? = nil) {
@@ -47,9 +47,9 @@ extension Lifecycle {
     }
 
     package enum Input: Sendable, Equatable {
-        /// `survivor`: a guest that outlived its agent is there.
+        /// `survivor` says whether there is a guest that outlived its agent.
         case start(survivor: Bool)
-        /// The surviving guest is ours; `fault` is what a provisioning script left wrong.
+        /// The agent is connected to the surviving guest. `fault` is the provisioning failure it has from before.
         case attached(Readiness, fault: String? = nil)
         case prepared
         case launched
@@ -57,55 +57,55 @@ extension Lifecycle {
         case startFailed(HostError.Code, reason: String)
         case guestIsProvisioning
         case guestIsReady
-        /// A provisioning script failed; the guest goes on.
+        /// A provisioning script failed. The guest keeps running.
         case provisioningFailed(reason: String)
         case accessConfirmed
         case guest(GuestEvent)
         case stopRequested(force: Bool)
-        /// What a start was doing has stopped because it was told to.
+        /// The work of a start has stopped because it was told to.
         case startCancelled
-        /// The current phase took too long; `evidence` is what the guest's console said last.
+        /// The current phase took too long. `evidence` is the last output of the guest's console.
         case deadlinePassed(evidence: String)
         /// The guest takes too long to boot.
         case bootOverdue(BootSign, evidence: String)
-        /// The last rung of the stop ladder had its time.
+        /// The time of the current rung of the stop ladder has passed.
         case ladderTimePassed
         case heartbeat(Heartbeat)
         /// The host's clock was set, or the host slept.
         case hostClockChanged
     }
 
-    /// How far a guest that outlived its agent had come, by that agent's log.
+    /// How far a surviving guest had come, according to its previous agent's log.
     package enum Readiness: Sendable, Equatable {
-        /// It had said that its boot scripts are done.
+        /// The guest had reported that its boot scripts are done.
         case ready
         case booting
-        /// Nothing tells.
+        /// The log does not say.
         case unknown
     }
 
-    /// What a guest that takes long to boot looks like from outside.
+    /// What a slow guest looks like from outside while it boots.
     package enum BootSign: Sendable, Equatable {
-        /// It does nothing any more.
+        /// The guest does nothing any more.
         case silent
         case busy
-        /// It waits for the host's disk.
+        /// The guest waits for the host's disk.
         case stalled
     }
 
-    /// What came of asking the machine whether it lives.
+    /// The result of asking the machine whether it lives.
     package enum Heartbeat: Sendable, Equatable {
         case answered
-        /// It answers, and the guest stands still for want of its disk.
+        /// The machine answers, but the guest is stalled because its disk is not available.
         case stalled(reason: String)
         case late
         case lost
     }
 
     package enum Timer: Sendable, Hashable, CaseIterable {
-        /// The deadline of the phase that is current.
+        /// The deadline of the current phase.
         case phaseDeadline
-        /// The next rung of the stop ladder.
+        /// The time of the current rung of the stop ladder.
         case stopLadder
     }
 
@@ -114,20 +114,20 @@ extension Lifecycle {
         case attach
         case prepare
         case launch
-        /// Wait for what tells that the guest is ready, where no channel does.
+        /// Wait until the guest is ready. Without a channel, the SSH greeting is the only sign of readiness.
         case awaitGuest
-        /// Wait for the SSH server's greeting, whether there is a channel or not.
+        /// Wait for the SSH server's greeting, even if there is a channel.
         case awaitGreeting
         case confirmAccess
-        /// The same of a guest that had been ready before: one login, no probes.
+        /// Confirm access to a guest that had been ready before: one login, no probes.
         case confirmSurvivor
         case announceReady
         case beginHeartbeat
-        /// Look after the guest now, not at the next beat.
+        /// Check the guest now instead of at the next beat.
         case hastenHeartbeat
-        /// Open the ports of the host that are to lead to the guest, and close others.
+        /// Open the host ports that are to be forwarded to the guest, and close others.
         case forwardPorts
-        /// See whether they still lead there, and open those anew that do not.
+        /// Check whether those ports still lead to the guest, and open again those that do not.
         case repairPorts
         /// Tell the guest what time it is.
         case setGuestClock
@@ -137,20 +137,20 @@ extension Lifecycle {
         case announceStopping
         /// One rung of the ladder.
         case perform(StopStep)
-        /// Cancels what prepares or starts, and ends without a guest.
+        /// Cancel the work that prepares or starts the guest.
         case cancelStart
-        /// Nothing is left to do; `endedBy` is the rung that ended the guest, nil when it ended by itself.
+        /// Nothing is left to do. `endedBy` is the rung that ended the guest, nil when it ended by itself.
         case finish(Outcome, endedBy: StopStep?)
     }
 
-    /// How long a timer runs; the owner knows the durations.
+    /// How long a timer runs. The owner knows the durations.
     package enum Wait: Sendable, Equatable {
         case deadline(Phase)
         /// Half of the grace.
         case halfGrace
-        /// What the machine may take to flush its disks and end.
+        /// The time the machine has to flush its disks and end.
         case quit
-        /// What a killed process may take to be gone.
+        /// The time a killed process has to be gone.
         case kill
     }
 }

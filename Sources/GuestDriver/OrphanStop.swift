@@ -1,12 +1,12 @@
 import HostModel
 import HostOS
 
-/// Ends a guest that no agent supervises, by the ladder of the lifecycle. The caller holds the instance's lock.
+/// Ends a guest that no agent supervises, with the stop ladder of `Lifecycle`. The caller holds the instance's lock.
 package struct OrphanStop: Sendable {
     private let finder: any GuestFinder
     private let survivor: SurvivingGuest
     private let times: StopTimes
-    /// Asks the guest to power off in another way than by its power button: over its channel.
+    /// Asks the guest over its channel to power off, in addition to pressing its power button.
     private let ask: @Sendable () async -> Void
 
     package init(
@@ -23,7 +23,8 @@ package struct OrphanStop: Sendable {
         case timePassed(generation: Int)
     }
 
-    /// - Parameter force: begin with the machine's own end, and kill a machine that does not answer.
+    /// - Parameter force: skip asking the guest, tell the machine to end at once, and kill a machine that does not
+    ///   answer.
     /// - Throws: `HostError` when the guest lives on.
     package func run(force: Bool) async throws {
         let guest: any Guest
@@ -35,7 +36,7 @@ package struct OrphanStop: Sendable {
                 let reason = (error as? HostError)?.message ?? "\(error)"
                 throw HostError(
                     .failed, reason,
-                    hint: "hostagent stop --force kills it; what the guest has not written to disk is lost")
+                    hint: "hostagent stop --force kills it, but data that the guest has not written to disk is lost")
             }
             guard await finder.kill(survivor) else { throw livesOn }
             return finder.forget()
@@ -46,7 +47,7 @@ package struct OrphanStop: Sendable {
     }
 
     private var livesOn: HostError {
-        HostError(.failed, "the guest, process \(survivor.process.pid), was killed and is still there")
+        HostError(.failed, "the guest, process \(survivor.process.pid), was killed but has not ended")
     }
 
     private func climb(_ guest: any Guest, force: Bool) async {
@@ -58,7 +59,7 @@ package struct OrphanStop: Sendable {
             group.addTask {
                 for await event in guest.events { enqueue.yield(.guest(event)) }
             }
-            // What happened to it while no agent lived comes as an event.
+            // Whatever happened to the guest while no agent ran arrives as an event.
             group.addTask { _ = try? await guest.checkAlive() }
             var generation = 0
             var kills = 0
@@ -84,7 +85,7 @@ package struct OrphanStop: Sendable {
                     default: break
                     }
                 }
-                // A killed process that does not end is reported by the caller.
+                // The caller reports a killed process that does not end.
                 guard kills < 2, let message = await messages.next() else { break }
                 switch message {
                 case .guest(let event): actions = lifecycle.handle(.guest(event))

@@ -6,15 +6,15 @@ package struct StopTimes: Sendable, Equatable {
     package var grace: Int
     /// Seconds the machine gets to flush its disks and end.
     package let quit = 10
-    /// Seconds the kernel gets to end a killed process; one that writes to a hung disk can take long.
+    /// Seconds the kernel gets to end a killed process. A process that writes to a hung disk can take long.
     package let kill = 5
 
     package init(grace: Int) { self.grace = grace }
 
-    /// Seconds a stop may take in all, and some for cleaning up.
+    /// Seconds a whole stop may take, including time to clean up.
     package var total: Int { grace + quit + kill + 2 }
 
-    /// - Parameter wait: one of the ladder's; a phase's deadline is not this type's, and is no wait at all.
+    /// - Parameter wait: a wait of the stop ladder. The deadline of a phase does not belong here and gives zero.
     package func duration(of wait: Lifecycle.Wait) -> Duration {
         switch wait {
         case .deadline: .zero

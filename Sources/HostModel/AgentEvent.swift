@@ -1,10 +1,10 @@
-/// What an agent tells the world while it works. Closed: the wire form is derived from it, in `AgentAPI`.
+/// An event of an agent's run. The set is closed: `AgentAPI` derives the wire form from it.
 package enum AgentEvent: Sendable, Equatable {
     case phaseChanged(Phase)
     /// The guest's process exists. `pid` is its process number on the host.
     case guestSpawned(pid: Int32, accelerator: Accelerator)
-    /// The agent took over a guest that outlived its agent: the first event of such a run. `previousRun` is the run of
-    /// that agent.
+    /// The agent attached to a guest whose previous agent has ended. This is the first event of such a run.
+    /// `previousRun` is the run of the previous agent.
     case attached(pid: Int32, accelerator: Accelerator, previousRun: String?, previousAgent: Int32?)
     /// The guest rebooted itself.
     case guestRebooted
@@ -12,24 +12,24 @@ package enum AgentEvent: Sendable, Equatable {
     case guestLog(line: String)
     /// The guest's boot scripts are done.
     case guestReady
-    /// One SSH login worked, `milliseconds` after it was begun.
+    /// An SSH login succeeded; it took `milliseconds`.
     case accessConfirmed(milliseconds: Int)
-    /// A provisioning script ended with a status other than zero; the guest is usable all the same.
+    /// A provisioning script exited with a non-zero status. The guest is usable all the same.
     case provisioningFailed(mode: String, script: String, status: Int)
-    /// Somebody asked for a stop: a signal's name or `info socket`.
+    /// A stop was requested. `by` is the name of a signal, or `info socket`.
     case stopRequested(by: String, force: Bool)
     case stopStep(StopStep)
-    /// The guest is gone; `step` is what ended it, nil when it ended by itself.
+    /// The guest has ended. `step` is the rung that ended it, nil when it ended by itself.
     case guestEnded(step: StopStep?, seconds: Double)
     /// The machine did not answer for `seconds`.
     case guestUnresponsive(seconds: Int)
     case guestResponsive
     case portForward(PortForward, PortForwardState)
-    /// The guest was told the host's time, because of `reason`.
+    /// The guest's clock was set to the host's time, because of `reason`.
     case guestClockSet(reason: String)
-    /// The configuration was read again; these keys count from now on.
+    /// The configuration was reloaded. The `applied` keys take effect now, the `pending` ones do not yet.
     case reloaded(applied: [String], pending: [String])
-    /// The agent is about to become this version of itself; the guest runs on.
+    /// The agent is about to replace itself with this version. The guest keeps running.
     case upgrading(version: String)
     case warning(String)
     case failure(String)
@@ -41,13 +41,13 @@ package enum AgentEvent: Sendable, Equatable {
 package enum StopStep: String, Sendable, Codable, CaseIterable, Comparable {
     /// The guest is asked over its channel and by the ACPI power button.
     case ask
-    /// Asked once more, at half of the grace.
+    /// The guest is asked again after half of the grace.
     case askAgain = "ask-again"
-    /// The machine is told to end: QEMU flushes its disks (QMP `quit`).
+    /// The machine is told to exit. QEMU flushes its disks (QMP `quit`).
     case quit
     case kill
 
-    /// The rung above; the last has none.
+    /// The next rung. The last rung is followed by itself.
     package var next: StopStep {
         switch self {
         case .ask: .askAgain

@@ -5,7 +5,7 @@ package enum AutostartCondition: String, Sendable, Codable, CaseIterable {
     /// When the host boots, before anybody logs in.
     case boot
 
-    /// Whose manager such a registration belongs to.
+    /// The scope of the manager that holds such a registration.
     package var scope: ManagerScope { self == .login ? .user : .system }
 }
 
@@ -17,7 +17,7 @@ package struct Account: Sendable, Equatable {
     package var gid: UInt32
     package var home: String
 
-    /// - Parameter gid: its primary group; without it the one of the same number, as most systems give it.
+    /// - Parameter gid: its primary group. The default is the group with the account's own number, as on most systems.
     package init(name: String, uid: UInt32, gid: UInt32? = nil, home: String) {
         self.name = name
         self.uid = uid

@@ -1,4 +1,4 @@
-/// Whether something can be done, and why not.
+/// Whether something can be done, and if not, why.
 package enum Capability: Sendable, Equatable {
     case yes
     case no(because: String)
@@ -6,9 +6,9 @@ package enum Capability: Sendable, Equatable {
 
 /// What a driver's guests can do.
 package struct GuestCapabilities: Codable, Sendable, Equatable {
-    /// Its memory can be put on disk, and it can go on from there later.
+    /// Whether the guest's memory can be saved to disk, for the guest to continue from later.
     package var canSuspend: Capability
-    /// It lives on when its agent dies, and another agent attaches to it.
+    /// Whether the guest lives on when its agent dies, so that another agent can attach to it.
     package var outlivesAgent: Capability
 
     package init(canSuspend: Capability, outlivesAgent: Capability) {

@@ -1,7 +1,7 @@
-/// The account that a person gets in the guest.
+/// The person's account in the guest.
 package struct GuestUser: Sendable, Equatable {
     package var name: String
-    /// The full name, of the user database's comment field.
+    /// The full name: the comment field of the user database.
     package var comment: String
     package var uid: Int
     package var home: String

@@ -1,14 +1,14 @@
-/// An error for the person who reads it: what failed, on what, why, and what to do about it.
+/// An error written for people. It says what failed, on what, why, and what to do about it.
 ///
-/// Errors of lower layers are translated into this one at the boundary where their meaning is known.
+/// Errors of lower layers are translated into `HostError` at the boundary where their meaning is known.
 package struct HostError: Error, Sendable, CustomStringConvertible {
     /// The kind of failure, which decides the exit status.
     package enum Code: Sendable, Hashable, CaseIterable {
-        /// The guest or the agent failed; another try makes sense.
+        /// The guest or the agent failed. A retry can succeed.
         case failed
-        /// The command line makes no sense.
+        /// The command line is invalid.
         case usage
-        /// A configuration, digest or image is wrong and will be wrong again.
+        /// A configuration, digest or image is wrong. A retry fails in the same way.
         case badConfiguration
         /// No such instance.
         case noSuchInstance
@@ -16,11 +16,11 @@ package struct HostError: Error, Sendable, CustomStringConvertible {
         case unavailable
         /// Given up after repeated failures.
         case exhausted
-        /// Cannot create: disk full, not writable.
+        /// Something cannot be created: the disk is full or not writable.
         case cannotCreate
         /// Another process holds the instance.
         case held
-        /// The caller may not do this.
+        /// The caller is not permitted to do this.
         case notPermitted
     }
 
@@ -54,13 +54,14 @@ package struct HostError: Error, Sendable, CustomStringConvertible {
     }
 }
 
-/// The exit statuses of `hostagent`. 64 and above are those of sysexits.h, with the meanings of the design.
+/// The exit statuses of `hostagent`. Those from 64 on have the numbers of sysexits.h and the meanings of
+/// `HostError.Code`.
 package enum HostExitStatus: Int32, Sendable, CaseIterable {
-    /// Done; for an agent: the guest powered itself off.
+    /// Success. For an agent: the guest powered itself off.
     case success = 0
-    /// The guest or the agent failed, and a restart makes sense.
+    /// The guest or the agent failed. A restart can succeed.
     case failure = 1
-    /// An agent was stopped on request, whoever asked.
+    /// The agent was stopped on request, no matter who asked.
     case stoppedOnRequest = 3
     case usage = 64
     case badConfiguration = 65

@@ -1,7 +1,8 @@
-/// The name of an instance, known to be safe as a directory, a unit instance, a launchd label and a host name part.
+/// The name of an instance. It is safe as the name of a directory, a unit instance and a launchd label, and as part of
+/// a host name.
 ///
-/// The rule is Lima's, which is containerd's identifier rule: letters and digits, joined by single `.`, `_` or `-`,
-/// at most 76 characters.
+/// The rule is that of Lima and of containerd's identifiers: letters and digits, joined by single `.`, `_` or `-`, at
+/// most 76 characters.
 package struct InstanceName: Hashable, Sendable, CustomStringConvertible, Comparable {
     package static let maximumLength = 76
     package let text: String
@@ -23,7 +24,7 @@ package struct InstanceName: Hashable, Sendable, CustomStringConvertible, Compar
     private static func fault(in text: String) -> String? {
         let bytes = Array(text.utf8)
         if bytes.isEmpty { return "it is empty" }
-        if bytes.count > maximumLength { return "it has \(bytes.count) characters, \(maximumLength) are allowed" }
+        if bytes.count > maximumLength { return "it has \(bytes.count) characters; the maximum is \(maximumLength)" }
         var afterJoiner = true
         for byte in bytes {
             switch byte {
@@ -42,7 +43,7 @@ package struct InstanceName: Hashable, Sendable, CustomStringConvertible, Compar
         return afterJoiner ? "it ends with a dot, dash or underscore" : nil
     }
 
-    /// The text as it may be shown on a terminal: control characters escaped, long text cut.
+    /// The text in quotation marks, safe to show on a terminal: control characters are escaped and long text is cut.
     package static func quoted(_ text: String) -> String {
         let shown = text.count > 40 ? text.prefix(40) + "…" : text[...]
         return "\""

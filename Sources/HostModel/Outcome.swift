@@ -6,10 +6,10 @@ package enum Outcome: Sendable, Equatable {
     case poweredOff
     /// The guest was lost: killed, panicked, hung.
     case guestLost(reason: String)
-    /// The guest never became ready; `code` says whether another try makes sense.
+    /// The guest never became ready. `code` says whether a retry can succeed.
     case startFailed(code: HostError.Code, reason: String)
 
-    /// The sentence for people, nil where nothing went wrong.
+    /// What went wrong, as a sentence for people; nil when nothing did.
     package var failure: String? {
         switch self {
         case .stopped, .poweredOff: nil
@@ -17,10 +17,11 @@ package enum Outcome: Sendable, Equatable {
         }
     }
 
-    /// The exit status of the agent: one pure function of outcome, policy and manager.
+    /// The exit status of the agent. It depends only on the outcome, the keep-alive policy and the manager.
     ///
-    /// systemd reads the status through `SuccessExitStatus=` and `RestartPreventExitStatus=`; launchd knows only zero
-    /// and non-zero, so there it is 1 for "start me again" and 0 otherwise, and the event log has the truth.
+    /// systemd reads the status through `SuccessExitStatus=` and `RestartPreventExitStatus=`. launchd only
+    /// distinguishes zero from non-zero, so the status is 1 there when the agent is to be restarted, and 0 otherwise.
+    /// The event log keeps the actual outcome.
     package func exitStatus(keepAlive: KeepAlive, manager: ManagerKind) -> HostExitStatus {
         let truth: HostExitStatus =
             switch self {

@@ -1,12 +1,12 @@
-/// How far an instance's agent and guest are. The words of the design, also on the wire.
+/// The phase of an instance's agent and guest. The raw values are also those of the wire.
 package enum Phase: String, Sendable, Codable, CaseIterable {
     case preparing, attaching, booting, provisioning, running, degraded, stopping
-    /// The guest has ended as it should.
+    /// The guest has ended as intended.
     case stopped
-    /// The agent gave up; the reason is kept.
+    /// The agent gave up. Its reason is kept.
     case failed
 
-    /// What `list` shows, Lima's word where it has one.
+    /// What `list` shows: Lima's word where Lima has one.
     package var status: InstanceStatus {
         switch self {
         case .preparing, .attaching, .booting, .provisioning: .starting
@@ -21,7 +21,7 @@ package enum Phase: String, Sendable, Codable, CaseIterable {
     /// The guest can be used.
     package var isUsable: Bool { self == .running || self == .degraded }
 
-    /// There is a guest, and it is not to end.
+    /// There is a guest and it is not being stopped.
     package var hasGuest: Bool { [.attaching, .booting, .provisioning, .running, .degraded].contains(self) }
 
     /// The last phase of an agent.
@@ -40,7 +40,7 @@ package enum InstanceStatus: String, Sendable, Codable, CaseIterable {
     case degraded = "Degraded"
 }
 
-/// When a manager starts an instance again.
+/// When a manager restarts an instance.
 package enum KeepAlive: String, Sendable, Codable, CaseIterable {
     case onFailure = "on-failure"
     case always
@@ -52,7 +52,7 @@ package enum Accelerator: String, Sendable, Codable, CaseIterable {
     case kvm, hvf, tcg
 }
 
-/// A processor architecture by Lima's name, which is also QEMU's.
+/// A processor architecture. Lima and QEMU use the same names.
 package enum Architecture: String, Sendable, Codable, CaseIterable {
     case x86_64, aarch64
 

@@ -1,11 +1,11 @@
-/// A port of the host that leads to one of the guest.
+/// A port of the host that is forwarded to a port of the guest.
 package struct PortForward: Sendable, Hashable, Codable, Comparable, CustomStringConvertible {
     package enum Transport: String, Sendable, Codable, CaseIterable {
         case tcp, udp
     }
 
     package var transport: Transport
-    /// An IPv4 address of the host; `0.0.0.0` is every one.
+    /// An IPv4 address of the host; `0.0.0.0` means all of them.
     package var hostAddress: String
     package var hostPort: Int
     package var guestPort: Int
@@ -25,7 +25,7 @@ package struct PortForward: Sendable, Hashable, Codable, Comparable, CustomStrin
     }
 }
 
-/// What became of a forward.
+/// The state of a port forward.
 package enum PortForwardState: Sendable, Equatable {
     case forwarding
     case stopped

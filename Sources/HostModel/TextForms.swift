@@ -7,16 +7,16 @@ package enum Hexadecimal {
 
 /// Words of POSIX sh.
 package enum ShellWord {
-    /// A word that stands for exactly this text.
+    /// Quotes the text so that the shell reads it as one word.
     package static func quoted(_ text: String) -> String { "'" + text.replacing("'", with: #"'\''"#) + "'" }
 }
 
-/// Text as it may be shown on a terminal.
+/// Text that is safe to show on a terminal.
 package enum DisplayText {
-    /// Without control characters, but for line ends and tabs: neither C0, DEL and C1 (ECMA-48), which terminals obey,
-    /// nor the characters that change the direction of text (Unicode, UAX #9), which hide what is written.
+    /// Removes control characters except line ends and tabs. Terminals obey C0, DEL and C1 (ECMA-48). Characters that
+    /// change the direction of text (Unicode, UAX #9) can hide what is written, so they are removed too.
     package static func cleaned(_ text: String) -> String {
-        // Nearly all text is clean, and then nothing is copied.
+        // Nearly all text is clean. It is returned without a copy.
         if text.unicodeScalars.allSatisfy(isShowable) { return text }
         return String(String.UnicodeScalarView(text.unicodeScalars.filter(isShowable)))
     }
@@ -31,12 +31,12 @@ package enum DisplayText {
     }
 }
 
-/// What a text format cannot say is refused by its renderer, before it is written anywhere.
+/// Checks that a renderer makes before it writes: text that its format cannot represent is refused.
 package enum Representable {
-    /// Refuses control characters, line ends among them: they end a line or a string in nearly every text format.
+    /// Refuses control characters, including line ends: they end a line or a string in nearly every text format.
     /// - Parameters:
     ///   - what: what the text is, for the error: `PATH`, `the path of hostagent`.
-    ///   - format: what cannot hold it: `a unit file`.
+    ///   - format: the format that cannot hold such text: `a unit file`.
     /// - Throws: `HostError` with `.usage`.
     package static func requireOneLine(_ text: String, what: String, format: String) throws(HostError) {
         guard text.unicodeScalars.contains(where: { $0.value < 32 || 0x7f..<0xa0 ~= $0.value }) else { return }
@@ -45,7 +45,7 @@ package enum Representable {
             hint: "change it, then try again")
     }
 
-    /// Refuses these characters.
+    /// Refuses text that contains one of these characters.
     /// - Throws: `HostError` with `.usage`.
     package static func require(
         _ text: String, without characters: String, what: String, format: String

@@ -1,5 +1,5 @@
-/// Waits between tries that grow: for what no event tells about. Short at first, so that what comes soon is seen soon;
-/// bounded, so that what comes late is not seen much later.
+/// Growing waits between retries, for conditions that no event reports. The first waits are short, so an early success
+/// is noticed early. The waits are bounded, so a late success is noticed soon as well.
 package struct Backoff: Sendable {
     private var next: Duration
     private let limit: Duration
@@ -11,16 +11,16 @@ package struct Backoff: Sendable {
         self.factor = factor
     }
 
-    /// Waits, and makes the next wait longer.
-    /// - Throws: `CancellationError`, at once.
+    /// Waits, then makes the next wait longer.
+    /// - Throws: `CancellationError`, as soon as the task is cancelled.
     package mutating func pause() async throws {
         try await Task.sleep(for: next)
         next = min(next * factor, limit)
     }
 }
 
-/// Runs work that can be cancelled, for a limited time.
-/// - Returns: nil when the time was over first; the work has been cancelled and has ended then.
+/// Runs cancellable work for a limited time.
+/// - Returns: nil when the time limit passed first. The work has then been cancelled and has ended.
 /// - Throws: what the work throws.
 package func withTimeLimit<Value: Sendable>(
     _ limit: Duration, _ work: @escaping @Sendable () async throws -> Value

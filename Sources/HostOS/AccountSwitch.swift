@@ -6,17 +6,19 @@ import HostModel
     import Darwin
 #endif
 
-/// Runs programs as another account: what root does in a directory that another account owns, it does as that account, so
-/// that a name planted there leads to nothing that its owner could not reach anyway.
+/// Runs programs as another account. In a directory that another account owns, root works only as that account.
+/// Anything planted there can then reach no more than its owner could reach anyway.
 package enum AccountSwitch {
-    /// Variables of this process that mean the same to another account. The others would lead it to this account's files,
-    /// sessions and sockets.
+    /// Variables of this process that mean the same to another account. The others could point it to this account's
+    /// files, sessions and sockets.
     private static let kept: Set<String> = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "NO_COLOR"]
 
-    /// The helper that runs a program as an account, with its groups and nothing of root's (setpriv(1) of util-linux;
-    /// sudo(8) where there is none). It has a session of its own: a process of that account must not be able to type into
-    /// this one's terminal (ioctl_tty(2), TIOCSTI).
-    /// - Parameter variables: set besides the account's own.
+    /// The helper that runs a program as an account, with the groups of that account and no privilege of root:
+    /// setpriv(1) of util-linux, or sudo(8) where there is no setpriv.
+    ///
+    /// The helper gets its own session. Otherwise a process of that account could type into this process's terminal
+    /// (ioctl_tty(2), TIOCSTI).
+    /// - Parameter variables: set in addition to those that describe the account.
     package static func tool(
         as account: Account, _ program: String, _ arguments: [String], input: String? = nil,
         variables: [String: String], environment: [String: String]

@@ -8,7 +8,8 @@ import HostModel
 
 /// Accounts of this host's user database (getpwuid_r(3)).
 extension HostProcess {
-    /// This process's account; nil where the database does not have it. Asked once: several tasks may want it at a time.
+    /// This process's account; nil when the database does not have it. Looked up once, because several tasks may ask at
+    /// a time.
     package static let account: Account? = account(uid: getuid())
 
     /// The account with this number; nil where there is none.

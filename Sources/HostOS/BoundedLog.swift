@@ -1,4 +1,4 @@
-// Dispatch's sources may be used from any thread, and are not marked so.
+// Dispatch sources may be used from any thread, but are not marked as sendable.
 @preconcurrency import Dispatch
 import Synchronization
 
@@ -9,24 +9,24 @@ import Synchronization
     import Darwin
 #endif
 
-/// Keeps a log bounded that another process appends to (O_APPEND): when it has half of its limit, its end is kept as
-/// `….1` and the file is emptied. Woken by writes alone; a log that nobody writes costs nothing.
+/// Limits the size of a log that another process appends to (O_APPEND). When the log reaches half of the limit, its end
+/// is kept as `….1` and the file is emptied. Only writes wake this type, so an idle log costs nothing.
 package struct BoundedLog: Sendable {
     private let path: String
     private let limit: Int
 
-    /// How long writes are let go by before they are looked at again.
+    /// The pause after each check. Writes during the pause do not wake the check.
     private static let interval = Duration.milliseconds(50)
 
-    /// - Parameter limit: bytes of the two files together. A writer that is very fast gets beyond it for a moment.
+    /// - Parameter limit: bytes of both files together. A very fast writer can exceed it for a moment.
     package init(path: String, limit: Int) {
         self.path = path
         self.limit = limit
     }
 
-    /// Looks after the log until the task is cancelled. Returns at once where there is no such file.
+    /// Limits the log until the task is cancelled. Returns at once when there is no such file.
     package func run() async {
-        // Opened once: the file goes on growing also when somebody removed its name.
+        // Opened once: the file keeps growing even when somebody removes its name.
         guard let file = try? Descriptor(path: path, flags: O_RDWR | O_NOFOLLOW), let writes = Writes(path: path) else {
             return
         }
@@ -36,26 +36,26 @@ package struct BoundedLog: Sendable {
         } while await writes.next()
     }
 
-    /// Cuts the log where it is too long.
+    /// Empties the log when it is too long.
     private func cut(_ file: borrowing Descriptor) {
         let size = file.size()
         guard size > limit / 2 else { return }
         let kept = min(size, limit / 2)
         var end = [UInt8](repeating: 0, count: kept)
         let got = pread(file.number, &end, kept, off_t(size - kept))
-        // On a full disk the end is lost; that the log ends growing is worth more.
+        // On a full disk the end is lost. Stopping the growth matters more.
         if got > 0 { try? TextFile.replace(path + ".1", with: Array(end[..<got])) }
         file.truncate(to: 0)
     }
 
-    /// Tells of writes to a file, one at a time: a guest that writes all the time must not wake us all the time, so the
-    /// source is suspended from each event until the next one is asked for.
+    /// Reports writes to a file, one at a time. The source is suspended after each event until the next one is asked
+    /// for, so a guest that writes constantly does not wake this process constantly.
     private final class Writes: Sendable {
         private let source: any DispatchSourceProtocol
         private let events: AsyncStream<Void>
         private let gate: Gate
 
-        /// Whether the source is suspended, as it is at first: one that is resumed twice ends the program.
+        /// Tracks whether the source is suspended, as it is at first. Resuming a source twice ends the program.
         private final class Gate: Sendable {
             private let isClosed = Mutex(true)
 
@@ -114,7 +114,7 @@ package struct BoundedLog: Sendable {
 
         deinit {
             source.cancel()
-            // A suspended source is never told that it was cancelled.
+            // A suspended source does not call its cancel handler.
             gate.open(source)
         }
     }

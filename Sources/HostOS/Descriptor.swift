@@ -4,7 +4,7 @@
     import Darwin
 #endif
 
-/// A file descriptor with one owner: closed when the owner goes away, never inherited by a child.
+/// A file descriptor with one owner. It is closed when the owner goes away, and no child inherits it.
 package struct Descriptor: ~Copyable, Sendable {
     package let number: Int32
 
@@ -36,7 +36,7 @@ package struct Descriptor: ~Copyable, Sendable {
         }
     }
 
-    /// Cuts a file to this many bytes; a file that cannot be cut stays as it is.
+    /// Truncates the file to this many bytes. Failures are ignored.
     package borrowing func truncate(to size: Int) { _ = ftruncate(number, off_t(size)) }
 
     package borrowing func synchronize(subject: String) throws(SystemCallError) {
@@ -45,18 +45,18 @@ package struct Descriptor: ~Copyable, Sendable {
 }
 
 extension Descriptor {
-    /// Flags to open a log: write at its end, make it where it is missing.
+    /// Flags to open a log: append to it, and create it when it is missing.
     package static var appending: Int32 { O_WRONLY | O_CREAT | O_APPEND }
 }
 
 extension Descriptor {
-    /// The file is still the one under this path: nobody removed or replaced it.
+    /// Whether the path still leads to this file. It does not once somebody has removed or replaced it.
     package borrowing func isStill(at path: String) -> Bool {
         var info = stat()
         return fstat(number, &info) == 0 && Files.identity(path) == FileIdentity(info)
     }
 
-    /// The size of the file in bytes; 0 where it cannot be asked.
+    /// The size of the file in bytes; 0 when it cannot be determined.
     package borrowing func size() -> Int {
         var info = stat()
         return fstat(number, &info) == 0 ? Int(info.st_size) : 0

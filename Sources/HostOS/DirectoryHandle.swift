@@ -4,14 +4,14 @@
     import Darwin
 #endif
 
-/// An open directory. Names in it are reached relative to its descriptor and symbolic links are not followed, so that
-/// whoever may write in the directory cannot lead an operation to another place (openat(2), O_NOFOLLOW).
+/// An open directory. Entries are reached relative to its descriptor and symbolic links are not followed (openat(2),
+/// O_NOFOLLOW). Somebody who may write in the directory cannot redirect an operation to another place.
 package struct DirectoryHandle: ~Copyable, Sendable {
     private let descriptor: Descriptor
     /// For messages only.
     private let path: String
 
-    /// - Throws: `SystemCallError` when the path is no directory or cannot be opened.
+    /// - Throws: `SystemCallError` when the path is not a directory or cannot be opened.
     package init(path: String) throws(SystemCallError) {
         self.path = path
         descriptor = try Descriptor(path: path, flags: O_RDONLY | O_DIRECTORY)
@@ -36,7 +36,7 @@ package struct DirectoryHandle: ~Copyable, Sendable {
 
     /// The names of the entries, without `.` and `..`, sorted.
     package borrowing func names() throws(SystemCallError) -> [String] {
-        // The stream takes over the descriptor it is given.
+        // The stream closes the descriptor it is given, so it gets one of its own.
         let own = try systemCall("open", path) { openat(descriptor.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
         guard let stream = fdopendir(own) else {
             let failure = SystemCallError("open", path)
@@ -54,7 +54,7 @@ package struct DirectoryHandle: ~Copyable, Sendable {
         return names.sorted()
     }
 
-    /// Renames an entry, replacing what has the new name.
+    /// Renames an entry. An existing entry of the new name is replaced.
     package borrowing func rename(_ name: String, to newName: String) throws(SystemCallError) {
         try systemCall("rename", full(newName)) { renameat(descriptor.number, name, descriptor.number, newName) }
     }
@@ -62,9 +62,9 @@ package struct DirectoryHandle: ~Copyable, Sendable {
     /// Writes the directory's entries to disk (fsync(2)).
     package borrowing func synchronize() throws(SystemCallError) { try descriptor.synchronize(subject: path) }
 
-    /// Removes an entry; a directory with all that is in it. An entry that is missing is no error.
+    /// Removes an entry; a directory is removed with its contents. A missing entry is not an error.
     package borrowing func remove(_ name: String) throws(SystemCallError) {
-        // Opened first: what is looked at and what is emptied is the same directory, whatever is renamed meanwhile.
+        // The directory is opened first, so a rename meanwhile cannot change which directory is emptied.
         let number = openat(descriptor.number, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         if number < 0 {
             try unlink(name, flags: 0)
@@ -83,8 +83,8 @@ package struct DirectoryHandle: ~Copyable, Sendable {
         }
     }
 
-    /// Replaces a file as a whole or not at all: written to a temporary name, synced, renamed.
-    /// - Throws: `SystemCallError`; nothing is left behind then.
+    /// Replaces a file atomically: it is written to a temporary name, synced and renamed.
+    /// - Throws: `SystemCallError`. No temporary file is left then.
     package borrowing func replace(_ name: String, with bytes: [UInt8], mode: mode_t) throws(SystemCallError) {
         let temporary = TemporaryName.make()
         do throws(SystemCallError) {
@@ -99,12 +99,12 @@ package struct DirectoryHandle: ~Copyable, Sendable {
     }
 }
 
-/// A name in an open directory, of something that exists or is to be made.
+/// A name in an open directory. An entry of that name need not exist.
 package struct DirectoryEntry: ~Copyable, Sendable {
     package let directory: DirectoryHandle
     package let name: String
 
-    /// - Throws: `SystemCallError` when the directory that the path's last component is in cannot be opened.
+    /// - Throws: `SystemCallError` when the parent directory of the path cannot be opened.
     package init(path: String) throws(SystemCallError) {
         let trimmed = path.count > 1 && path.hasSuffix("/") ? path.dropLast() : path[...]
         guard let slash = trimmed.lastIndex(of: "/") else {

@@ -1,4 +1,4 @@
-// Dispatch's sources may be used from any thread, and are not marked so.
+// Dispatch sources may be used from any thread, but are not marked as sendable.
 @preconcurrency import Dispatch
 
 #if canImport(Glibc)
@@ -8,9 +8,10 @@
     import Darwin
 #endif
 
-/// Tells when something has gone from a directory: removed, or moved away (inotify(7), kqueue).
+/// Reports when an entry of a directory is removed or moved away (inotify(7), kqueue).
 package final class DirectoryWatch: Sendable {
-    /// Something after each loss; several may be told at once. Finishes with the watch, at once where there can be none.
+    /// Yields after each loss; several losses may yield once. Finishes with the watch, or at once when the watch cannot
+    /// be set up.
     package let losses: AsyncStream<Void>
     private let continuation: AsyncStream<Void>.Continuation
     private let source: (any DispatchSourceProtocol)?

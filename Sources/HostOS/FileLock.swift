@@ -5,10 +5,10 @@
     import Darwin
 #endif
 
-/// An advisory lock on a file, held until this value goes away or its process dies. The truth about who owns an
-/// instance: it cannot outlive its holder, whatever a power loss leaves on disk.
+/// An advisory lock on a file, held until this value goes away or its process dies. It decides who owns an instance,
+/// because it cannot outlive its holder, whatever a power loss leaves on disk.
 ///
-/// On Linux an open-file-description lock (fcntl(2), F_OFD_SETLK), elsewhere flock(2).
+/// It is an open-file-description lock on Linux (fcntl(2), F_OFD_SETLK) and an flock(2) lock elsewhere.
 package struct FileLock: ~Copyable, Sendable {
     fileprivate let descriptor: Descriptor
 
@@ -16,7 +16,7 @@ package struct FileLock: ~Copyable, Sendable {
     /// - Parameter whenOpen: called between opening the file and locking it; for tests.
     /// - Throws: `SystemCallError` when the file cannot be opened or locked.
     package static func acquire(path: String, whenOpen: () -> Void = {}) throws(SystemCallError) -> FileLock? {
-        // The file may be removed or replaced between opening and locking: a lock on the old one keeps nobody away.
+        // The file may be removed or replaced between opening and locking. A lock on the old file would exclude nobody.
         for _ in 0..<maximumTries {
             let descriptor = try Descriptor(path: path, flags: O_RDWR | O_CREAT | O_NOFOLLOW)
             whenOpen()
@@ -32,7 +32,7 @@ package struct FileLock: ~Copyable, Sendable {
         return nil
     }
 
-    /// How often a lock file that is replaced again and again is opened.
+    /// How many times the file is opened when it keeps being replaced.
     private static let maximumTries = 10
 
     private static func lock(_ number: Int32, _ path: String) throws(SystemCallError) {
@@ -43,26 +43,29 @@ package struct FileLock: ~Copyable, Sendable {
         #endif
     }
 
-    /// Takes over a lock that the program before this one, in the same process, held.
-    /// - Parameter number: a claim: it is closed, or changed in any way, only once it is shown to be this lock.
+    /// Takes over a lock that the previous program in the same process held.
+    /// - Parameter number: the descriptor that is said to hold the lock. It is neither closed nor changed before it is
+    ///   shown to be this lock.
     /// - Returns: nil when the descriptor is not the held lock of this file.
     package static func adopt(descriptor number: Int32, path: String) -> FileLock? {
-        // 0 to 2 are the standard streams, whatever somebody says.
+        // 0 to 2 are the standard streams, whatever the caller claims.
         guard number > 2, isSame(number, path), (try? isHeld(path: path)) == true else { return nil }
-        // The lock belongs to the open file, so taking it again changes nothing for its holder and fails for others.
+        // The lock belongs to the open file. Taking it again changes nothing for its holder, and fails for everybody
+        // else.
         guard (try? lock(number, path)) != nil, fcntl(number, F_SETFD, FD_CLOEXEC) == 0 else { return nil }
         return FileLock(descriptor: Descriptor(taking: number))
     }
 
-    /// The number of its descriptor, for a program that takes this one's place.
+    /// The number of the lock's descriptor, for the program that replaces this one.
     package var descriptorNumber: Int32 { descriptor.number }
 
     private init(descriptor: consuming Descriptor) { self.descriptor = descriptor }
 
-    /// Gives the lock up. Letting the value go does the same; saying it keeps the lock until here.
+    /// Releases the lock. Dropping the value does the same, but an explicit call keeps the lock held up to this line.
     package consuming func release() {}
 
-    /// Somebody holds the lock. Asking does not take it, so it cannot make another's attempt fail (on Linux).
+    /// Whether somebody holds the lock. On Linux, asking does not take the lock, so nobody else's attempt fails
+    /// meanwhile.
     /// - Throws: `SystemCallError` when the file exists but cannot be opened.
     package static func isHeld(path: String) throws(SystemCallError) -> Bool {
         // Only regular files can be locked.
@@ -78,7 +81,7 @@ package struct FileLock: ~Copyable, Sendable {
 }
 
 extension FileLock {
-    /// The file that is locked is still the one under this path: nobody removed or replaced it.
+    /// Whether the path still leads to the locked file. It does not once somebody has removed or replaced the file.
     package borrowing func isStill(at path: String) -> Bool { Self.isSame(descriptor.number, path) }
 
     private static func isSame(_ number: Int32, _ path: String) -> Bool {

@@ -5,12 +5,12 @@
     import Darwin
 #endif
 
-/// What exists under a path.
+/// The kind of a directory entry.
 package enum FileKind: Sendable, Equatable {
     case regular, directory, socket, other
 }
 
-/// A file or directory by device and inode number.
+/// Identifies a file or directory by its device and inode number.
 package struct FileIdentity: Sendable, Hashable {
     private let device: UInt64
     private let inode: UInt64
@@ -21,9 +21,10 @@ package struct FileIdentity: Sendable, Hashable {
     }
 }
 
-/// Directory entries: made, asked about, moved and removed by system call.
+/// Operations on files and directories, by system call.
 package enum Files {
-    /// Follows symbolic links; nil when nothing is there or it cannot be reached.
+    /// The kind of the entry that the path leads to through symbolic links; nil when there is none or it cannot be
+    /// reached.
     package static func kind(_ path: String) -> FileKind? {
         var info = stat()
         guard stat(path, &info) == 0 else { return nil }
@@ -35,7 +36,7 @@ package enum Files {
         }
     }
 
-    /// Device, inode, size and modification time: equal while a file is the same and unchanged.
+    /// Device, inode, size and modification time. Equal as long as the file is the same one and unchanged.
     package static func fingerprint(_ path: String) -> String? {
         var info = stat()
         guard stat(path, &info) == 0 else { return nil }
@@ -47,12 +48,12 @@ package enum Files {
         #endif
     }
 
-    /// Two paths lead to the same file or directory.
+    /// Whether two paths lead to the same file or directory.
     package static func isSame(_ one: String, _ other: String) -> Bool {
         identity(one).map { $0 == identity(other) } ?? false
     }
 
-    /// The text of a symbolic link; nil where there is none.
+    /// The target of a symbolic link; nil when the path is not one.
     package static func linkTarget(_ path: String) -> String? {
         var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
         let count = buffer.withUnsafeMutableBytes { bytes in
@@ -61,7 +62,7 @@ package enum Files {
         return count > 0 ? String(decoding: buffer[..<count], as: UTF8.self) : nil
     }
 
-    /// This process may make files in a directory.
+    /// Whether this process may create files in a directory.
     package static func isWritable(_ path: String) -> Bool { access(path, W_OK) == 0 }
 
     package static func size(_ path: String) -> Int? {
@@ -84,13 +85,13 @@ package enum Files {
         return stat(path, &info) == 0 ? info.st_uid : nil
     }
 
-    /// Which file or directory a path leads to, told apart from every other one on this host while it exists.
+    /// Identifies the file or directory a path leads to. The value is unique on this host as long as that file exists.
     package static func identity(_ path: String) -> FileIdentity? {
         var info = stat()
         return stat(path, &info) == 0 ? FileIdentity(info) : nil
     }
 
-    /// Makes a directory and those above it, 0700 each.
+    /// Creates a directory and its missing parents, each with mode 0700.
     package static func makeDirectory(_ path: String) throws(SystemCallError) {
         if kind(path) == .directory { return }
         if let slash = path.lastIndex(of: "/"), slash != path.startIndex {
@@ -112,15 +113,15 @@ package enum Files {
         try systemCall("rename", to) { rename(from, to) }
     }
 
-    /// Moves a file that is whole to the name by which it counts: on disk before, and under that name after, so that a
-    /// loss of power leaves it whole or not there.
+    /// Moves a finished file to its final name. The file is synced before the move and the directory after it, so a
+    /// power loss leaves either the whole file or none.
     package static func moveSynced(_ from: String, to: String) throws(SystemCallError) {
         try Descriptor(path: from, flags: O_RDONLY).synchronize(subject: from)
         try move(from, to: to)
         try DirectoryEntry(path: to).directory.synchronize()
     }
 
-    /// Moves, but never over something that exists.
+    /// Moves a file or directory. Fails when something of the new name exists.
     package static func moveIfAbsent(_ from: String, to: String) throws(SystemCallError) {
         #if canImport(Glibc)
             try systemCall("rename", to) { clinux_rename_if_absent(from, to) }
@@ -129,22 +130,22 @@ package enum Files {
         #endif
     }
 
-    /// Moves a directory, but no link to one, to a free name beside its own.
-    /// - Returns: the new name; nil when there is no directory, or it cannot be moved.
+    /// Moves a directory to a free name beside its own. A symbolic link to a directory is not moved.
+    /// - Returns: the new name; nil when there is no directory or it cannot be moved.
     package static func moveDirectoryAside(_ path: String) -> String? {
         var info = stat()
         guard lstat(path, &info) == 0, info.st_mode & S_IFMT == S_IFDIR else { return nil }
         return moveAside(path, to: path + ".aside")
     }
 
-    /// Moves to a name, or where that is taken to one with a number behind it.
+    /// Moves a file or directory to this name or, when it is taken, to the name with a number appended.
     /// - Returns: the new name; nil when it cannot be moved.
     package static func moveAside(_ path: String, to name: String) -> String? {
         let names = (1...100).lazy.map { $0 == 1 ? name : "\(name).\($0)" }
         return names.first { (try? moveIfAbsent(path, to: $0)) != nil }
     }
 
-    /// Removes a file or a whole directory; nothing there is no error. Symbolic links are removed, not followed.
+    /// Removes a file or a whole directory. A missing path is not an error. Symbolic links are removed, not followed.
     package static func remove(_ path: String) throws(SystemCallError) {
         do throws(SystemCallError) {
             let entry = try DirectoryEntry(path: path)
@@ -154,9 +155,9 @@ package enum Files {
         }
     }
 
-    /// Copies a file so that neither a later change nor the removal of the source can reach the copy: by sharing
-    /// extents where the file system can (ioctl_ficlone(2), clonefile(2)), else byte by byte, holes kept. The destination
-    /// must not exist.
+    /// Copies a file. A later change or removal of the source does not affect the copy. The extents are shared where
+    /// the file system can (ioctl_ficlone(2), clonefile(2)); otherwise the data is copied and holes are kept. The
+    /// destination must not exist.
     package static func copy(_ source: String, to destination: String) throws(SystemCallError) {
         #if canImport(Glibc)
             let input = try Descriptor(path: source, flags: O_RDONLY)
@@ -189,7 +190,8 @@ package enum Files {
     }
 
     #if canImport(Glibc)
-        /// Within one file system the kernel copies (copy_file_range(2)); between two it may refuse, then we do.
+        /// The kernel copies within one file system (copy_file_range(2)). Between two it may refuse; then this process
+        /// copies.
         private static func copyRange(
             _ range: Range<off_t>, from input: borrowing Descriptor, to output: borrowing Descriptor, subject: String
         ) throws(SystemCallError) {

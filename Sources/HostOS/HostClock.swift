@@ -1,4 +1,4 @@
-// Dispatch's sources may be used from any thread, and are not marked so.
+// Dispatch sources may be used from any thread, but are not marked as sendable.
 @preconcurrency import Dispatch
 import Synchronization
 
@@ -9,12 +9,12 @@ import Synchronization
     import Darwin
 #endif
 
-/// Tells when the host's clock has jumped: it was set, or the host slept. A guest does not notice either.
+/// Reports when the host's clock has jumped: it was set, or the host slept. The guest notices neither.
 ///
-/// On Linux the kernel tells at once, also at the end of a suspend (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
-/// Elsewhere whoever has a timer anyway asks `check()`.
+/// On Linux the kernel reports a jump at once, also at the end of a suspend (timerfd_create(2),
+/// TFD_TIMER_CANCEL_ON_SET). Elsewhere the owner calls `check()` from a timer that it has anyway.
 package final class HostClock: Sendable {
-    /// Something for each jump; finishes with the watch.
+    /// Yields after each jump. Finishes with the watch.
     package let jumps: AsyncStream<Void>
     private let continuation: AsyncStream<Void>.Continuation
 
@@ -32,7 +32,7 @@ package final class HostClock: Sendable {
             }
             let source = DispatchSource.makeReadSource(fileDescriptor: timer)
             source.setEventHandler {
-                // Once the timer was cancelled it has to be set anew to tell again.
+                // A cancelled timer must be armed again before it reports the next jump.
                 if clinux_clock_jumped(timer) == 1 { continuation.yield() }
             }
             source.setCancelHandler { close(timer) }
@@ -56,7 +56,7 @@ package final class HostClock: Sendable {
 
         deinit { continuation.finish() }
 
-        /// Says so when the host slept since this was asked last.
+        /// Reports a jump when the host has slept since the last call.
         package func check() {
             let slept = asleep.withLock { before in
                 let now = Self.secondsAsleep
@@ -66,7 +66,7 @@ package final class HostClock: Sendable {
             if slept { continuation.yield() }
         }
 
-        /// clock_gettime(3) of macOS: CLOCK_MONOTONIC goes on while the host sleeps, CLOCK_UPTIME_RAW does not.
+        /// clock_gettime(3) of macOS: CLOCK_MONOTONIC keeps counting while the host sleeps, CLOCK_UPTIME_RAW does not.
         private static var secondsAsleep: Double {
             let (all, awake) = (clock_gettime_nsec_np(CLOCK_MONOTONIC_RAW), clock_gettime_nsec_np(CLOCK_UPTIME_RAW))
             return (Double(all) - Double(awake)) / 1e9

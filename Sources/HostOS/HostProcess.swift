@@ -7,7 +7,7 @@ import HostModel
     import Darwin
 #endif
 
-/// Facts about, and settings of, this process and its user.
+/// Facts about this process and its user, and settings of this process.
 package enum HostProcess {
     package static var pid: Int32 { getpid() }
     package static var parent: Int32 { getppid() }
@@ -16,19 +16,20 @@ package enum HostProcess {
     /// `PATH`.
     package static var searchPath: String? { getenv("PATH").map { String(cString: $0) } }
 
-    /// New files and sockets are the owner's alone from here on.
+    /// From here on, only the owner can access new files and sockets.
     package static func keepFilesPrivate() { umask(0o077) }
 
-    /// A reader that went away is an error of a write, not the end of the program.
+    /// Lets a write fail when its reader has gone away, instead of ending the program.
     package static func ignoreBrokenPipes() { signal(SIGPIPE, SIG_IGN) }
 
-    /// libdispatch raises the priority of its manager's thread, may not without privilege, and says so on standard
-    /// error at every start (`LIBDISPATCH_LOG` of its source). Nobody can do anything about it.
+    /// Silences a complaint of libdispatch. It tries to raise the priority of its manager's thread, and without
+    /// privilege it reports the failure on standard error at every start (`LIBDISPATCH_LOG` of its source). Users
+    /// cannot act on it.
     package static func silenceThreadPriorityComplaint() { setenv("LIBDISPATCH_LOG", "NO", 0) }
 
     package static func isTerminal(_ descriptor: Int32) -> Bool { isatty(descriptor) == 1 }
 
-    /// The width of the terminal in columns; 80 when it does not say.
+    /// The width of the terminal in columns; 80 when it is unknown.
     package static func terminalWidth(_ descriptor: Int32) -> Int {
         var size = winsize()
         guard ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
@@ -50,8 +51,8 @@ package enum HostProcess {
         return CommandLine.arguments[0]
     }
 
-    /// The path by which this program is called, where it leads to the program that runs: a link that is changed with each
-    /// version stays the link, and is not followed to one version's file.
+    /// The path this program was called by, if it leads to the running program. A link that is changed with each
+    /// version is kept, not resolved to the file of one version.
     package static var stableExecutablePath: String {
         let called = CommandLine.arguments[0]
         let candidate: String?
@@ -74,13 +75,13 @@ package enum HostProcess {
         return String(cString: path)
     }
 
-    /// Replaces this process by another program.
-    /// - Returns: only when that failed, with the reason.
+    /// Replaces this process with another program.
+    /// - Returns: only on failure, with the reason.
     package static func replace(by executable: String, _ arguments: [String]) -> SystemCallError {
         var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
         argv.append(nil)
-        // Threads of libdispatch block most signals, exec keeps the mask, and a shell wants Ctrl-C and the resizes of
-        // its terminal. SIGPIPE was ignored for us alone.
+        // libdispatch blocks most signals in its threads, and exec keeps that mask. A shell needs Ctrl-C and the resize
+        // signal of its terminal. SIGPIPE was ignored for this program only.
         var none = sigset_t()
         sigemptyset(&none)
         pthread_sigmask(SIG_SETMASK, &none, nil)
@@ -89,16 +90,16 @@ package enum HostProcess {
         return SystemCallError("exec", executable)
     }
 
-    /// The signals that ask an agent to stop or to do something. Blocked while one program replaces another, they wait
-    /// for the new one's handlers.
+    /// The signals that ask an agent to stop or to do something. They are blocked while one program replaces another,
+    /// and wait for the new program's handlers.
     package static let stopSignals = [SIGTERM, SIGINT, SIGHUP, SIGUSR2]
 
-    /// Replaces this process by another program that inherits one descriptor besides the standard streams.
+    /// Replaces this process with another program that inherits one descriptor in addition to the standard streams.
     /// - Parameters:
-    ///   - variable: the environment variable that tells its number.
+    ///   - variable: the environment variable that carries the descriptor's number.
     ///   - blocking: signals that stay blocked until the new program unblocks them.
-    ///   - isRefused: asked once they are; true leaves everything as it is.
-    /// - Returns: only when that failed, with the reason; nothing has changed then.
+    ///   - isRefused: asked once the signals are blocked. True cancels the replacement.
+    /// - Returns: only on failure, with the reason. Nothing has changed then.
     package static func replace(
         by executable: String, _ arguments: [String], keeping descriptor: Int32, variable: String, blocking: [Int32],
         unless isRefused: () -> Bool
@@ -140,7 +141,7 @@ package enum HostProcess {
 
     private static let handlersStand = DispatchSemaphore(value: 0)
 
-    /// Keeps the first thread for as long as the process lives. Signals that it inherited as blocked stay so until
+    /// Parks the first thread for the life of the process. Signals that it inherited as blocked stay blocked until
     /// `unblockSignals()`.
     package static func parkMainThread() -> Never {
         handlersStand.wait()
@@ -150,16 +151,16 @@ package enum HostProcess {
         while true { handlersStand.wait() }
     }
 
-    /// The handlers stand: what was blocked until then may come.
+    /// Unblocks the inherited signals. To be called when the handlers are installed.
     package static func unblockSignals() { handlersStand.signal() }
 
-    /// Takes a variable out of this process's environment.
+    /// Removes a variable from this process's environment and returns its value.
     package static func takeVariable(_ name: String) -> String? {
         defer { unsetenv(name) }
         return getenv(name).map { String(cString: $0) }
     }
 
-    /// There is a terminal that this process belongs to (tty(4)); false once it has gone away.
+    /// Whether this process has a controlling terminal (tty(4)). False once the terminal has gone away.
     package static var hasTerminal: Bool { (try? Descriptor(path: "/dev/tty", flags: O_RDWR | O_NOCTTY)) != nil }
 
     /// The hardware acceleration that this process may try; nil where there is none.
@@ -171,14 +172,14 @@ package enum HostProcess {
         #endif
     }
 
-    /// Runs a program on this process's own terminal to its end, as a shell would: an editor.
+    /// Runs a program such as an editor on this process's terminal until it ends, as a shell would.
     /// - Returns: its exit status, or minus the signal that killed it.
     package static func runInteractively(_ executable: String, _ arguments: [String]) throws(SystemCallError) -> Int32 {
         var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
         argv.append(nil)
         defer { for word in argv { free(word) } }
         // The child inherits this thread's mask, in which libdispatch blocks most signals. Ctrl-C at the terminal is
-        // for the program that has it, as system(3) sees it too.
+        // meant for the child alone, so this process ignores it meanwhile, as system(3) does.
         let shared = [SIGINT, SIGQUIT]
         let handlers = shared.map { signal($0, SIG_IGN) }
         defer { for (number, handler) in zip(shared, handlers) { signal(number, handler) } }
@@ -215,7 +216,7 @@ package enum HostProcess {
         return posix_spawn(&pid, executable, nil, &attributes, argv, environ)
     }
 
-    /// This host's service manager is launchd.
+    /// Whether this host's service manager is launchd.
     package static var hasLaunchd: Bool {
         #if canImport(Glibc)
             false
@@ -224,13 +225,13 @@ package enum HostProcess {
         #endif
     }
 
-    /// Ends the process at once with this status: nothing that only lives in memory is of use any more.
+    /// Ends the process at once with this status. Nothing that exists only in memory is needed any more.
     package static func exit(_ status: Int32) -> Never {
         fflush(nil)
         _exit(status)
     }
 
-    /// Seconds since some fixed moment, not moved by clock changes.
+    /// Seconds since an arbitrary fixed moment. Clock changes do not affect it.
     package static var monotonicSeconds: Double {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)

@@ -4,7 +4,7 @@
     import Darwin
 #endif
 
-/// A pipe whose ends are not inherited unless given on purpose.
+/// A pipe whose ends a child inherits only when they are passed to it explicitly.
 package struct Pipe: ~Copyable {
     package let reader: Descriptor
     package let writer: Descriptor
@@ -17,12 +17,12 @@ package struct Pipe: ~Copyable {
         writer = Descriptor(taking: ends[1])
     }
 
-    /// Gives up the writing end, so that the reader sees the end when the other holders are gone.
+    /// Closes the writing end. The reader then sees the end of the data when the other writers are gone.
     package consuming func closingWriter() -> Descriptor { reader }
 }
 
 extension Descriptor {
-    /// Reads what there is, waiting for at least one byte; empty at the end.
+    /// Reads the bytes that are available, waiting for at least one. Empty at the end of the data.
     package borrowing func read(upTo count: Int = 16_384, subject: String) throws(SystemCallError) -> [UInt8] {
         var buffer = [UInt8](repeating: 0, count: count)
         let got = try systemCall("read", subject) {

@@ -7,14 +7,14 @@ import Dispatch
     import Darwin
 #endif
 
-/// How a process ended, as far as the one who asks may know.
+/// How a process ended, as far as the caller can know.
 package enum ProcessEnd: Sendable, Equatable, CustomStringConvertible {
     case exited(status: Int32)
     case signalled(Int32)
-    /// Not our child: only that it is gone.
+    /// The process is gone and its status is unknown, because it was not our child.
     case gone
 
-    /// A fault of the program itself (signal(7)): SIGILL, SIGABRT, SIGBUS, SIGFPE or SIGSEGV.
+    /// Whether the program itself crashed (signal(7)): SIGILL, SIGABRT, SIGBUS, SIGFPE or SIGSEGV.
     package var isCrash: Bool {
         if case .signalled(let number) = self {
             [SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV].contains(number)
@@ -33,8 +33,8 @@ package enum ProcessEnd: Sendable, Equatable, CustomStringConvertible {
 }
 
 extension ProcessIdentity {
-    /// Waits until this process has ended, woken by the kernel (pidfd_open(2), kqueue), and reaps it if it is a child
-    /// of ours. Cancelling the task ends the wait with nil; the process lives on.
+    /// Waits until this process has ended, and reaps it if it is our child. The kernel wakes the wait (pidfd_open(2),
+    /// kqueue). Cancelling the task ends the wait with nil; the process lives on.
     package func waitUntilEnded() async -> ProcessEnd? {
         #if canImport(Glibc)
             let raw = clinux_pidfd_open(pid)
@@ -63,7 +63,7 @@ extension ProcessIdentity {
         return nil
     }
 
-    /// Waits for the end, but no longer than this; true when it has come.
+    /// Waits until the process has ended, but no longer than `limit`. True when it has ended.
     package func ended(within limit: Duration) async -> Bool {
         await withTaskGroup(of: Bool.self) { group in
             group.addTask { await waitUntilEnded() != nil }
@@ -88,7 +88,8 @@ extension ProcessIdentity {
 }
 
 extension ProcessIdentity {
-    /// Kills and reaps a child of ours that cannot be identified: its number is not given away before it is reaped.
+    /// Kills and reaps a child of ours that cannot be identified. Its pid is safe to use: it is not reused before the
+    /// child is reaped.
     package static func killedChild(_ pid: Int32) -> ProcessEnd {
         var status: Int32 = 0
         if let end = reap(pid) { return end }
@@ -97,7 +98,7 @@ extension ProcessIdentity {
         return .signalled(SIGKILL)
     }
 
-    /// Waits for the end of a child of ours that is known to be ending, and reaps it.
+    /// Blocks until a child of ours has ended, and reaps it.
     package static func childEnd(of pid: Int32) -> ProcessEnd {
         var status: Int32 = 0
         guard waitpid(pid, &status, 0) == pid else { return .gone }

@@ -5,12 +5,12 @@
     import Darwin
 #endif
 
-/// A process, told apart from any later one with the same number: pid, start time and boot together.
+/// A process, identified by pid, start time and boot. A later process with the same pid has another identity.
 package struct ProcessIdentity: Sendable, Codable, Hashable {
     package let pid: Int32
     /// When it started: clock ticks since boot on Linux (proc(5), field 22), microseconds since 1970 on macOS.
     package let startTime: UInt64
-    /// Which boot of the host that was.
+    /// The boot of the host in which it started.
     package let bootID: String
 
     package init(pid: Int32, startTime: UInt64, bootID: String) {
@@ -19,28 +19,30 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         self.bootID = bootID
     }
 
-    /// The identity of the process that has this number now; nil where there is none, or only its unreaped remains.
+    /// The identity of the process that has this pid now; nil when there is none, or only one that is dead and not yet
+    /// reaped.
     package static func of(pid: Int32) -> ProcessIdentity? {
         guard pid > 0, let start = startTime(of: pid, dead: false) else { return nil }
         return ProcessIdentity(pid: pid, startTime: start, bootID: currentBootID)
     }
 
-    /// The number is still this process's, alive or not yet reaped. A process whose first thread has ended shows as
-    /// dead while its others still run, so this, not `isAlive`, decides whether its end can be waited for.
+    /// Whether the pid still belongs to this process, alive or not yet reaped. A process whose first thread has ended
+    /// looks dead while its other threads still run. So this property, not `isAlive`, decides whether its end can be
+    /// waited for.
     var hasItsNumber: Bool { Self.startTime(of: pid, dead: true) == startTime }
 
-    /// This very process still lives.
+    /// Whether this very process is still alive.
     package var isAlive: Bool { Self.of(pid: pid) == self }
 
-    /// Sends a signal to this very process; false when it is gone. A number that was given to another process
-    /// meanwhile is never signalled.
+    /// Sends a signal to this very process; false when it is gone. If the pid now belongs to another process, that
+    /// process is not signalled.
     @discardableResult
     package func signal(_ number: Int32) -> Bool {
         #if canImport(Glibc)
             let raw = clinux_pidfd_open(pid)
             guard raw >= 0 else { return false }
             let descriptor = Descriptor(taking: raw)
-            // The descriptor pins the process; only now is it compared.
+            // The descriptor pins the process, so the comparison has to come after it.
             guard isAlive else { return false }
             return clinux_pidfd_send_signal(descriptor.number, number) == 0
         #else
@@ -48,7 +50,7 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         #endif
     }
 
-    /// The account it runs as: real and effective uid, where they are the same; nil otherwise, and when it is gone.
+    /// The account it runs as; nil when its real and effective uid differ, or when it is gone.
     package var owner: UInt32? {
         #if canImport(Glibc)
             // proc(5), status: real, effective, saved and file system uid.
@@ -67,9 +69,9 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         #endif
     }
 
-    /// It has this very file open, and opened it in this file's own directory: not by another name of the same file (a
-    /// hard link) elsewhere. A directory that was moved since is still the same one.
-    /// - Returns: false also where the system does not tell (macOS).
+    /// Whether it has this very file open, and opened it in the file's own directory. Another name of the file in
+    /// another directory (a hard link) does not count. A directory that was moved since is still the same one.
+    /// - Returns: false also when the system does not report open files (macOS).
     package func hasOpen(_ path: String) -> Bool {
         #if canImport(Glibc)
             guard let file = Files.identity(path), let slash = path.lastIndex(of: "/") else { return false }
@@ -78,7 +80,8 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
             let names = (try? Files.names(in: directory)) ?? []
             return names.contains { name in
                 guard Files.identity("\(directory)/\(name)") == file,
-                    // proc(5): the link's text is the path by which it was opened, as directories are called now.
+                    // proc(5): the link's text is the path the file was opened by, with the current names of the
+                    // directories.
                     let opened = Files.linkTarget("\(directory)/\(name)"), let end = opened.lastIndex(of: "/")
                 else { return false }
                 return Files.identity(end == opened.startIndex ? "/" : String(opened[..<end])) == home
@@ -88,7 +91,7 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         #endif
     }
 
-    /// The system tells which files a process has open.
+    /// Whether the system reports which files a process has open.
     package static var canTellOpenFiles: Bool {
         #if canImport(Glibc)
             true
@@ -97,7 +100,7 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         #endif
     }
 
-    /// The arguments it was started with; empty where the system does not tell.
+    /// The arguments it was started with; empty when the system does not report them.
     package var arguments: [String] {
         #if canImport(Glibc)
             let text = (try? TextFile.read("/proc/\(pid)/cmdline")) ?? ""
@@ -124,7 +127,7 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         }
     #endif
 
-    /// The processes of an account; none where the system does not tell.
+    /// The processes of an account; empty when the system does not report them.
     package static func all(ownedBy account: UInt32) -> [ProcessIdentity] {
         ((try? Files.names(in: "/proc")) ?? []).compactMap(Int32.init).compactMap(of(pid:)).filter {
             $0.owner == account
@@ -138,7 +141,7 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
 
         private static func startTime(of pid: Int32, dead: Bool) -> UInt64? {
             guard let stat = try? TextFile.read("/proc/\(pid)/stat") else { return nil }
-            // The command's name stands in parentheses and may itself hold spaces and parentheses.
+            // The command's name is in parentheses and may itself contain spaces and parentheses.
             guard let close = stat.lastIndex(of: ")") else { return nil }
             let fields = stat[stat.index(after: close)...].split(separator: " ")
             // proc(5): field 3 (state) is the first after the name, field 22 (starttime) the twentieth.

@@ -4,10 +4,10 @@
     import Darwin
 #endif
 
-/// A second, hidden name of a socket somebody else listens on. Who removes a socket's name leaves its listener alive
-/// with no way to it; by the other name the first can be given back.
+/// A second, hidden name (a hard link) of a socket that somebody else listens on. When a socket's name is removed, its
+/// listener lives on but cannot be reached. The first name can be restored from the second one.
 ///
-/// Where the file system links no sockets (macOS), there is none.
+/// On file systems that cannot link sockets (macOS), there is no second name.
 package struct SpareName: Sendable {
     private let path: String
     private let spare: String
@@ -18,15 +18,15 @@ package struct SpareName: Sendable {
         spare = path[..<slash] + "." + path[slash...]
     }
 
-    /// Gives a socket that has just been made its second name.
+    /// Gives a newly created socket its second name.
     package func keep() {
         guard Self.socket(path) != nil else { return }
         unlink(spare)
         _ = link(path, spare)
     }
 
-    /// Gives the first name back; what somebody put there instead is moved aside.
-    /// - Returns: something else had it, or nothing.
+    /// Restores the first name. Anything else that has this name is moved aside.
+    /// - Returns: true when the first name was missing or led to something else, and has been restored.
     @discardableResult
     package func restore() -> Bool {
         guard let mine = Self.socket(spare), Self.socket(path) != mine else { return false }
@@ -35,12 +35,12 @@ package struct SpareName: Sendable {
         return link(spare, path) == 0
     }
 
-    /// The first name is that of the socket it was given to.
+    /// Whether the first name still leads to the socket that has the second name.
     package var isTrue: Bool { Self.socket(spare).map { $0 == Self.socket(path) } ?? false }
 
     package func remove() { unlink(spare) }
 
-    /// Which socket a name, that is no link to another, stands for.
+    /// Identifies the socket with this name; nil when there is none. Symbolic links are not followed.
     private static func socket(_ path: String) -> [UInt64]? {
         var info = stat()
         guard lstat(path, &info) == 0, info.st_mode & S_IFMT == S_IFSOCK else { return nil }

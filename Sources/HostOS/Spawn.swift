@@ -5,18 +5,18 @@
     import Darwin
 #endif
 
-/// A process that is meant to outlive its parent: a session of its own, no descriptor above 2, standard streams from
-/// and to files. Everything else a program runs goes through `Tool`.
+/// A process that is meant to outlive its parent. It has its own session and no descriptor above 2, and its standard
+/// streams are files. All other programs are run by `Tool`.
 package struct DetachedProcess: Sendable {
     package var executable: String
-    /// Without the program's own name, which is the executable's path.
+    /// The arguments after the program's own name, which is the executable's path.
     package var arguments: [String]
     package var environment: [String: String]
-    /// Where standard output goes: a file that is appended to, or an open descriptor.
+    /// Where standard output goes.
     package var output: Stream
     package var error: Stream
-    /// Signals that are blocked in the new process. systemd, a session's end or a careless kill of a control group
-    /// cannot end it with these.
+    /// Signals that are blocked in the new process. They cannot end it, whether they come from systemd, from the end of
+    /// a session or from a careless kill of a control group.
     package var blockedSignals: [Int32]
 
     package enum Stream: Sendable {
@@ -37,8 +37,9 @@ package struct DetachedProcess: Sendable {
         self.blockedSignals = blockedSignals
     }
 
-    /// Starts it.
-    /// - Throws: `SystemCallError` of posix_spawn(3), which reports a missing or unusable executable too.
+    /// Starts the process.
+    /// - Returns: its pid.
+    /// - Throws: `SystemCallError` of posix_spawn(3), also when the executable is missing or unusable.
     package func spawn() throws(SystemCallError) -> Int32 {
         var attributes = Self.emptyAttributes()
         posix_spawnattr_init(&attributes)

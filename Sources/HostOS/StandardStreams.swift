@@ -7,11 +7,11 @@ import Synchronization
     import Darwin
 #endif
 
-/// Text to standard output and standard error. A write that fails because the reader left is reported once as false;
-/// it never ends the program.
+/// Writes text to standard output and standard error. A write returns false when it fails, for instance because the
+/// reader has gone. It never ends the program.
 ///
-/// This is the one place that decides what may reach a terminal: text can come from a guest, a file or another account,
-/// so control characters are left out of it there. Files and pipes get the text as it is.
+/// This is the only place that decides what may reach a terminal. Text can come from a guest, a file or another
+/// account, so control characters are removed from it there. Files and pipes get the text unchanged.
 package enum StandardStreams {
     @discardableResult
     package static func output(_ text: String) -> Bool { show(text, on: 1) }
@@ -19,7 +19,7 @@ package enum StandardStreams {
     @discardableResult
     package static func error(_ text: String) -> Bool { show(text, on: 2) }
 
-    /// Moves the cursor or changes the colour of a terminal on standard output: the program's own control sequences.
+    /// Writes one of the program's own control sequences to standard output, to move the cursor or change the colour.
     @discardableResult
     package static func control(_ sequence: String) -> Bool { write(sequence, to: 1) }
 
@@ -27,11 +27,11 @@ package enum StandardStreams {
         write(HostProcess.isTerminal(descriptor) ? DisplayText.cleaned(text) : text, to: descriptor)
     }
 
-    /// One line from standard input, without its end; nil at its end.
+    /// Reads a line from standard input, without the line end; nil at the end of the input.
     package static func line() -> String? { readLine(strippingNewline: true) }
 
-    /// All of standard input, up to a limit in bytes; nil when there is more, or it cannot be read. Read from the descriptor
-    /// itself: to open `/dev/stdin` anew is not permitted where another account made the pipe.
+    /// Reads all of standard input, up to a limit in bytes; nil when there is more or it cannot be read. It is read
+    /// from the descriptor itself, because `/dev/stdin` must not be opened again where another account made the pipe.
     package static func input(limit: Int) -> [UInt8]? {
         var content: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 16_384)
@@ -45,7 +45,8 @@ package enum StandardStreams {
         }
     }
 
-    /// Why standard output could not be written, a full disk for one; nil when it could, or nobody reads any more.
+    /// Why a write to standard output failed, such as a full disk; nil when none failed, or when only the reader has
+    /// gone.
     package static var outputFailure: SystemCallError? {
         let code = failure.load(ordering: .relaxed)
         return code == 0 ? nil : SystemCallError("write", "standard output", code: code)
@@ -65,7 +66,7 @@ package enum StandardStreams {
             }
             if count < 0 && errno == EINTR { continue }
             if count <= 0 {
-                // A reader that left is no failure of ours.
+                // A reader that has gone is not a failure of this program.
                 if descriptor == 1, errno != EPIPE { failure.store(errno, ordering: .relaxed) }
                 return false
             }

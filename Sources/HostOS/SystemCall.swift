@@ -16,7 +16,7 @@ package struct SystemCallError: Error, Sendable, Equatable, CustomStringConverti
         self.code = code
     }
 
-    /// The reason alone, as `strerror(3)` has it.
+    /// The reason alone, in the words of `strerror(3)`.
     package var reason: String { String(cString: strerror(code)) }
 
     package var description: String { "\(call) \(subject): \(reason)" }
@@ -26,7 +26,7 @@ package struct SystemCallError: Error, Sendable, Equatable, CustomStringConverti
     package var isDenied: Bool { code == EACCES || code == EPERM || code == EROFS }
 }
 
-/// Runs a call that returns -1 on failure, again after `EINTR`.
+/// Runs a call that returns -1 on failure, and repeats it on `EINTR`.
 /// - Throws: `SystemCallError` that names the call and its subject.
 @discardableResult
 package func systemCall<Number: FixedWidthInteger & SignedInteger>(
@@ -40,6 +40,6 @@ package func systemCall<Number: FixedWidthInteger & SignedInteger>(
 }
 
 extension SystemCallError {
-    /// A file beyond a limit of ours.
+    /// The code for a file that exceeds a limit of this program.
     package static var tooBig: Int32 { EFBIG }
 }

@@ -1,9 +1,9 @@
-/// Names of unfinished files. They cannot be taken for anybody's file, two processes never use the same one, and they
-/// say which process made them: what a killed process left is recognised by its name alone.
+/// Names of unfinished files. They cannot be mistaken for somebody's file, and two processes never use the same one.
+/// Each name says which process made it, so what a killed process left is recognised by its name alone.
 package enum TemporaryName {
     private static let prefix = ".hostagent-tmp-"
 
-    /// A name that no other call makes: `.hostagent-tmp-PID-START-RANDOM`.
+    /// A unique name: `.hostagent-tmp-PID-START-RANDOM`.
     package static func make() -> String { prefix + owner + "-" + String(UInt64.random(in: 0 ... .max), radix: 16) }
 
     /// A path for an unfinished version of this file, in the same directory.
@@ -12,9 +12,9 @@ package enum TemporaryName {
         return file[..<slash] + make()
     }
 
-    /// Makes a file so that it is there as a whole or not at all: under a temporary name, then synced and renamed.
-    /// - Parameter make: makes the file, or directory, of the name it is given.
-    /// - Throws: what `make` throws, or `SystemCallError`; nothing is left behind then.
+    /// Creates a file atomically: it is made under a temporary name, then synced and renamed.
+    /// - Parameter make: creates the file or directory at the path it is given.
+    /// - Throws: what `make` throws, or `SystemCallError`. Nothing is left behind then.
     package static func making(_ file: String, _ make: (String) async throws -> Void) async throws {
         let temporary = path(beside: file)
         do {
@@ -26,17 +26,17 @@ package enum TemporaryName {
         }
     }
 
-    /// This process, as names carry it: number and start time.
+    /// This process as it appears in the names: pid and start time.
     package static let owner = "\(HostProcess.pid)-\(ProcessIdentity.of(pid: HostProcess.pid)?.startTime ?? 0)"
 
-    /// The name is a temporary one whose process is gone.
+    /// Whether this is a temporary name whose process is gone.
     package static func isAbandoned(_ name: String) -> Bool {
         let parts = name.dropFirst(prefix.count).split(separator: "-", omittingEmptySubsequences: false)
         guard name.hasPrefix(prefix), parts.count == 3, UInt64(parts[2], radix: 16) != nil else { return false }
         return isGone(pid: parts[0], startTime: parts[1])
     }
 
-    /// No process has this number and start time.
+    /// Whether no process has this pid and start time.
     package static func isGone(pid: Substring, startTime: Substring) -> Bool {
         guard let pid = Int32(pid), pid > 0, let start = UInt64(startTime) else { return false }
         return ProcessIdentity.of(pid: pid)?.startTime != start

@@ -6,8 +6,8 @@
 
 /// Small files, read whole and written atomically.
 package enum TextFile {
-    /// Reads a file of at most `limit` bytes; nil bytes beyond it are not read, the file is refused.
-    /// - Parameter anyKind: pipes and devices too; without it they are refused, for nobody knows when they end.
+    /// Reads a file. A file of more than `limit` bytes is refused.
+    /// - Parameter anyKind: reads pipes and devices too. By default they are refused, because they may never end.
     /// - Throws: `SystemCallError`; `EFBIG` for a file beyond the limit.
     package static func bytes(
         _ path: String, limit: Int = 16 << 20, anyKind: Bool = false
@@ -29,10 +29,10 @@ package enum TextFile {
         String(decoding: try bytes(path, limit: limit, anyKind: anyKind), as: UTF8.self)
     }
 
-    /// A FIFO, a device: opening or reading it can wait for ever.
+    /// Whether the path leads to a FIFO, socket or device. Opening or reading one can block for ever.
     private static func isEndless(_ path: String) -> Bool { [.other, .socket].contains(Files.kind(path)) }
 
-    /// The end of a file, at most `count` bytes of it; empty when there is none.
+    /// The last bytes of a file, at most `count`; empty when the file is empty or cannot be read.
     package static func tail(_ path: String, count: Int) -> String {
         guard !isEndless(path), let descriptor = try? Descriptor(path: path, flags: O_RDONLY) else { return "" }
         let size = lseek(descriptor.number, 0, SEEK_END)
@@ -42,8 +42,8 @@ package enum TextFile {
         return got > 0 ? String(decoding: buffer[..<got], as: UTF8.self) : ""
     }
 
-    /// Replaces a file as a whole or not at all: written to a temporary name beside it, synced, renamed.
-    /// - Throws: `SystemCallError`; nothing is left behind then.
+    /// Replaces a file atomically: a temporary file beside it is written, synced and renamed.
+    /// - Throws: `SystemCallError`. No temporary file is left then.
     package static func replace(
         _ path: String, with text: String, mode: mode_t = 0o600
     ) throws(SystemCallError) {
@@ -59,7 +59,7 @@ package enum TextFile {
 }
 
 extension String {
-    /// Without white space and line ends around it.
+    /// The text without leading and trailing white space and line ends.
     package var trimmed: String {
         let isSpace: (Character) -> Bool = { $0.isWhitespace || $0.isNewline }
         guard let first = firstIndex(where: { !isSpace($0) }), let last = lastIndex(where: { !isSpace($0) }) else {

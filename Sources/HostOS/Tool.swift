@@ -2,17 +2,17 @@ import HostModel
 import Subprocess
 import SystemPackage
 
-/// A helper program that is run to its end: `ssh`, `qemu-img`, `systemctl`. Its argv is a value, so that tests can
-/// assert it; it gets a reset signal mask and no descriptor it was not given.
+/// A helper program that is run until it ends: `ssh`, `qemu-img`, `systemctl`. Its argv is a value, so tests can assert
+/// it. The helper gets a reset signal mask and only the descriptors it is given.
 package struct Tool: Sendable, Equatable {
     /// A name to be found in `PATH`, or an absolute path.
     package var executable: String
     package var arguments: [String]
     /// Text for its standard input; nil means none.
     package var input: String?
-    /// Variables set besides those inherited; nil removes one.
+    /// Variables set in addition to the inherited ones; nil removes one.
     package var environment: [String: String?]
-    /// It runs in a session of its own, away from this process's terminal.
+    /// Whether it runs in its own session, detached from this process's terminal.
     package var ownSession = false
 
     package init(
@@ -24,14 +24,14 @@ package struct Tool: Sendable, Equatable {
         self.environment = environment
     }
 
-    /// The same with text for its standard input.
+    /// The same tool with this text as its standard input.
     package func with(input: String) -> Tool {
         var tool = self
         tool.input = input
         return tool
     }
 
-    /// What a finished helper left.
+    /// The exit status and the output of a finished helper.
     package struct Result: Sendable, Equatable {
         /// The exit status, or minus the signal's number.
         package var status: Int32
@@ -45,27 +45,27 @@ package struct Tool: Sendable, Equatable {
             self.isCut = isCut
         }
 
-        /// What it said was longer than was kept.
+        /// Whether its output was longer than the part that was kept.
         package var isCut: Bool
 
         package var succeeded: Bool { status == 0 }
 
-        /// The last line of what it said, for an error message.
+        /// The last line of its standard error, or else of its output, for an error message.
         package var complaint: String {
             let lines = (error.isEmpty ? output : error).split(separator: "\n").map(String.init)
             return lines.last?.trimmed ?? (status < 0 ? "killed by signal \(-status)" : "status \(status)")
         }
     }
 
-    /// Runs it. When the task is cancelled it gets SIGTERM, then SIGKILL after a second.
-    /// - Parameter outputLimit: bytes of its standard output that are kept, the first ones; the rest is read and thrown
-    ///   away. Of standard error the last ones are kept, for that is where a program says why it failed.
+    /// Runs the helper. When the task is cancelled, the helper gets SIGTERM, then SIGKILL after a second.
+    /// - Parameter outputLimit: how many bytes of standard output are kept. The first ones are kept, the rest is read
+    ///   and discarded. Of standard error the last ones are kept, because a program says at the end why it failed.
     /// - Throws: `HostError` with `.unavailable` when it cannot be started.
     package func run(outputLimit: Int = 4 << 20) async throws -> Result {
         var options = PlatformOptions()
         options.teardownSequence = [.send(signal: .terminate, allowedDurationToNextStep: .seconds(1))]
         options.createSession = ownSession
-        // A helper is not the main process of a unit, and must not speak or act as if it were.
+        // A helper is not the main process of a unit, and must not talk to the service manager as if it were.
         var overrides: [Environment.Key: String?] = ["NOTIFY_SOCKET": nil, "WATCHDOG_USEC": nil, "WATCHDOG_PID": nil]
         for (name, value) in environment { overrides[Environment.Key(stringLiteral: name)] = value }
         let configuration = Configuration(
@@ -115,7 +115,7 @@ package struct Tool: Sendable, Equatable {
         var isCut = false
         for try await part in stream {
             part.withUnsafeBytes { bytes.append(contentsOf: $0) }
-            // Cut now and then, not at every part.
+            // Trimmed only occasionally, not for every part.
             if bytes.count > 2 * limit {
                 bytes.removeFirst(bytes.count - limit)
                 isCut = true
@@ -124,11 +124,11 @@ package struct Tool: Sendable, Equatable {
         return (bytes.count > limit ? Array(bytes.suffix(limit)) : bytes, isCut || bytes.count > limit)
     }
 
-    /// Where a program of this name is in `PATH`; nil when it is not there.
+    /// The path of the program of this name in `PATH`; nil when there is none.
     package static func path(of name: String, in searchPath: String?) -> String? {
         if name.contains("/") { return Files.isExecutable(name) ? name : nil }
         let directories = (searchPath ?? "/usr/local/bin:/usr/bin:/bin").split(separator: ":")
-        // What distributions keep for administrators is looked at too.
+        // The directories that distributions use for administrators' programs are searched too.
         for directory in directories + ["/usr/sbin", "/sbin", "/usr/libexec"] {
             let candidate = "\(directory)/\(name)"
             if Files.isExecutable(candidate) { return candidate }

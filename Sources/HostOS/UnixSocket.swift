@@ -7,10 +7,10 @@
 
 /// Facts about Unix-domain sockets.
 package enum UnixSocket {
-    /// The longest path in bytes that fits `sun_path` with its closing NUL: unix(7), 108 on Linux, 104 on macOS.
+    /// The longest path in bytes that fits `sun_path` with its terminating NUL: unix(7), 108 on Linux, 104 on macOS.
     package static let maximumPathLength = MemoryLayout.size(ofValue: sockaddr_un().sun_path) - 1
 
-    /// Connects, at once or not at all; the descriptor does not block.
+    /// Connects without waiting. The descriptor is non-blocking.
     /// - Throws: `SystemCallError`; `ECONNREFUSED` and `ENOENT` mean that nobody listens.
     package static func connect(path: String) throws(SystemCallError) -> Descriptor {
         #if canImport(Glibc)
@@ -18,7 +18,7 @@ package enum UnixSocket {
         #else
             let raw = try systemCall("socket", path) { socket(AF_UNIX, SOCK_STREAM, 0) }
         #endif
-        // A full backlog is an answer too: somebody listens, and does not accept.
+        // Non-blocking, so that a full backlog fails at once: somebody listens but does not accept.
         _ = fcntl(raw, F_SETFL, O_NONBLOCK)
         let descriptor = Descriptor(taking: raw)
         var address = sockaddr_un()
@@ -39,7 +39,7 @@ package enum UnixSocket {
         return descriptor
     }
 
-    /// Who is at the other end (unix(7), SO_PEERCRED); nil when the system does not say.
+    /// The process and account at the other end (unix(7), SO_PEERCRED); nil when the system does not say.
     package static func peer(of descriptor: Int32) -> (pid: Int32, uid: UInt32)? {
         #if canImport(Glibc)
             var pid: pid_t = 0
@@ -71,7 +71,7 @@ package enum LoopbackPort {
         try bound(to: 0)
     }
 
-    /// Nobody listens on this port of 127.0.0.1.
+    /// Whether nobody listens on this port of 127.0.0.1.
     package static func isFree(_ port: Int) -> Bool {
         (try? bound(to: port)) != nil
     }
@@ -83,7 +83,7 @@ package enum LoopbackPort {
             let raw = try systemCall("socket", "tcp") { socket(AF_INET, SOCK_STREAM, 0) }
         #endif
         let descriptor = Descriptor(taking: raw)
-        // As QEMU does: an address in TIME_WAIT is no obstacle.
+        // As in QEMU, an address in TIME_WAIT does not count as taken.
         var reuse: Int32 = 1
         setsockopt(descriptor.number, SOL_SOCKET, SO_REUSEADDR, &reuse, socklen_t(MemoryLayout<Int32>.size))
         var address = sockaddr_in()
@@ -103,7 +103,8 @@ package enum LoopbackPort {
 }
 
 extension UnixSocket {
-    /// The socket option that tells who is at the other end: SO_PEERCRED of unix(7), LOCAL_PEERCRED of macOS's unix(4).
+    /// The socket option for the credentials of the other end: SO_PEERCRED of unix(7), LOCAL_PEERCRED of macOS's
+    /// unix(4).
     package static var peerCredentialOption: (level: Int32, name: Int32) {
         #if canImport(Glibc)
             (SOL_SOCKET, SO_PEERCRED)
@@ -114,14 +115,14 @@ extension UnixSocket {
 }
 
 #if canImport(Glibc)
-    /// What SO_PEERCRED answers: struct ucred of unix(7).
+    /// The value of SO_PEERCRED: struct ucred of unix(7).
     package struct PeerCredentialRecord: Sendable {
         package let pid: Int32
         package let uid: UInt32
         package let gid: UInt32
     }
 #else
-    /// What LOCAL_PEERCRED answers: struct xucred of sys/ucred.h, with its sixteen groups.
+    /// The value of LOCAL_PEERCRED: struct xucred of sys/ucred.h, with its sixteen groups.
     package struct PeerCredentialRecord: Sendable {
         package let version: UInt32
         package let uid: UInt32

@@ -2,8 +2,8 @@ import Foundation
 import HostModel
 import HostOS
 
-/// Finds out whether the host's hardware acceleration works, not only whether it is there: `/dev/kvm` can open,
-/// create a machine and run it forty times too slowly. Asked once per boot of the host; the verdict is kept.
+/// Finds out whether the host's hardware acceleration works, not only whether it exists. `/dev/kvm` can open and create
+/// a machine, and still run it forty times too slowly. It is tried once per boot of the host, and the verdict is kept.
 package struct AcceleratorProbe: Sendable {
     private let binary: String
     private let architecture: Architecture
@@ -13,7 +13,7 @@ package struct AcceleratorProbe: Sendable {
     /// - Parameters:
     ///   - binary: the path of QEMU.
     ///   - processor: the guest's own `-cpu`, nil for the accelerator's default.
-    ///   - cacheDirectories: where verdicts are kept: in the first of these that can be written.
+    ///   - cacheDirectories: candidates for where verdicts are kept. The first that can be written is used.
     package init(binary: String, architecture: Architecture, processor: String?, cacheDirectories: [String]) {
         self.binary = binary
         self.architecture = architecture
@@ -32,7 +32,7 @@ package struct AcceleratorProbe: Sendable {
         var accelerator: Accelerator
     }
 
-    /// A verdict counts for one processor model, so each has a file.
+    /// A verdict is valid for one processor model, so each model has a file.
     private var cacheFile: String {
         let model = (processor ?? "default").map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "_" }
         return "\(cacheDirectory)/accelerator-\(architecture.rawValue)-\(String(model.prefix(64))).json"
@@ -44,7 +44,7 @@ package struct AcceleratorProbe: Sendable {
             processor: processor ?? "", accelerator: accelerator)
     }
 
-    /// The accelerator to use, from the cache or by trying.
+    /// The accelerator to use: from the cache, or by trying it.
     package func accelerator() async -> Accelerator {
         guard architecture == .host, let candidate = HostProcess.hardwareAccelerator else { return .tcg }
         if let bytes = try? TextFile.bytes(cacheFile),
@@ -53,36 +53,37 @@ package struct AcceleratorProbe: Sendable {
         {
             return kept.accelerator
         }
-        // A question that was cut off, or could not be put, is no verdict.
+        // A probe that was cancelled or could not run gives no verdict.
         guard let works = await works(candidate) else { return .tcg }
         keep(works ? candidate : .tcg)
         return works ? candidate : .tcg
     }
 
-    /// Takes back a verdict: the accelerator stopped a guest by an internal error.
+    /// Withdraws a verdict, because the accelerator stopped a guest with an internal error.
     package func revoke() { keep(.tcg) }
 
     private func keep(_ accelerator: Accelerator) {
         guard let data = try? JSONEncoder().encode(verdict(accelerator)) else { return }
-        // A cache that cannot be written costs time at the next start, nothing else.
+        // If the cache cannot be written, only the next start takes longer.
         try? Files.makeDirectory(cacheDirectory)
         try? TextFile.replace(cacheFile, with: Array(data))
     }
 
-    /// A boot sector that ends QEMU through isa-debug-exit: `mov al,0x10; out 0xf4,al; hlt`, and the BIOS's signature.
+    /// A boot sector that ends QEMU through isa-debug-exit: `mov al,0x10; out 0xf4,al; hlt`, then the BIOS signature.
     static let bootSector: [UInt8] =
         [0xb0, 0x10, 0xe6, 0xf4, 0xf4] + [UInt8](repeating: 0, count: 505) + [0x55, 0xaa]
-    /// isa-debug-exit ends QEMU with the value written, doubled and one.
+    /// isa-debug-exit ends QEMU with a status of twice the written value plus one.
     static let bootSectorStatus: Int32 = 0x10 << 1 | 1
-    /// Seconds of processor time: a working accelerator takes 0.1 for it, emulation too; a useless one several, inside
-    /// the kernel. Not time on the clock, of which a host that is busy booting everything takes any amount.
+    /// Seconds of processor time. A working accelerator needs 0.1, and so does emulation; a useless one spends several,
+    /// inside the kernel. Wall-clock time would not do: a host that is busy booting everything can take any amount of
+    /// it.
     static let processorSeconds = 1
-    /// What does not end within this, and did not compute either, is no verdict.
+    /// A probe that has not ended by then, without using its processor time either, gives no verdict.
     static let limit = Duration.seconds(10)
 
-    /// nil when it could not be tried.
+    /// Whether the accelerator works; nil when it could not be tried.
     func works(_ accelerator: Accelerator) async -> Bool? {
-        // Only x86 has the debug port; elsewhere what opens is believed.
+        // Only x86 has the debug port. On other architectures an accelerator that opens is trusted.
         guard architecture == .x86_64 else { return true }
         let image = "\(cacheDirectory)/probe-\(HostProcess.pid).img"
         try? Files.makeDirectory(cacheDirectory)

@@ -1,12 +1,12 @@
 import HostModel
 import HostOS
 
-/// UEFI firmware of the distribution: code, and the variables a new guest begins with.
+/// UEFI firmware of the distribution: the code, and the variables that a new guest begins with.
 package struct Firmware: Sendable, Equatable {
     package let code: String
     package let variables: String
 
-    /// Where distributions put it: Debian's ovmf and qemu-efi-aarch64, Fedora's edk2, Homebrew's qemu.
+    /// Where it is installed: Debian's ovmf and qemu-efi-aarch64, Fedora's edk2, Homebrew's qemu.
     private static let candidates: [Architecture: [(code: String, variables: String)]] = [
         .x86_64: [
             ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
@@ -36,7 +36,7 @@ package struct Firmware: Sendable, Equatable {
         return Firmware(code: there.code, variables: there.variables)
     }
 
-    /// Gives a guest variables of its own, once.
+    /// Gives a guest its own copy of the variables, unless it has one.
     /// - Throws: `HostError` with `.cannotCreate`.
     package func makeVariables(at path: String) async throws {
         if Files.kind(path) != nil { return }

@@ -1,6 +1,6 @@
 import NIOCore
 
-/// Cuts a byte stream into lines. A line beyond the limit is an error, which closes the connection.
+/// Splits a byte stream into lines. A line longer than the limit is an error that closes the connection.
 struct LineDecoder: ByteToMessageDecoder {
     typealias InboundOut = ByteBuffer
 

@@ -22,7 +22,7 @@ package enum Boot: QEMUDevice, Equatable {
     case kernel(path: String, initrd: String?, commandLine: String)
     /// The machine's own BIOS.
     case bios
-    /// Firmware in two flash images; the second is the guest's own and is written.
+    /// Firmware in two flash images. The second is the guest's own copy, and the guest writes to it.
     case uefi(code: String, variables: String)
 
     package var arguments: [String] {
@@ -65,14 +65,14 @@ struct SeedDrive: QEMUDevice {
     }
 }
 
-/// The user-mode network: every guest of Lima knows its addresses.
+/// The user-mode network. Its addresses are the same for every guest, as in Lima.
 package struct GuestNetwork: QEMUDevice {
     package static let range = "192.168.5.0/24"
     package static let guest = "192.168.5.15"
     package static let host = "192.168.5.2"
     package static let resolver = "192.168.5.3"
 
-    /// What the network is called in QEMU's monitor.
+    /// The network's name in QEMU's monitor.
     static let id = "net"
 
     /// The port of 127.0.0.1 that leads to the guest's port 22.
@@ -89,7 +89,7 @@ package struct GuestNetwork: QEMUDevice {
     }
 }
 
-/// The port that is the guest channel.
+/// The virtio-serial port of the guest channel.
 struct ChannelPort: QEMUDevice {
     /// The name of the virtio-serial port.
     static let name = "io.hostagent.channel.0"
@@ -105,13 +105,13 @@ struct ChannelPort: QEMUDevice {
     }
 }
 
-/// The guest's console, and the device by which its kernel says that it panicked.
+/// The guest's console, and the device by which its kernel reports a panic.
 struct Console: QEMUDevice {
     var log: String
 
     var arguments: [String] {
         [
-            // Appending, so that the agent can cut it while QEMU writes.
+            // Append, so that the agent can truncate the log while QEMU writes.
             "-chardev", "file,id=serial,path=\(QEMUMachine.escape(log)),append=on",
             "-serial", "chardev:serial",
             "-device", "pvpanic-pci",

@@ -5,13 +5,13 @@ import NIOCore
 
 /// Runs a guest as a QEMU process.
 package struct QEMUDriver: GuestDriver {
-    /// The machine but for what is decided at each start: accelerator and SSH port.
+    /// The machine, without what each start decides: accelerator and SSH port.
     private let machine: QEMUMachine
     private let qemu: QEMUFinder
     private let accelerator: Accelerator?
     private let environment: [String: String]
     private let configurationDigests: [String: String]?
-    /// Where verdicts about the host are kept: the first of these that can be written.
+    /// Candidates for where verdicts about the host are kept. The first that can be written is used.
     private let cacheDirectories: [String]
     private let makeReady: @Sendable () async throws -> Void
 
@@ -24,11 +24,12 @@ package struct QEMUDriver: GuestDriver {
     }
 
     /// - Parameters:
-    ///   - accelerator: what the person wants; nil probes.
+    ///   - accelerator: the accelerator the person chose; nil probes.
     ///   - environment: the variables of this process.
-    ///   - configurationDigests: the configuration by which guests are launched, to be kept with their record.
-    ///   - cacheDirectories: where verdicts about the host are kept: the first of these that can be written.
-    ///   - makeReady: makes the files the machine names, where they are missing.
+    ///   - configurationDigests: digests of the configuration that guests are launched with, stored in their records.
+    ///   - cacheDirectories: candidates for where verdicts about the host are kept. The first that can be written is
+    ///     used.
+    ///   - makeReady: creates the files that the machine names, if they are missing.
     package init(
         machine: QEMUMachine, accelerator: Accelerator?, environment: [String: String],
         configurationDigests: [String: String]?, cacheDirectories: [String],
@@ -72,11 +73,11 @@ package struct QEMUDriver: GuestDriver {
         }
         qemu.forget()
         try? Files.remove(paths.errorLog)
-        // The console of the boot before is kept beside the new one.
+        // The console log of the previous boot is kept beside the new one.
         try? Files.move(paths.serialLog, to: paths.serialLog + ".1")
 
-        // Handed to QEMU in its own session with the signals of a session's end, a shutdown or a careless kill
-        // blocked: only QMP and SIGKILL end it.
+        // QEMU has its own session, and the signals of a session's end, a shutdown or a careless kill are blocked in
+        // it. Only QMP and SIGKILL end it.
         let process = DetachedProcess(
             executable: binary, arguments: machine.arguments, environment: guestEnvironment, output: .null,
             error: .append(path: paths.errorLog), blockedSignals: [15, 2, 1])
@@ -101,22 +102,22 @@ package struct QEMUDriver: GuestDriver {
                 revoke: accelerator == nil ? probe.revoke : nil)
         } catch {
             identity.signal(9)
-            // Its end is waited for also when we were told to stop: the disk is free only then.
+            // Wait for its end even if this task is cancelled: only then is the disk free.
             _ = await Task { await identity.waitUntilEnded() }.value
             qemu.forget()
             throw error
         }
     }
 
-    /// QEMU inherits the person's variables, but none that speak to a service manager in the agent's name.
+    /// QEMU inherits the person's variables, except those that let it talk to a service manager in the agent's name.
     private var guestEnvironment: [String: String] {
         environment.filter {
             !["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"].contains($0.key)
         }
     }
 
-    /// QEMU makes its socket some 30 ms after it was started, and nothing tells when: asked in short, growing steps,
-    /// for as long as the process lives.
+    /// Connects to QEMU's monitor. QEMU creates its socket about 30 ms after its start, and no event reports it. So the
+    /// socket is tried in short, growing steps while the process lives.
     private func connect(to process: ProcessIdentity, socket: String) async throws -> QMPConnection {
         var backoff = Backoff(from: .milliseconds(2), to: .milliseconds(50), factor: 1.25)
         let deadline = ContinuousClock.now + .seconds(30)
@@ -125,7 +126,7 @@ package struct QEMUDriver: GuestDriver {
                 do {
                     return try await QMPConnection.open(socket: socket, timeout: .seconds(30))
                 } catch {
-                    // It opens its monitor before its disks: what it has to complain of comes with its end.
+                    // QEMU opens its monitor before its disks, so it reports a bad disk only when it ends.
                     guard await process.ended(within: .seconds(2)) else { throw error }
                     throw failure(of: await process.waitUntilEnded()?.description ?? "is gone")
                 }
@@ -153,10 +154,10 @@ package struct QEMUDriver: GuestDriver {
         if ["qcow2", "Image is not", "could not load", "invalid kernel"].contains(where: complaint.contains) {
             return HostError(
                 .badConfiguration, "QEMU cannot use a file of the guest\(because)",
-                hint: "the file is damaged; all that QEMU said is in \(paths.errorLog)")
+                hint: "the file is damaged; QEMU's whole error output is in \(paths.errorLog)")
         }
         return HostError(
             complaint.contains("No space left") ? .cannotCreate : .failed, "QEMU \(end)\(because)",
-            hint: "all that it said is in \(paths.errorLog)")
+            hint: "QEMU's whole error output is in \(paths.errorLog)")
     }
 }

@@ -3,9 +3,9 @@ import HostModel
 import HostOS
 import NIOCore
 
-/// Finds an instance's QEMU process that lives without an agent.
+/// Finds an instance's QEMU process that runs without an agent.
 package struct QEMUFinder: GuestFinder {
-    /// What records call this driver.
+    /// The name of this driver in records.
     package static let driverName = "qemu"
 
     let paths: QEMUPaths
@@ -13,7 +13,7 @@ package struct QEMUFinder: GuestFinder {
 
     package init(_ paths: QEMUPaths) {
         self.paths = paths
-        // The disk may have been moved away under a running guest; it still has its console or its seed open.
+        // The disk may have been moved away from a running guest. Its console log or its seed is still open then.
         evidence = Evidence(directory: paths.directory, files: [paths.disk, paths.serialLog, paths.cidata])
     }
 
@@ -24,8 +24,8 @@ package struct QEMUFinder: GuestFinder {
         if let record = GuestRecord.load(paths.record), record.process.isAlive, evidence.proves(record.process) {
             return SurvivingGuest(record)
         }
-        // An agent can die between spawning QEMU and writing its record: then a socket names its listener, or the lock on
-        // the disk tells that there is one, and the process's arguments tell the rest.
+        // An agent can die between starting QEMU and writing its record. Then the listener of the socket or the holder
+        // of the disk's lock leads to the process, and the process's arguments tell the rest.
         guard let process = listener ?? userOfDisk else { return nil }
         guard let found = QEMUMachine.facts(ofArguments: process.arguments) else {
             throw HostError(
@@ -44,7 +44,7 @@ package struct QEMUFinder: GuestFinder {
         }
     }
 
-    /// The machine that has this disk open, where any process locks it.
+    /// The process that has this disk open, when the disk is locked.
     private var userOfDisk: ProcessIdentity? {
         guard (try? FileLock.isHeld(path: paths.disk)) == true, let owner = Files.owner(paths.directory) else {
             return nil
@@ -57,22 +57,23 @@ package struct QEMUFinder: GuestFinder {
     package var obstacle: HostError? {
         if Files.kind(paths.qmpSocket) == .socket { return nil }
         return HostError(
-            .unavailable, "the guest's monitor, \(paths.qmpSocket), was removed: nobody could attach to it",
+            .unavailable, "the guest's monitor, \(paths.qmpSocket), was removed: no agent can attach to it",
             hint: "restart the instance")
     }
 
     package func attach(_ survivor: SurvivingGuest, patience: Duration) async throws -> any Guest {
         let monitor = try await monitor(of: survivor.process, patience: patience)
-        // An older agent may have given them none.
+        // An older agent may not have created the second names.
         for socket in paths.sockets where !socket.isTrue { socket.keep() }
-        // What is there from before names it as well; a full disk must not cost the guest.
+        // The guest can be found without this record too, so a full disk must not make attaching fail.
         try? save(survivor.record)
         return QEMUGuest(survivor.record, monitor: monitor, complaint: lastComplaint, revoke: nil)
     }
 
-    /// QEMU's monitor. Silence means busy or hung, not dead: it is asked again while there is patience.
+    /// Connects to QEMU's monitor. A silent QEMU is busy or hung, not dead, so it is asked again until `patience` ends.
     private func monitor(of process: ProcessIdentity, patience: Duration) async throws -> QMPConnection {
-        // Nobody is judged by what another's socket, or none, does not answer.
+        // Silence counts only on the process's own socket. It may have been removed, or replaced by that of another
+        // process.
         guard SpareName(of: paths.qmpSocket).isTrue || UnixSocket.listener(path: paths.qmpSocket) == process.pid else {
             throw HostError(
                 .held,
@@ -80,7 +81,7 @@ package struct QEMUFinder: GuestFinder {
                 hint: "shut the guest down from inside, over SSH; hostagent stop --force kills it")
         }
         let deadline = ContinuousClock.now + patience
-        // One that refuses the connection would refuse it again at once.
+        // Wait between tries, because a refused connection would be refused again at once.
         var backoff = Backoff(from: .milliseconds(200), to: .milliseconds(200))
         while process.isAlive {
             do {
@@ -92,7 +93,7 @@ package struct QEMUFinder: GuestFinder {
         }
         throw process.isAlive
             ? HostError(.failed, "QEMU, process \(process.pid), does not answer")
-            : HostError(.failed, "QEMU, process \(process.pid), ended while it was looked for")
+            : HostError(.failed, "QEMU, process \(process.pid), ended before the connection was made")
     }
 
     package func kill(_ survivor: SurvivingGuest) async -> Bool {
@@ -104,7 +105,7 @@ package struct QEMUFinder: GuestFinder {
 
     @discardableResult
     package func restoreSockets() -> Bool {
-        // Each is looked at.
+        // `map` visits every socket, where `contains` alone would stop at the first.
         paths.sockets.map { $0.restore() }.contains(true)
     }
 
@@ -120,12 +121,12 @@ package struct QEMUFinder: GuestFinder {
     }
 
     package func forget() {
-        // The spare names first: by them the others could come back meanwhile.
+        // The spare names are removed first. Otherwise the sockets could be restored from them meanwhile.
         for socket in paths.sockets { socket.remove() }
         for path in [paths.record, paths.pidFile, paths.qmpSocket, paths.channelSocket] { try? Files.remove(path) }
     }
 
-    /// The last thing QEMU said on standard error.
+    /// The last line of QEMU's standard error.
     func lastComplaint() -> String {
         TextFile.tail(paths.errorLog, count: 4096).split(separator: "\n").last.map(String.init)?.trimmed ?? ""
     }

@@ -15,8 +15,9 @@ final class QEMUGuest: Guest {
     private let continuation: AsyncStream<GuestEvent>.Continuation
 
     /// - Parameters:
-    ///   - complaint: the last thing QEMU said on standard error.
-    ///   - revoke: takes back the accelerator's verdict; nil where there was none and a person wants this one.
+    ///   - complaint: the last line of QEMU's standard error.
+    ///   - revoke: withdraws the accelerator's verdict; nil when the accelerator was not probed, because a person chose
+    ///     it.
     init(
         _ record: GuestRecord, monitor: QMPConnection, complaint: @escaping @Sendable () -> String,
         revoke: (@Sendable () -> Void)?
@@ -39,7 +40,7 @@ final class QEMUGuest: Guest {
                 }
                 group.addTask {
                     let end = await identity.waitUntilEnded()
-                    // Everything the monitor said came before the end.
+                    // Everything the monitor reported came before the end.
                     monitor.close()
                     let said = complaint()
                     let how = end?.description ?? "is gone"
@@ -59,20 +60,20 @@ final class QEMUGuest: Guest {
     {
         guard case .event(let name, let guest, let reason) = message else { return nil }
         switch name {
-        // SHUTDOWN's reason (QAPI ShutdownCause): what the guest did itself, but for panics, which have their own.
+        // SHUTDOWN (reasons: QAPI ShutdownCause) counts only if the guest did it. Panics have an event of their own.
         case "SHUTDOWN": return guest && reason != "guest-panic" ? .poweredOff : nil
         case "RESET": return guest ? .rebooted : nil
         case "GUEST_PANICKED": return .panicked
         case "RESUME": return .resumed
         case "STOP":
-            // Why it stopped, it says only when asked. What is not answered now, the next heartbeat learns.
+            // QEMU says only when asked why it stopped. If it does not answer now, the next heartbeat finds out.
             guard let state = try? await monitor.execute("query-status") else { return nil }
             return states.event(state)
         default: return nil
         }
     }
 
-    /// What a state of the machine (QAPI RunState) means, where it is not running.
+    /// Translates a state of the machine (QAPI RunState) that is not `running`.
     private struct StateReader: Sendable {
         let accelerator: Accelerator
         let revoke: (@Sendable () -> Void)?
@@ -80,10 +81,10 @@ final class QEMUGuest: Guest {
         func event(_ state: String) -> GuestEvent? {
             switch state {
             case "internal-error":
-                let reason = "QEMU stopped the machine by an internal error of \(accelerator.rawValue)"
+                let reason = "QEMU stopped the machine because of an internal error of \(accelerator.rawValue)"
                 guard let revoke, accelerator != .tcg else { return .machineStopped(reason: reason) }
                 revoke()
-                return .acceleratorFailed(reason: reason + "; it is booted again by software emulation")
+                return .acceleratorFailed(reason: reason + "; it is booted again with software emulation")
             case "io-error": return .stalled(reason: QEMUGuest.stallReason)
             case "guest-panicked": return .panicked
             case "shutdown": return .poweredOff
@@ -100,7 +101,7 @@ final class QEMUGuest: Guest {
             let state = try await monitor.execute("query-status") ?? ""
             guard let event = states.event(state) else { return nil }
             guard case .stalled(let reason) = event else {
-                // Heard before, or not: the lifecycle takes it once.
+                // The event may have been sent before. The lifecycle takes it only once.
                 continuation.yield(event)
                 return nil
             }
@@ -115,7 +116,7 @@ final class QEMUGuest: Guest {
         BlockStatistics.idleSeconds(inListing: try await say("info blockstats"))
     }
 
-    /// A line of the human monitor, which answers with text, an error's too.
+    /// Runs a line in the human monitor and returns its answer. Errors are answered as text too.
     private func say(_ line: String) async throws -> String {
         try await monitor.execute("human-monitor-command", ["command-line": line]) ?? ""
     }
@@ -126,7 +127,7 @@ final class QEMUGuest: Guest {
         do {
             _ = try await monitor.execute("quit")
         } catch QMPConnection.Failure.closed {
-            // It ended before its answer was read.
+            // QEMU ended before its answer was read.
         }
     }
 
@@ -134,7 +135,7 @@ final class QEMUGuest: Guest {
 
     // MARK: Ports
 
-    /// QEMU itself says which there are, so an agent that attaches needs no record of them.
+    /// QEMU itself lists the forwards, so an agent that attaches needs no record of them.
     func portForwards() async throws -> Set<PortForward> {
         UserNetwork.forwards(inListing: try await say("info usernet"))
     }

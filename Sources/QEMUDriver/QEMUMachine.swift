@@ -1,11 +1,11 @@
 import HostModel
 
-/// What QEMU is to run, as a value; its command line is a function of it.
+/// The machine QEMU runs, as a value. QEMU's command line is a function of it.
 package struct QEMUMachine: Sendable {
     package var name: String
     package var architecture: Architecture
     package var accelerator: Accelerator
-    /// QEMU's `-cpu`; nil takes the accelerator's default.
+    /// QEMU's `-cpu`; nil means the accelerator's default.
     package var processor: String?
     package var cpus: Int
     /// Bytes.
@@ -39,8 +39,8 @@ package struct QEMUMachine: Sendable {
         ]
     }
 
-    /// The `-cpu` of an accelerator: the host's own where there is one to pass through, else everything QEMU can do,
-    /// for newer distributions need x86-64-v2.
+    /// The `-cpu` of an accelerator: the host's own processor where it can be passed through, otherwise everything QEMU
+    /// can emulate, because newer distributions need x86-64-v2.
     package static func defaultProcessor(_ accelerator: Accelerator) -> String {
         accelerator == .tcg ? "max" : "host"
     }
@@ -59,14 +59,14 @@ package struct QEMUMachine: Sendable {
             "-smp", String(cpus),
             "-m", "\(memory >> 20)M",
             "-display", "none",
-            // Without spawn=deny, which would forbid QEMU its own helpers.
+            // No spawn=deny: it would also forbid QEMU to start its own helpers.
             "-sandbox", "on",
-            // A guest that powered off or panicked while no agent lived can still be asked what happened to it.
+            // Keeps the process when the guest powers off or panics, so a later agent can ask what happened.
             "-no-shutdown", "-action", "panic=pause",
         ] + devices.flatMap(\.arguments)
     }
 
-    /// What the arguments of a QEMU that this program started say of it; nil for any other.
+    /// Reads facts from the arguments of a QEMU process; nil when this program did not start it.
     package static func facts(ofArguments arguments: [String]) -> (accelerator: Accelerator, sshLocalPort: Int)? {
         guard arguments.contains(where: { $0.hasSuffix("name=\(ChannelPort.name)") }) else { return nil }
         let machine = arguments.first { $0.contains(",accel=") }
@@ -78,6 +78,6 @@ package struct QEMUMachine: Sendable {
         return (accelerator, port)
     }
 
-    /// A value of QEMU's option syntax, in which a comma ends a value and a doubled one stands for itself.
+    /// Escapes a value for QEMU's option syntax, where a comma ends a value and a doubled comma stands for one.
     package static func escape(_ text: String) -> String { text.replacing(",", with: ",,") }
 }

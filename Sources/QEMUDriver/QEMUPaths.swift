@@ -1,6 +1,6 @@
 import HostOS
 
-/// The files of an instance that a QEMU guest and whoever finds it use.
+/// The files of an instance that its QEMU guest uses, and that are used to find it again.
 package struct QEMUPaths: Sendable, Equatable {
     /// The instance's directory.
     package var directory: String
@@ -29,6 +29,6 @@ package struct QEMUPaths: Sendable, Equatable {
         self.errorLog = errorLog
     }
 
-    /// The sockets that lead to a guest that lives without an agent, with their second names.
+    /// The sockets of the guest, with their second names. A guest without an agent is reached by them.
     var sockets: [SpareName] { [SpareName(of: qmpSocket), SpareName(of: channelSocket)] }
 }

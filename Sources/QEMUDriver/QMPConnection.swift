@@ -5,10 +5,10 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// The monitor of one QEMU: commands that are answered in their time or fail, and events.
+/// The monitor of one QEMU process: commands, which are answered in time or fail, and events.
 ///
-/// QEMU serves one client at a time; a second one is connected and hears nothing, so a greeting that does not come
-/// means that the monitor is busy or hung, not that QEMU is dead.
+/// QEMU serves one client at a time. A second client is connected but hears nothing, so a missing greeting means that
+/// the monitor is busy or hung, not that QEMU is dead.
 package final class QMPConnection: Sendable {
     /// Why a command has no answer.
     package enum Failure: Error, Sendable, Equatable, CustomStringConvertible {
@@ -25,14 +25,14 @@ package final class QMPConnection: Sendable {
         }
     }
 
-    /// Events of the machine; finishes when the monitor is closed.
+    /// The events of the machine. Finishes when the monitor is closed.
     package let events: AsyncStream<QMPMessage>
 
     private let channel: any Channel
     private let dispatcher: Dispatcher
 
     /// Connects, waits for the greeting and leaves the monitor's negotiation mode.
-    /// - Throws: `Failure`, or what connect(2) says.
+    /// - Throws: `Failure`, or the error of connect(2).
     package static func open(socket: String, timeout: TimeAmount) async throws -> QMPConnection {
         let dispatcher = Dispatcher()
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -55,7 +55,7 @@ package final class QMPConnection: Sendable {
         return connection
     }
 
-    /// QMP's longest line here; a longer one closes the connection.
+    /// The longest line that is accepted. A longer one closes the connection.
     private static let maximumLine = 1 << 20
 
     private init(channel: any Channel, dispatcher: Dispatcher) {
@@ -67,7 +67,7 @@ package final class QMPConnection: Sendable {
     deinit { channel.close(promise: nil) }
 
     /// Sends a command.
-    /// - Returns: the `status` of the answer where it has one (`query-status`), or the text it is
+    /// - Returns: the `status` of the answer if it has one (`query-status`), or the answer itself if it is text
     ///   (`human-monitor-command`).
     /// - Throws: `Failure`.
     @discardableResult
@@ -101,14 +101,14 @@ package final class QMPConnection: Sendable {
         }
     }
 
-    /// Who waits for which answer.
+    /// Matches answers to the commands that wait for them.
     fileprivate final class Dispatcher: Sendable {
         static let greeting = 0
 
         private struct State {
             var last = Dispatcher.greeting
             var waiting: [Int: CheckedContinuation<String?, any Error>] = [:]
-            /// What came before anybody waited for it: the greeting can be that fast.
+            /// Results that arrived before anybody waited for them: the greeting can be that fast.
             var early: [Int: Result<String?, Failure>] = [:]
             var closed = false
         }

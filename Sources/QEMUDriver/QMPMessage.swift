@@ -3,13 +3,13 @@ import Foundation
 /// One line from QEMU's monitor (QEMU Machine Protocol specification), as far as we use it.
 package enum QMPMessage: Sendable, Equatable {
     case greeting
-    /// `value` is the `status` of the answer where it has one, or the answer itself where that is text.
+    /// `value` is the `status` of the answer if it has one, or the answer itself if it is text.
     case answer(id: Int, value: String?)
     case failure(id: Int, description: String)
     /// `guest` and `reason` are those of SHUTDOWN and RESET.
     case event(name: String, guest: Bool, reason: String)
 
-    /// - Returns: nil for a line that is no QMP, or a kind of answer nobody asked for.
+    /// - Returns: nil for a line that is not QMP, or an answer that belongs to no command.
     package init?(line: some Collection<UInt8>) {
         guard let wire = try? JSONDecoder().decode(Wire.self, from: Data(line)) else { return nil }
         if wire.QMP != nil {
@@ -52,7 +52,7 @@ package enum QMPMessage: Sendable, Equatable {
             let values = try decoder.container(keyedBy: CodingKeys.self)
             QMP = try values.decodeIfPresent(Empty.self, forKey: .QMP)
             event = try values.decodeIfPresent(String.self, forKey: .event)
-            // Events we do not read may carry anything under the names we do.
+            // Events that are not used here may have other values under the same names.
             data = try? values.decodeIfPresent(EventData.self, forKey: .data)
             id = try? values.decodeIfPresent(Int.self, forKey: .id)
             error = try values.decodeIfPresent(Failure.self, forKey: .error)

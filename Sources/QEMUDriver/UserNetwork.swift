@@ -1,14 +1,14 @@
 import HostModel
 
-/// The forwards of QEMU's user networking, in the words of its human monitor.
+/// The port forwards of QEMU's user networking, in the syntax of its human monitor.
 package enum UserNetwork {
-    /// A rule of `hostfwd_add`; without a guest's port, of `hostfwd_remove`.
+    /// The argument of `hostfwd_add`, or without a guest's port that of `hostfwd_remove`.
     package static func rule(_ forward: PortForward, to guestPort: Int?) -> String {
         let host = "\(forward.transport.rawValue):\(forward.hostAddress):\(forward.hostPort)"
         return guestPort.map { "\(host)-:\($0)" } ?? host
     }
 
-    /// The forwards in what `info usernet` lists: a line each,
+    /// Reads the forwards from the output of `info usernet`. Each has a line
     /// `TCP[HOST_FORWARD]  15  127.0.0.1 37907  192.168.5.15  22  0  0`, with `*` for every address.
     package static func forwards(inListing listing: String) -> Set<PortForward> {
         Set(

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Run by the guest as root at every boot, from the mounted cidata volume: starts the guest channel, sets the
-# environment, runs the provisioning scripts and says how far it is. POSIX sh, nothing to install.
+# The guest runs this script as root at every boot, from the mounted cidata volume. The script starts the guest channel,
+# sets the environment, runs the provisioning scripts and reports its progress. It is POSIX sh and needs nothing
+# installed.
 # Usage: boot.sh all|channel [CLOUD_INIT_LOG]
-# "channel" only starts the guest channel, as early as there is something to report.
+# "channel" only starts the guest channel, as soon as there is something to report.
 cidata=${0%/*}
 run=/run/hostagent
 log=/var/log/hostagent-provision.log
@@ -10,13 +11,13 @@ umask 022
 . "$cidata/hostagent.env"
 
 mkdir -p "$run" /var/log
-# Opening a FIFO for reading and writing never waits, and a stage fits its buffer: saying cannot hold up the boot.
-# It stays open here and in the channel: what is in a FIFO that nobody has open is gone.
+# Opening a FIFO for reading and writing never blocks, and a stage fits its buffer, so a report cannot hold up the boot.
+# The FIFO stays open here and in the channel, because the contents of a FIFO that no process has open are lost.
 new=
 [ -p "$run/outbox" ] || { mkfifo -m 0600 "$run/outbox" && new=1; }
 exec 5<>"$run/outbox"
 if [ -n "$new" ]; then
-    # A session of its own: what ends this script must not end the channel.
+    # The channel runs in a session of its own, so that whatever ends this script does not end the channel.
     setsid sh "$cidata/channel.sh" "${2:-}" </dev/null >/dev/null 2>&1 &
 fi
 
@@ -28,7 +29,7 @@ if [ "$1" = channel ]; then
 fi
 [ -n "${2:-}" ] || say '{"type":"stage","stage":"provisioning"}'
 
-# The environment of lima.yaml goes between two marks into the file that pam_env reads.
+# Writes the environment of lima.yaml between two marks into /etc/environment, which pam_env reads.
 if [ -s "$cidata/environment" ] || [ -f /etc/environment ]; then
     {
         [ -f /etc/environment ] && sed '/^#HOSTAGENT-START$/,/^#HOSTAGENT-END$/d' /etc/environment
@@ -38,10 +39,10 @@ if [ -s "$cidata/environment" ] || [ -f /etc/environment ]; then
     } > /etc/environment.hostagent && mv /etc/environment.hostagent /etc/environment
 fi
 
-# run_script MODE FILE: one provisioning script, with the environment, its output to the log.
+# run_script MODE FILE: runs one provisioning script with the environment and writes its output to the log.
 run_script() {
     script=${2##*/}
-    # Not under /run, which many distributions mount noexec.
+    # The copy is not under /run, because many distributions mount /run noexec.
     copy=/var/lib/hostagent/$1-$script
     mkdir -p /var/lib/hostagent
     cp "$2" "$copy" && chmod 0755 "$copy" && cp "$cidata/environment.sh" "$run/environment.sh"

@@ -1,8 +1,9 @@
 #!/bin/sh
-# The guest's end of the guest channel: owns the virtio-serial port, sends JSON lines, obeys the host's.
+# The guest's end of the guest channel. It owns the virtio-serial port, sends JSON lines and obeys the host's lines.
 # Usage: channel.sh [CLOUD_INIT_LOG], with the FIFO of stages open as descriptor 5.
-# POSIX sh only. It is never in the boot path: a write to the port blocks while nobody reads at the host's end,
-# so others write to a FIFO, whose few short lines always fit its buffer, and this process alone may wait.
+# POSIX sh only. The boot path never waits for this process. A write to the port blocks while no process reads at the
+# host's end. Other processes therefore write to a FIFO, whose buffer always has room for their few short lines, and
+# only this process may block.
 log=${1:-}
 port=
 for entry in /sys/class/virtio-ports/*; do
@@ -17,14 +18,14 @@ fi
 
 exec 3<>"$port" || exit 1
 
-# Stages, in the order they were said; the last one is kept for a host that comes anew.
+# Sends stages in the order in which they were reported. The last one is kept for a host that connects later.
 last=/run/hostagent/stage
 while read -r line; do
     case $line in *'"stage"'*|*'"ready"'*) printf '%s\n' "$line" > "$last.new" && mv "$last.new" "$last" ;; esac
     printf '%s\n' "$line"
 done <&5 >&3 &
 
-# The log of cloud-init, a line a message, reduced to what JSON strings may hold.
+# Sends the log of cloud-init, one message for each line, reduced to characters that a JSON string may contain.
 if [ -n "$log" ]; then
     tail -n +1 -F "$log" 2>/dev/null | while read -r line; do
         line=$(printf '%s' "$line" | LC_ALL=C tr -cd '\040-\176' | cut -c 1-400 | LC_ALL=C sed -e 's/[\\"]/\\&/g')
@@ -32,12 +33,12 @@ if [ -n "$log" ]; then
     done >&3 &
 fi
 
-# After the host slept or this guest stood still.
+# Sets the clock after the host slept or this guest stood still.
 set_clock() {
     seconds=${1##*'"seconds":'}
     seconds=${seconds%%[!0-9.]*}
     date -u -s "@$seconds" && return
-    # busybox takes whole seconds: the next one, when it comes.
+    # busybox accepts whole seconds only: wait for the next one and set that.
     fraction=${seconds#*.}000
     fraction=${fraction%"${fraction#???}"}
     usleep $(((2000 - 1$fraction) * 1000)) && date -u -s "@$((${seconds%.*} + 1))"
@@ -51,6 +52,7 @@ while :; do
         *'"type":"time"'*) set_clock "$line" ;;
         esac
     done <&3
-    # The host's end was closed: its agent has gone. The write waits until there is another, who has not heard this.
+    # The host's end was closed, so its agent has gone. The write blocks until the next agent connects, which has not
+    # received this stage.
     cat "$last" >&3 || sleep 1
 done

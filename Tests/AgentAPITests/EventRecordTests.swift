@@ -20,7 +20,7 @@ import Testing
                 + "\n")
     }
 
-    /// Lima's watchers look at `status` alone.
+    /// Lima's watchers read only `status`.
     @Test func stateStandsInEveryEventAndHappeningsOnlyInTheirs() {
         let log = record(.guestLog(line: "x"), phase: .provisioning)
         #expect(log.status.cloudInitProgress == .init(logLine: "x", active: true))

@@ -64,7 +64,7 @@ import Testing
         #expect(parser.feed(line, now: 2.5) == [.log(line: "x")])
     }
 
-    /// Random bytes, a fixed number of rounds: nothing but messages comes out, and the parser goes on.
+    /// A fixed number of rounds with random bytes: the parser returns only messages, and it goes on.
     @Test func fuzz() {
         var random = SystemRandomNumberGenerator()
         for round in 0..<3000 {
@@ -137,7 +137,7 @@ import Testing
     }
 
     @Test func withoutAToolTheErrorSaysSo() async throws {
-        // The search goes on in the administrators' directories, where none of these tools is.
+        // The search continues in the administrators' directories, and none of these tools is there.
         let scratch = try Scratch()
         let error = await #expect(throws: HostError.self) {
             try await SeedVolume.write(["a": "b"], to: scratch.path + "/x.iso", searchPath: scratch.path)
@@ -186,7 +186,8 @@ import Testing
 }
 
 @Suite struct ChannelFuzzTests {
-    /// However a guest's bytes are cut and mangled: messages without control characters, and one warning.
+    /// However a guest's bytes are cut and changed, the parser returns messages without control characters and one
+    /// warning.
     @Test func bytes() throws {
         try Fuzz.round("channel", seed: 3, count: 4000) { bytes in
             var parser = ChannelParser()

@@ -5,10 +5,11 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// A host whose acceleration looks good and fails. QEMU is the real one, but for a machine that wants KVM.
+/// A host whose acceleration looks good but fails. QEMU is the real one, except for a machine that wants KVM.
 @Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct AcceleratorTests {
-    /// Stands in for QEMU: its probe succeeds after `PROBE_SECONDS`, its machine under KVM stops by an internal error.
+    /// Stands in for QEMU. Its probe succeeds after `PROBE_SECONDS`, but its machine under KVM stops with an internal
+    /// error.
     private static let lyingQEMU = #"""
         #!/usr/bin/env python3
         import json, os, socket, sys, time
@@ -58,25 +59,25 @@ struct AcceleratorTests {
         let started = try await home.run("start", "mini", environment: variables)
         #expect(started.succeeded, "\(started)")
         let spawned = try home.events("mini").filter { $0.kind == "guest-spawned" }.map { $0.accelerator }
-        // A host without /dev/kvm has nothing that could fail.
+        // On a host without /dev/kvm there is nothing that could fail.
         #expect(spawned == (HostProcess.hardwareAccelerator == nil ? [.tcg] : [.kvm, .tcg]))
         let info = try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
         #expect(info.accelerator == .tcg && info.state == .running)
         #expect(try await home.run("shell", "mini", "true").succeeded)
         #expect(try await home.run("stop", "mini").succeeded)
 
-        // The verdict was taken back: the next start does not try again.
+        // The verdict was withdrawn, so the next start does not try KVM again.
         #expect(try await home.run("start", "mini", environment: variables).succeeded)
         #expect(try home.events("mini").filter { $0.kind == "guest-spawned" }.map { $0.accelerator } == [.tcg])
         #expect(try await home.run("stop", "mini").succeeded)
 
-        // A person who wants it gets it, and hears why it does not work.
+        // A person who asks for KVM gets it, and the error says why it does not work.
         try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "accelerator: kvm\n")
         let wanted = try await home.run("start", "mini", environment: variables)
         #expect(wanted.status == 1 && wanted.error.contains("internal error of kvm"), "\(wanted)")
     }
 
-    /// A unit's sandbox lets it write where its instances are, and nowhere else.
+    /// The sandbox of a unit allows writing only where its instances are.
     @Test func aVerdictIsKeptWhereItCanBe() async throws {
         let home = try TestHome()
         var variables = try variables(home, probeSeconds: 0)

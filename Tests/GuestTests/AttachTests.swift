@@ -5,7 +5,7 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// Guests that outlive their agents, of agents started by hand.
+/// Guests that outlive their agents. The agents are started by hand.
 @Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct AttachTests {
     private static func info(_ home: borrowing TestHome, _ name: String) async throws -> AgentInfo {
@@ -30,7 +30,7 @@ struct AttachTests {
         #expect(guest.isAlive, "killing the agent does not touch the guest")
         #expect(
             try await home.run("list", "--format", "{{.Status}} {{.DriverPID}}").output == "Orphaned \(guest.pid)\n")
-        // A new agent finds it, and nothing happens to it.
+        // A new agent finds the guest, and the guest is not affected.
         let configuration = home.directory("mini") + "/ssh.config"
         let write = try await Tool("ssh", ["-F", configuration, "lima-mini", "echo there > /tmp/before"]).run()
         #expect(write.succeeded, "the guest is reached without an agent: \(write)")
@@ -44,7 +44,7 @@ struct AttachTests {
         #expect(try await home.run("shell", "mini", "cat", "/tmp/before").output == "there\n")
         try await Self.killAgent(after)
 
-        // Also without the record: the socket names its listener.
+        // The agent finds it without the record too, because the socket names its listener.
         try Files.remove(home.directory("mini") + "/guest.json")
         #expect(try await home.run("list", "--format", "{{.Status}}").output == "Orphaned\n")
         #expect(try await home.run("start", "mini").succeeded)
@@ -56,7 +56,7 @@ struct AttachTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
-    /// Its log is gone, and nothing tells whether the guest had been ready: its SSH server does.
+    /// The log is gone, so no record shows whether the guest had been ready. Its SSH server shows it.
     @Test func aGuestWhoseStoryIsLost() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -72,7 +72,7 @@ struct AttachTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
-    /// Its lock is free only a moment after the signal; no command needs a second try for that.
+    /// The agent's lock becomes free only a moment after the signal. No command needs a second try because of that.
     @Test func aStopRightAfterItsAgentWasKilled() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -82,14 +82,14 @@ struct AttachTests {
             #expect(agent.signal(9))
             let stopped = try await home.tool(arguments).run()
             #expect(stopped.succeeded, "\(stopped)")
-            // What is no socket is in nobody's way either.
+            // A file in the place of the socket does not get in the way either.
             try TextFile.replace(home.directory("mini") + "/ha.sock", with: "x")
         }
         #expect(try await home.run("start", "mini").succeeded)
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
-    /// Who removes the names of a guest's sockets takes no way to it away.
+    /// Removing the names of a guest's sockets does not make the guest unreachable.
     @Test func socketsThatWereRemoved() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -115,7 +115,7 @@ struct AttachTests {
         #expect(try Files.names(in: home.directory("mini")).allSatisfy { !$0.hasSuffix(".sock") })
     }
 
-    /// The lock on its disk still tells of a guest to which no name leads any more.
+    /// When no name leads to a guest any more, the lock on its disk still reveals it.
     @Test func aGuestWithoutAName() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -141,7 +141,7 @@ struct AttachTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
-    /// An agent that is killed while its guest shuts down: who asks for a start afterwards wants a guest that runs.
+    /// The agent is killed while its guest shuts down. A later `start` must end with a running guest.
     @Test func aGuestThatWasGoingWhenItsAgentDied() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -158,7 +158,7 @@ struct AttachTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
-    /// What the guest said to an agent that died with it, it says to the next one, too.
+    /// What the guest told an agent that died, it tells the next agent too.
     @Test func aWordThatADeadAgentHeard() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -175,7 +175,8 @@ struct AttachTests {
         #expect(try home.events("mini").contains { $0.step == .ask })
     }
 
-    /// A guest that lets nobody in is somebody's all the same; and what a script left wrong stays so.
+    /// A guest that accepts no login is kept, because it may be in use. The failure of a provisioning script stays
+    /// recorded.
     @Test func aGuestThatLetsNobodyInIsNotEnded() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -190,7 +191,7 @@ struct AttachTests {
 
         _ = try await home.run("shell", "mini", "sudo", "sh", "-c", "(sleep 0.2; killall -STOP dropbear) &")
         try await Self.killAgent(after)
-        // A limit for the start is none for a guest that is there.
+        // A time limit for the start does not apply to a guest that already runs.
         let started = try await home.run("start", "mini", "--timeout", "5")
         let now = try await Self.info(home, "mini")
         #expect(now.guestPID == before.guestPID && now.state != .stopping, "\(started)")
@@ -213,7 +214,7 @@ struct AttachTests {
             _ = try await Tool(
                 "timeout", ["5", "ssh", "-F", configuration, "lima-mini", "sudo \(command) > /dev/null 2>&1 &"]
             ).run()
-            // The guest takes two seconds to go down; its process stays, to be asked.
+            // The guest takes two seconds to go down. Its QEMU process stays, so that an agent can query it.
             try await Task.sleep(for: .seconds(4))
             #expect(guest.isAlive, "\(command)")
             let run = try await home.run("start", "mini", "--foreground")

@@ -5,7 +5,8 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// Directories that carry another instance's records, sockets and pid files: what they name is never harmed.
+/// Directories that carry another instance's records, sockets and pid files. The processes that these name are never
+/// harmed.
 @Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct ClaimTests {
     private static func info(_ home: borrowing TestHome, _ name: String) async throws -> AgentInfo {
@@ -26,7 +27,7 @@ struct ClaimTests {
         #expect(try await Tool("cp", [options, home.directory(from), home.directory(to)]).run().succeeded)
     }
 
-    /// The copy names the original's guest in its record, its pid files and its sockets.
+    /// The copy's record, pid files and sockets name the original's guest.
     @Test func aCopyIsAnotherInstance() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "--name", "orig", "mini").succeeded)
@@ -43,7 +44,7 @@ struct ClaimTests {
         #expect(try await home.run("delete", "--force", "copy").succeeded)
         #expect(guest.isAlive)
 
-        // Also where the original's agent is dead, and only its guest is left.
+        // The same holds when the original's agent is dead and only its guest is left.
         try await Self.killAgent(home, "orig")
         try await Self.copy("-a", home, "orig", "copy")
         #expect(
@@ -82,7 +83,7 @@ struct ClaimTests {
         #expect(try await home.run("stop", "orig").succeeded)
     }
 
-    /// A directory that is moved takes its guest along; one that takes its place is another instance.
+    /// A directory that is moved keeps its guest. A directory that takes its place is another instance.
     @Test func aDirectoryThatWasMoved() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "--name", "orig", "mini").succeeded)
@@ -101,7 +102,8 @@ struct ClaimTests {
         for name in ["moved", "orig"] { #expect(try await home.run("stop", name).succeeded) }
     }
 
-    /// A running agent whose directory was moved, and whose path leads to a copy: it stops its own guest and nothing else.
+    /// The directory of a running agent was moved, and its path now leads to a copy. The agent stops its own guest and
+    /// nothing else.
     @Test func aDirectoryThatIsMovedUnderARunningAgent() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "--name", "orig", "mini").succeeded)
@@ -139,7 +141,7 @@ struct ClaimTests {
         guest.signal(9)
     }
 
-    /// A record that names somebody else's process: a program of this account that happens to run.
+    /// The record names a foreign process: a program of this account that happens to run.
     @Test func aRecordThatNamesAStranger() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "--name", "vm", "mini").succeeded)
@@ -164,12 +166,12 @@ struct ClaimTests {
         }
     }
 
-    /// Nothing is written in a directory whose lock somebody else holds.
+    /// Nothing is written to a directory while another process holds its lock.
     @Test func nothingIsWrittenBeforeTheLock() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "--name", "vm", "mini").succeeded)
         let directory = home.directory("vm")
-        // As of a guest that boots by UEFI, which needs variables of its own.
+        // The configuration of a guest that boots by UEFI, which needs variables of its own.
         let yaml = try TextFile.read(directory + "/lima.yaml")
         let lines = yaml.split(separator: "\n", omittingEmptySubsequences: false)
         let kernel = lines.firstIndex { $0.trimmingPrefix(while: { $0 == " " }).hasPrefix("kernel:") } ?? 0
@@ -188,7 +190,7 @@ struct ClaimTests {
         lock.release()
     }
 
-    /// A variable that names a descriptor is a claim, too.
+    /// An environment variable that names a descriptor is also only a claim.
     @Test func aLockThatIsNotInherited() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "--name", "vm", "mini").succeeded)

@@ -5,10 +5,11 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// Many commands at once, and commands that are killed wherever they are.
+/// Many commands at the same time, and commands that are killed at arbitrary points.
 @Suite(.serialized, .enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct ConcurrencyTests {
-    /// Statuses that say why something cannot be now: failed (stopped by another), unavailable, gone, taken, held.
+    /// Statuses that say why a command cannot be carried out now: failed (stopped by another), unavailable, gone,
+    /// taken, held.
     private static let refusals: Set<Int32> = [1, 3, 64, 66, 69, 73, 75]
 
     private func runAll(_ home: borrowing TestHome, _ commands: [[String]]) async -> [(String, Tool.Result)] {
@@ -23,7 +24,7 @@ struct ConcurrencyTests {
         }
     }
 
-    /// What `list` says is what is: a process for a guest that runs, none for one that does not.
+    /// `list` must be true: there is a process for a guest that runs, and none for a guest that does not.
     private func expectConsistency(_ home: borrowing TestHome, after what: String) async throws {
         let list = try await home.run("list", "--format", "{{.Status}}")
         #expect(list.succeeded, "\(what): \(list)")
@@ -54,7 +55,7 @@ struct ConcurrencyTests {
                 #expect(isSaid, "round \(number), \(command): \(result)")
             }
             for (command, result) in results where command == "list" { #expect(result.succeeded, "\(result)") }
-            // Nothing is under way any more but what a start left running.
+            // Everything has finished, except for a guest that a start left running.
             let settled = try await eventually(within: 60) {
                 let status = try await home.run("list", "--format", "{{.Status}}").output.trimmed
                 return ["Running", "Stopped", "Failed", ""].contains(status)
@@ -69,7 +70,7 @@ struct ConcurrencyTests {
         try await expectConsistency(home, after: "all")
     }
 
-    /// As a manager has it: a start that is asked for during a stop comes after it.
+    /// A start that is requested during a stop is carried out after it, as a manager does it.
     @Test func aStartDuringAStop() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -86,7 +87,7 @@ struct ConcurrencyTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
-    /// The next command repairs what a killed one left, whatever it was at.
+    /// The next command cleans up after a killed one, whatever the killed one was doing.
     @Test func commandsThatAreKilledAnywhere() async throws {
         let home = try TestHome()
         var random = SystemRandomNumberGenerator()
@@ -100,7 +101,8 @@ struct ConcurrencyTests {
             let verb = verbs.randomElement(using: &random) ?? []
             let milliseconds = Int.random(in: 0...700, using: &random)
             let tool = home.tool(verb)
-            // timeout(1) kills the command itself; an agent that it started lives on, or is killed by the test's turn.
+            // timeout(1) kills the command itself. An agent that the command started lives on, or the test kills it at
+            // random.
             let killed = Tool(
                 "timeout", ["-s", "KILL", "\(Double(milliseconds) / 1000)", tool.executable] + verb,
                 environment: tool.environment)

@@ -4,7 +4,7 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// A whole distribution with cloud-init, its own init and its own SSH server.
+/// A complete distribution with cloud-init, its own init and its own SSH server.
 @Suite(.enabled(if: Checkout.canBootDebian), .guestSlot, .timeLimit(.minutes(15)))
 struct DebianGuestTests {
     @Test func bootsToRunningWithProvisioningAProbeAndProgress() async throws {
@@ -49,7 +49,7 @@ struct DebianGuestTests {
         let end = try home.events("full").last { $0.kind == "guest-ended" }
         #expect(end?.step == .ask, "shut down by asking, not cut off")
 
-        // The next boot provisions again, finds what was written, and its file system clean.
+        // The next boot provisions again and finds the file that was written. Its file system is clean.
         #expect(try await home.run("start", "full").succeeded)
         let again = try await home.run("shell", "full", "sudo", "sh", "-c", "cat /root/proof; dmesg | grep -c recovery")
         #expect(again.output == "kept\n0\n", "\(again)")

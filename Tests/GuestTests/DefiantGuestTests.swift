@@ -5,7 +5,7 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// Guests and machines that do not do what they are asked: each has a deadline, an event and an end.
+/// Guests and machines that do not do what they are asked. Each case has a deadline, an event and an end.
 @Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct DefiantGuestTests {
     private func start(_ home: borrowing TestHome, _ arguments: String...) async throws -> AgentInfo {
@@ -46,7 +46,7 @@ struct DefiantGuestTests {
         #expect(events.compactMap { $0.step } == [.ask, .askAgain, .quit, .quit])
         let seconds = events.last { $0.kind == "guest-ended" }?.seconds ?? 0
         #expect(4...14 ~= seconds, "\(seconds)")
-        // What was synced is there.
+        // The data that was synced is still there.
         #expect(try await home.run("start", "mini").succeeded)
         #expect(try await home.run("shell", "mini", "cat", "/data/proof").output == "kept\n")
         #expect(try await home.run("stop", "--force", "mini").succeeded)
@@ -67,7 +67,7 @@ struct DefiantGuestTests {
         #expect(status.output == "Failed\n", "\(status)")
     }
 
-    /// Between the agent and a real QEMU: passes the monitor on until it is told to talk nonsense.
+    /// Stands between the agent and a real QEMU. It passes the monitor on until it is told to send nonsense.
     private static let babblingQEMU = #"""
         #!/usr/bin/env python3
         import os, socket, sys, threading, time

@@ -5,7 +5,8 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// Guests that firmware boots from their disk: one image with a boot loader for each, made by the distribution's tools.
+/// Guests that firmware boots from their disk. One image has a boot loader for each firmware; the distribution's tools
+/// make it.
 @Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct DiskBootTests {
     private static let loaderConfiguration = """
@@ -17,11 +18,11 @@ struct DiskBootTests {
 
         """
 
-    /// A bootable disk of the mini guest's programs.
+    /// A bootable disk with the mini guest's programs.
     private func image(in directory: String) async throws -> String {
         let boot = directory + "/tree/boot"
         try Files.makeDirectory(boot + "/grub")
-        // The loader takes a kernel as the distribution has it, which is beside the Debian guest.
+        // The loader needs the kernel in the distribution's format, which lies beside the Debian guest.
         try Files.copy(Checkout.dataDirectory + "/hostagent/debian/kernel", to: boot + "/kernel")
         try Files.copy(Checkout.miniGuest + "/initrd", to: boot + "/initrd")
         try TextFile.replace(boot + "/grub/grub.cfg", with: Self.loaderConfiguration)
@@ -48,7 +49,7 @@ struct DiskBootTests {
         #expect(started.succeeded, "\(started)")
         let firmware = try await home.run("shell", "vm", "test", "-d", "/sys/firmware/efi")
         #expect(firmware.status == (legacyBIOS ? 1 : 0))
-        // The firmware keeps its variables in the instance.
+        // The firmware keeps its variables in the instance's directory.
         let variables = home.directory("vm") + "/uefi-vars.fd"
         #expect((Files.kind(variables) == .regular) == !legacyBIOS)
         #expect(try await home.run("stop", "vm").succeeded)

@@ -4,10 +4,10 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// `edit` with an editor and at a terminal, and what it offers a running guest.
+/// `edit` with an editor and at a terminal, and what it offers for a running guest.
 @Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct EditCommandTests {
-    /// Runs a command at a terminal (script(1)), with what a person types there.
+    /// Runs a command at a terminal (script(1)) with the input that a person types there.
     private func terminal(_ home: borrowing TestHome, _ command: String, typed: String) async throws -> Tool.Result {
         let tool = home.tool([])
         return try await Tool(
@@ -22,7 +22,7 @@ struct EditCommandTests {
         let yaml = home.directory("mini") + "/lima.yaml"
         let original = try TextFile.read(yaml)
 
-        // With arguments of its own; VISUAL goes before EDITOR.
+        // The editor may have arguments of its own. VISUAL takes precedence over EDITOR.
         let edited = try await home.run(
             "edit", "mini", environment: ["VISUAL": "sed -i 's/^cpus: 1/cpus: 3/'", "EDITOR": "false"])
         #expect(edited.succeeded && edited.output == "saved; it counts from the next start\n", "\(edited)")
@@ -31,12 +31,12 @@ struct EditCommandTests {
         let unchanged = try await home.run("edit", "mini", environment: ["VISUAL": nil, "EDITOR": "true"])
         #expect(unchanged.output == "nothing was changed\n")
 
-        // The editor fails: what it left counts for nothing.
+        // If the editor fails, the file that it left is ignored.
         let failed = try await home.run(
             "edit", "mini", environment: ["VISUAL": nil, "EDITOR": "sh -c 'echo > $0; exit 3'"])
         #expect(failed.status == 1 && failed.error.contains("the editor ended with status 3"), "\(failed)")
 
-        // A mistake is not saved, and what was typed is not lost.
+        // A mistake is not saved, and the typed text is not lost.
         let before = try TextFile.read(yaml)
         let rejected = try await home.run(
             "edit", "mini", environment: ["VISUAL": nil, "EDITOR": "sed -i 's/^cpus: 3/cpus: many/'"])
@@ -52,7 +52,8 @@ struct EditCommandTests {
     @Test func aRestartIsOfferedAndAShellStartsWhatIsStopped() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
-        // Stopped: asked at a terminal, refused elsewhere, done with the flag; the output is the command's alone.
+        // The instance is stopped. At a terminal the command asks, elsewhere it refuses, and with the flag it starts
+        // the instance. The output is the command's alone.
         let refused = try await home.run("shell", "mini", "true")
         #expect(refused.status == 69 && refused.error.contains("hostagent shell --start mini"), "\(refused)")
         let declined = try await terminal(home, "shell mini true", typed: "n\n")

@@ -5,7 +5,7 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// Bad input and a bad world, by the real program: one clear sentence, the right status, nothing half-made.
+/// Bad input and a faulty environment, with the real program: one clear sentence, the right status, nothing half-made.
 @Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct FaultTests {
     @Test(arguments: ["../x", "", String(repeating: "a", count: 300), "a/b", "a\nb", "..", "a b"])
@@ -70,7 +70,7 @@ struct FaultTests {
     @Test func noQEMU() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
-        // A PATH with everything but QEMU.
+        // This PATH has everything except QEMU.
         let bin = home.path + "/_bin"
         try Files.makeDirectory(bin)
         for tool in ["ssh-keygen", "ssh", "genisoimage", "qemu-img", "sh"] {
@@ -92,7 +92,7 @@ struct FaultTests {
     }
 
     @Test(.enabled(if: HostProcess.uid == 0)) func aHomeThatIsNotWritable() async throws {
-        // Root may write anywhere but where nobody may: /proc takes no directories, a read-only mount takes nothing.
+        // Root may write anywhere except where nobody may: /proc takes no directories, a read-only mount takes nothing.
         let home = try TestHome()
         let result = try await home.run("create", "mini", environment: ["LIMA_HOME": "/proc/home"])
         #expect(result.status == 73 && result.error.contains("LIMA_HOME"), "\(result)")
@@ -111,7 +111,8 @@ struct FaultTests {
         #expect(left == [])
     }
 
-    /// The host's disk fills under a running guest: it waits, says so, and goes on when there is room. Nothing is lost.
+    /// The host's disk fills up under a running guest. The guest waits, the agent reports it, and the guest continues
+    /// when there is room. Nothing is lost.
     @Test(.enabled(if: HostProcess.uid == 0)) func aDiskThatFillsUnderAGuest() async throws {
         let home = try TestHome()
         let small = home.path + "/small"
@@ -231,7 +232,7 @@ struct FaultTests {
         #expect(try await home.run("list", environment: ["LIMA_HOME": home.path + "/q\"t"]).status == 64)
     }
 
-    /// Somebody removes the directory of a running instance: its agent notices, and does not stay behind unseen.
+    /// The directory of a running instance is removed. Its agent notices this and does not stay behind unseen.
     @Test func aDirectoryThatIsRemovedUnderARunningGuest() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -239,7 +240,7 @@ struct FaultTests {
         let info = try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
         let agent = try #require(ProcessIdentity.of(pid: info.agentPID))
         let guest = try #require(info.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
-        // The socket and the lock alone come back by themselves, at once …
+        // The socket and the lock come back by themselves, at once …
         try Files.remove(home.directory("mini") + "/ha.sock")
         let began = ContinuousClock.now
         let bound = await eventually(within: 15) {
@@ -251,8 +252,8 @@ struct FaultTests {
             try await home.run("list", "--format", "{{.Status}} {{.DriverPID}}").output == "Running \(guest.pid)\n"
         }
         #expect(renewed)
-        // … the directory does not.
-        // An agent that is just putting something back may be in the way of the last step.
+        // … the directory does not come back.
+        // An agent that is restoring something at this moment may make the last step of the removal fail.
         let removed = await eventually(within: 10) { (try? Files.remove(home.directory("mini"))) != nil }
         #expect(removed)
         let gone = await eventually(within: 60) { !agent.isAlive && !guest.isAlive }

@@ -5,16 +5,17 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// Real guests, by the real program: QEMU boots them, SSH logs in. One after the other: the machine has two cores.
+/// Real guests with the real program: QEMU boots them, and SSH logs in. They run one after the other, because the
+/// machine has two cores.
 @Suite(.serialized, .enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct GuestTests {
     private static func info(_ home: borrowing TestHome, _ name: String) async throws -> AgentInfo {
         try await AgentClient(socket: home.directory(name) + "/ha.sock").info()
     }
 
-    /// The events' kinds and payload words, for the order of things.
+    /// The kinds and payload words of the events, to check their order.
     private static func story(_ events: [EventRecord]) -> [String] {
-        // Another test may set the host's clock, of which every agent hears.
+        // Another test may set the host's clock, and every agent notices that.
         events.filter { $0.kind != "guest-clock-set" }.map { event in
             switch event.kind {
             case "phase": "phase \(event.phase.rawValue)"
@@ -39,7 +40,7 @@ struct GuestTests {
         let again = try await home.run("start", "my-vm.2_x")
         #expect(again.succeeded && again.output == "my-vm.2_x is running already\n")
 
-        // Arguments arrive as they were given, and the status comes back.
+        // Arguments arrive unchanged, and the exit status is returned.
         let shell = try await home.run("shell", "my-vm.2_x", "--", "printf", "%s|", "a b", "it's", "$HOME")
         #expect(shell.output == "a b|it's|$HOME|")
         #expect(try await home.run("shell", "my-vm.2_x", "sh", "-c", "exit 7").status == 7)
@@ -47,12 +48,12 @@ struct GuestTests {
         let row = try await home.run("list", "--format", "{{.Name}} {{.Status}} {{.SSHLocalPort}} {{.DriverPID}}")
         #expect(row.output == "my-vm.2_x Running \(info.sshLocalPort ?? 0) \(guest.pid)\n")
 
-        // QEMU has a session of its own and blocks the signals of a session's end.
+        // QEMU has a session of its own and blocks the signals that come when a session ends.
         let status = try TextFile.read("/proc/\(guest.pid)/stat").split(separator: " ")
         #expect(status[5] == "\(guest.pid)", "session leader")
         for number in [15, 1, 2] as [Int32] { #expect(guest.signal(number)) }
 
-        // A write that was acknowledged is there after a stop and a start, and the file system was left cleanly.
+        // An acknowledged write survives a stop and a start, and the file system was left clean.
         let write = try await home.run("shell", "my-vm.2_x", "sh", "-c", "echo kept > /data/proof && sync")
         #expect(write.succeeded)
         #expect(guest.isAlive)
@@ -157,7 +158,8 @@ struct GuestTests {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
         let directory = home.directory("mini")
-        // A pid that belongs to somebody else now, a socket nobody listens on, a record of an earlier boot.
+        // The leftovers are a pid that now belongs to another process, a socket without a listener, and a record of an
+        // earlier boot.
         try TextFile.replace(directory + "/ha.pid", with: "\(HostProcess.pid)\n")
         try TextFile.replace(directory + "/qemu.pid", with: "1\n")
         for socket in ["ha.sock", "qmp.sock", "chan.sock"] {
@@ -199,7 +201,7 @@ struct GuestTests {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
         let directory = home.directory("mini")
-        // A guest that never says it is ready: it panics early and halts, console on.
+        // This guest never reports that it is ready: it panics early and halts, with the console on.
         let yaml = try TextFile.read(directory + "/lima.yaml").replacing("quiet", with: "rdinit=/bin/false panic=0")
         try TextFile.replace(directory + "/lima.yaml", with: yaml)
         try TextFile.replace(directory + "/hostagent.yaml", with: "stopGrace: 2s\n")
@@ -252,7 +254,7 @@ struct GuestTests {
         #expect(try await home.run("stop", "p").succeeded)
     }
 
-    /// The text of the template, as an instance of it has it.
+    /// The text of the template as an instance has it.
     private static func miniYAML(_ home: borrowing TestHome) async throws -> String? {
         #expect(try await home.run("create", "--name", "t", "mini").succeeded)
         let text = try TextFile.read(home.directory("t") + "/lima.yaml")
@@ -267,7 +269,7 @@ struct GuestTests {
         let started = try await home.run("start", "plain")
         #expect(started.succeeded, "\(started)")
         #expect(try await home.run("shell", "plain", "true").succeeded)
-        // Its readiness is found again after a reboot, for nothing tells it.
+        // After a reboot, readiness is detected again by polling, because no event reports it.
         _ = try await home.run("shell", "plain", "sudo", "reboot")
         let backUp = try await eventually(within: 60) {
             let story = Self.story(try home.events("plain"))
@@ -278,7 +280,7 @@ struct GuestTests {
         #expect(Self.story(try home.events("plain")).contains("guest-ended ask"), "the power button alone")
     }
 
-    /// What the socket says to another account, after somebody has opened every door on the way to it.
+    /// What the socket answers to another account after the permissions on the whole path to it were opened.
     private static func answerToAStranger(_ home: borrowing TestHome, _ name: String) async throws -> Tool.Result {
         let socket = home.directory(name) + "/ha.sock"
         for (path, mode) in [(home.path, 0o711), (home.directory(name), 0o711), (socket, 0o666)] as [(String, UInt32)] {
@@ -308,7 +310,8 @@ struct GuestTests {
         }
         #expect(try await curl("/v1/health") == (#"{"phase":"running","state":"Running"}"#, 200))
         #expect(try await curl("/v1/nothing").1 == 404)
-        // Only root can try as somebody else. Closed without an answer: curl says 52 or 56, or 7 when that came at once.
+        // Only root can connect as another account. The agent closes the connection without an answer: curl ends with
+        // 52 or 56, or with 7 if it was closed at once.
         if HostProcess.uid == 0 {
             let stranger = try await Self.answerToAStranger(home, "mini")
             #expect(stranger.output.isEmpty && [7, 52, 56].contains(stranger.status), "\(stranger)")
@@ -316,10 +319,11 @@ struct GuestTests {
         #expect(try await curl("/v1/nothing").0.contains("message"))
         #expect(try await curl("/v1/info", "-X", "DELETE").1 == 405)
         #expect(try await curl("/v1/events?since=x").1 == 400)
-        // Past events, from a number on; another run's numbers and ones never given start at 1.
+        // Past events are sent from a given number on. For a number of another run, or one that was never assigned,
+        // they start at 1.
         let run = try await Self.info(home, "mini").run
         let count = try home.events("mini").count
-        // Events that come meanwhile are none of the past.
+        // Events that arrive meanwhile are not past events.
         func seqs(_ query: String) async throws -> [Int] {
             try await curl("/v1/events" + query, "--max-time", "1").0.split(separator: "\n")
                 .compactMap { EventRecord(line: $0.utf8)?.seq }.filter { $0 <= count }

@@ -42,12 +42,12 @@ struct HostileClientTests {
             send(openings[number % openings.count], on: connection)
             crowd.keep(connection)
         }
-        // Everybody else is served all the while.
+        // All other clients are served during this time.
         let client = AgentClient(socket: socket)
         for _ in 0..<50 { #expect(try await client.info().state == .running) }
         let grown = try anonymous(agent.pid)
         #expect(grown <= 14 << 10, "\(grown) kB")
-        // A stop does not wait for them.
+        // A stop does not wait for these clients.
         let began = ContinuousClock.now
         #expect(try await home.run("stop", "mini").succeeded)
         #expect(ContinuousClock.now - began < .seconds(20))
@@ -63,7 +63,8 @@ struct HostileClientTests {
         let endless = try UnixSocket.connect(path: socket)
         send("GET /v1/info HTTP/1.1\r\n", on: endless)
         let line = "X-Header: " + String(repeating: "y", count: 1000) + "\r\n"
-        // Far more than is taken; the agent hangs up or stops reading, and grows by nothing.
+        // This is far more than the agent accepts. It closes the connection or stops reading, and its memory does not
+        // grow.
         for _ in 0..<4000 { send(line, on: endless) }
         let deaf = try UnixSocket.connect(path: socket)
         send("GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n", on: deaf)
@@ -75,17 +76,18 @@ struct HostileClientTests {
         _ = (endless.number, deaf.number)
     }
 
-    /// Requests of the corpus, mutated: none ends the agent, and a whole one is answered afterwards.
+    /// Mutations of the requests in the corpus: none of them ends the agent, and a valid request is answered
+    /// afterwards.
     @Test func mutatedRequests() async throws {
         let home = try TestHome()
         let info = try await start(home)
         let socket = home.directory("mini") + "/ha.sock"
         let agent = try #require(ProcessIdentity.of(pid: info.agentPID))
         try Fuzz.round("http", seed: 1, count: 3000) { bytes in
-            // What asks for a stop or an upgrade may get it.
+            // A request for a stop or an upgrade might be carried out, so it is skipped.
             let text = String(decoding: bytes, as: UTF8.self).lowercased()
             if text.contains("stop") || text.contains("upgrade") { return }
-            // A backlog that is full empties itself while the agent lives.
+            // A full backlog empties itself while the agent lives.
             for attempt in 0... {
                 do {
                     let connection = try UnixSocket.connect(path: socket)

@@ -5,14 +5,14 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// Processes that live and do not answer: each has a deadline, a word for it, and a way out.
-/// They mostly wait, so they take nobody's turn.
+/// Processes that live but do not answer. Each has a deadline, a message and a way out.
+/// These tests mostly wait, so they do not take a guest slot.
 @Suite(.enabled(if: Checkout.canBootGuests), .timeLimit(.minutes(15)))
 struct HungTests {
     private static let sigstop: Int32 = 19
     private static let sigcont: Int32 = 18
 
-    /// A running instance with the processes of its agent and its guest.
+    /// Starts an instance and returns the processes of its agent and its guest.
     private func start(
         _ home: borrowing TestHome
     ) async throws -> (agent: ProcessIdentity, guest: ProcessIdentity) {
@@ -41,7 +41,7 @@ struct HungTests {
         #expect(mended)
         #expect(try home.events("mini").contains { $0.kind == "guest-responsive" })
 
-        // A minute without an answer, and it is ended: by the agent, which knows whom it kills.
+        // A guest that does not answer for a minute is ended by the agent, which knows the process that it kills.
         #expect(guest.signal(Self.sigstop))
         let ended = await eventually(within: 120) { !agent.isAlive }
         #expect(ended && !guest.isAlive)
@@ -67,12 +67,13 @@ struct HungTests {
         #expect(["Stopped", "Failed"].contains(after), "\(after)")
     }
 
-    /// Seen once in some hundred boots under software emulation: QEMU answers, and its guest does nothing any more.
+    /// This was seen once in some hundred boots under software emulation: QEMU answers, but its guest does nothing any
+    /// more.
     @Test func aGuestThatHangsWhileItBootsIsBootedAgain() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
         try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "stopGrace: 4s\n")
-        // A kernel takes the last of two archives: this init does nothing, and hears nothing.
+        // A kernel uses the last of two archives. This init does nothing and reacts to nothing.
         let initrd = home.directory("mini") + "/initrd"
         let script = """
             set -e; cp "$1" "$1.good"; cd "$2"

@@ -5,7 +5,7 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// The emulated launchd of one test: pid 1 of a namespace, in which every command of the test runs.
+/// One test's emulated launchd: it is pid 1 of a namespace, in which every command of the test runs.
 private struct LaunchdHost: ~Copyable, Sendable {
     let home: TestHome
     private let state: String
@@ -43,7 +43,7 @@ private struct LaunchdHost: ~Copyable, Sendable {
         _ = await task.value
     }
 
-    /// Runs a command in launchd's world.
+    /// Runs a command in the namespace of launchd.
     func run(_ command: String...) async throws -> Tool.Result {
         let program = command[0] == "hostagent" ? Checkout.binary : command[0]
         return try await Tool(
@@ -72,7 +72,7 @@ private struct LaunchdHost: ~Copyable, Sendable {
     }
 }
 
-/// launchd's part, against the emulator: macOS itself was never at hand.
+/// The launchd part, tested against the emulator. It was never run on macOS.
 @Suite(
     .serialized, .enabled(if: Checkout.canBootGuests && (HostProcess.uid == 0)), .guestSlot,
     .timeLimit(.minutes(15)))
@@ -115,7 +115,7 @@ struct LaunchdTests {
         try await LaunchdHost.with { host in
             let name = "my-vm.2_x"
             #expect(try await host.run("hostagent", "create", "--name", name, "mini").succeeded)
-            // An override that somebody left beats everything until it is taken away.
+            // An override that was left behind takes precedence until it is removed.
             #expect(try await host.run("launchctl", "disable", Self.target).succeeded)
             let enabled = try await host.run("hostagent", "autostart", "enable", name)
             #expect(enabled.succeeded, "\(enabled)")
@@ -131,13 +131,13 @@ struct LaunchdTests {
             let first = try #require(try await host.info(name))
             #expect(first.autoStartedIdentifier == Self.label && first.manager.kind == .launchd)
 
-            // A stop and a start in one breath: the label frees only when the agent is gone.
+            // A stop is followed by a start at once. The label becomes free only when the agent is gone.
             let restarted = try await host.run("hostagent", "restart", name)
             #expect(restarted.succeeded, "\(restarted)")
             let second = try #require(try await host.info(name))
             #expect(second.run != first.run && second.autoStartedIdentifier == Self.label)
 
-            // The agent dies: launchd starts another, which finds the guest.
+            // The agent dies. launchd starts another agent, which finds the guest.
             #expect(try await host.run("kill", "-9", String(second.agentPID)).succeeded)
             let attached = try await eventually(within: 30) {
                 let now = try await host.info(name)
@@ -147,7 +147,7 @@ struct LaunchdTests {
             let third = try #require(try await host.info(name))
             #expect(third.guestPID == second.guestPID)
 
-            // The guest dies: started again. It powers itself off: it stays off.
+            // A guest that dies is started again. A guest that powers itself off stays off.
             #expect(try await host.run("kill", "-9", String(try #require(third.guestPID))).succeeded)
             let again = try await eventually(within: 60) {
                 let now = try await host.info(name)
@@ -162,7 +162,7 @@ struct LaunchdTests {
             let status = try await host.run("hostagent", "autostart", "status", "--format", "json")
             #expect(status.output.contains(#""status":"Stopped""#), "\(status)")
 
-            // A loaded job that does not run is kicked.
+            // A loaded job that does not run is started with kickstart.
             #expect(try await host.run("hostagent", "start", name).succeeded)
             let disabled = try await host.run("hostagent", "autostart", "disable", name)
             #expect(disabled.succeeded, "\(disabled)")
@@ -173,7 +173,8 @@ struct LaunchdTests {
         }
     }
 
-    /// launchd starts again whatever ends with another status than zero: what would fail again must not.
+    /// launchd restarts every job that ends with a status other than zero. A job that would fail again must therefore
+    /// end with zero.
     @Test func aMistakeIsSaidAndNotTriedAgain() async throws {
         try await LaunchdHost.with { host in
             #expect(try await host.run("hostagent", "create", "mini").succeeded)
@@ -199,7 +200,7 @@ struct LaunchdTests {
             let said = try TextFile.read(host.home.directory("mini") + "/ha.stderr.log")
             #expect(said.contains("nonsense: unknown key"))
             try TextFile.replace(yaml, with: text)
-            // The agent cannot even begin: a start ends all the same.
+            // The agent cannot even begin. The start command ends all the same.
             let lock = host.home.directory("mini") + "/agent.lock"
             #expect(try await Tool("ln", ["-sfn", "/nowhere/at/all", lock]).run().succeeded)
             let hopeless = try await host.run("hostagent", "start", "mini")

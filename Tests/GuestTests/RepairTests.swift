@@ -5,14 +5,15 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// What guests and people do to a running instance that once cost its agent, its host or its truth.
+/// Actions of guests and people on a running instance that once ended its agent, harmed its host or made its reports
+/// wrong.
 @Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct RepairTests {
     private static func info(_ home: borrowing TestHome) async throws -> AgentInfo {
         try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
     }
 
-    /// A guest that writes its console for ever does not fill the host's disk.
+    /// A guest that writes to its console for ever does not fill the host's disk.
     @Test func aFloodOfTheConsole() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -35,7 +36,7 @@ struct RepairTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
-    /// A readiness probe may say as much as it likes.
+    /// A readiness probe may print as much as it likes.
     @Test func aChattyProbe() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -49,7 +50,7 @@ struct RepairTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
-    /// Somebody stops an instance whose start has just failed and is being cleaned up.
+    /// A person stops an instance whose start has just failed and is being cleaned up.
     @Test func aStopWhileAFailedStartIsCleanedUp() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -70,7 +71,7 @@ struct RepairTests {
         #expect(await identity.waitUntilEnded() == .exited(status: 3))
     }
 
-    /// Each removal of the socket's name once left one more listener.
+    /// Each removal of the socket's name once left an additional listener.
     @Test func aSocketThatIsRemovedAgainAndAgain() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -79,7 +80,7 @@ struct RepairTests {
         let socket = home.directory("mini") + "/ha.sock"
         for round in 1...10 {
             try Files.remove(socket)
-            // Every third time by both of its names.
+            // Every third time, both names of the socket are removed.
             if round % 3 == 0 { try Files.remove(home.directory("mini") + "/.ha.sock") }
             let isBack = await eventually(within: 20) { (try? await Self.info(home))?.run == before.run }
             #expect(isBack, "round \(round)")
@@ -112,7 +113,7 @@ struct RepairTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
-    /// A guest that let nobody in when its new agent came is well again once it does.
+    /// A guest that refused the login of its new agent becomes healthy again once it accepts logins.
     @Test func aDegradedGuestHeals() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -168,7 +169,7 @@ struct RepairTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
-    /// What a guest says never reaches a terminal as a control sequence.
+    /// Text from a guest never reaches a terminal as a control sequence.
     @Test func textOfAGuestOnATerminal() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -177,7 +178,7 @@ struct RepairTests {
         try TextFile.replace(
             yaml,
             with: try TextFile.read(yaml) + "probes:\n- description: evil\n  script: |\n    #!/bin/sh\n    \(script)\n")
-        // A terminal of its own (pty(7)), on which the failed start and the list are shown.
+        // The failed start and the list are shown on a terminal of their own (pty(7)).
         let python = """
             import os, pty, sys
             def run(*argv):

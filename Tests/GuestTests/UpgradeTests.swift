@@ -5,14 +5,14 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// What is changed under a running guest: the agent itself, its configuration, the host's clock.
+/// Changes under a running guest: the agent itself, its configuration, the host's clock.
 @Suite(.serialized, .enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
 struct UpgradeTests {
     private func info(_ home: borrowing TestHome) async throws -> AgentInfo {
         try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
     }
 
-    /// A copy of the program, to be replaced, and a way to run it.
+    /// Makes a copy of the program that the test can replace, and returns its path.
     private func ownBinary(_ home: borrowing TestHome) async throws -> String {
         let binary = home.path + "/_hostagent"
         #expect(try await Tool("cp", [Checkout.binary, binary]).run().succeeded)
@@ -31,18 +31,18 @@ struct UpgradeTests {
         #expect(before.status == 69, "\(before)")
         #expect(try await run("start", "mini").succeeded)
         let first = try await info(home)
-        // Who follows the events sees the new run's, too.
+        // A follower of the events also sees the events of the new run.
         let follow = home.tool(["events", "--follow", "mini"])
         let follower = Task { try await follow.run() }
 
-        // What is no hostagent is refused, and nothing changes.
+        // A file that is not a hostagent is refused, and nothing changes.
         try Files.move(binary, to: binary + ".old")
         try TextFile.replace(binary, with: "#!/bin/sh\necho broken >&2\nexit 1\n", mode: 0o700)
         let refused = try await home.run("upgrade", "mini")
         #expect(refused.status == 1 && refused.error.contains("is no working hostagent: broken"), "\(refused)")
         #expect(try await info(home).run == first.run)
 
-        // A configuration with which it could not begin.
+        // The new program could not begin with this configuration.
         try Files.remove(binary)
         #expect(try await Tool("cp", [binary + ".old", binary]).run().succeeded)
         let yaml = home.directory("mini") + "/lima.yaml"
@@ -52,7 +52,8 @@ struct UpgradeTests {
         #expect(mistaken.status == 1 && mistaken.error.contains("nonsense: unknown key"), "\(mistaken)")
         try TextFile.replace(yaml, with: text)
 
-        // A stop that comes while the new program is asked is not lost: slow to answer, it is too late.
+        // A stop that arrives while the new program is being asked is not lost. This program answers too slowly, so the
+        // stop wins.
         try Files.remove(binary)
         try TextFile.replace(binary, with: "#!/bin/sh\nsleep 3\nexec \(binary).old \"$@\"\n", mode: 0o700)
         let slow = try #require(ProcessIdentity.of(pid: first.agentPID))
@@ -70,7 +71,7 @@ struct UpgradeTests {
         let guest = try #require(again.guestPID.flatMap { ProcessIdentity.of(pid: $0) })
         let nextFollower = Task { try await follow.run() }
 
-        // The new program, under the old one's path.
+        // The new program has the path of the old one.
         let upgraded = try await home.run("upgrade", "mini")
         #expect(upgraded.succeeded && upgraded.output.contains("ran on"), "\(upgraded)")
         let second = try await info(home)
@@ -84,7 +85,7 @@ struct UpgradeTests {
         #expect(held.status == 75, "the lock is still held: \(held)")
 
         let descriptorsBefore = try Files.names(in: "/proc/\(second.agentPID)/fd").count
-        // By signal, and twice in a row.
+        // The upgrade is requested by a signal, twice in a row.
         let agent = try #require(ProcessIdentity.of(pid: second.agentPID))
         var run2 = second.run
         for _ in 0..<2 {
@@ -96,12 +97,12 @@ struct UpgradeTests {
             #expect(next)
             run2 = try await info(home).run
         }
-        // No descriptor is left over from the programs before.
+        // No descriptor of the earlier programs is left over.
         let descriptors = try Files.names(in: "/proc/\(agent.pid)/fd").count
         #expect(descriptors <= descriptorsBefore, "\(descriptors), before \(descriptorsBefore)")
         #expect(try await home.run("shell", "mini", "true").succeeded)
 
-        // Signals that were blocked while it changed are heard again.
+        // Signals that were blocked during the upgrade are handled again.
         #expect(agent.signal(15))
         let ended = await eventually(within: 20) { !agent.isAlive && !guest.isAlive }
         #expect(ended)
@@ -111,7 +112,7 @@ struct UpgradeTests {
         #expect(followed.contains(#""exiting":true"#))
     }
 
-    /// Whenever it comes, a signal is neither lost nor the end of an agent that is just becoming another program.
+    /// Whenever a signal arrives, it is not lost, and it does not end an agent that is just becoming another program.
     @Test func signalsInTheMiddleOfAnUpgrade() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -122,7 +123,8 @@ struct UpgradeTests {
                 #expect(agent.signal(12))
                 try await Task.sleep(for: .milliseconds(milliseconds))
                 agent.signal(signal)
-                // While it executes another program, its first thread is dead for a moment, and so it looks.
+                // While the process executes another program, its first thread is dead for a moment, and the process
+                // looks dead too.
                 let isWell = await eventually(within: 20) {
                     let state = (try? await info(home))?.state
                     return state == .running && agent.isAlive
@@ -159,7 +161,7 @@ struct UpgradeTests {
         #expect(try await answers(one))
         #expect(try await info(home).pending == [])
 
-        // What can be applied is; what cannot is pending.
+        // Changes that can be applied are applied. The others are pending.
         try TextFile.replace(yaml, with: forwards([two]).replacing("cpus: 1", with: "cpus: 2"))
         try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "stopGrace: 7s\n")
         let reloaded = try await home.run("reload", "mini")
@@ -172,7 +174,7 @@ struct UpgradeTests {
         let states = try home.events("mini").compactMap { $0.status.portForward?.type }
         #expect(states == ["forwarding", "stopping", "forwarding"])
 
-        // Pending it stays for an agent that attaches, and forwards live in the guest's machine.
+        // The pending change is still pending for an agent that attaches. Forwards live in the guest's machine.
         let agent = try #require(ProcessIdentity.of(pid: try await info(home).agentPID))
         #expect(agent.signal(9))
         _ = await agent.waitUntilEnded()
@@ -182,7 +184,7 @@ struct UpgradeTests {
         #expect(try await info(home).pending == [PendingChange(key: "cpus", until: .restart)])
         #expect(try await answers(two))
 
-        // A mistake changes nothing, by command, socket and signal.
+        // An invalid configuration changes nothing, whether the reload comes by command, socket or signal.
         try TextFile.replace(yaml, with: forwards([one, one]))
         let mistake = try await home.run("reload", "mini")
         #expect(mistake.status == 65 && mistake.error.contains("is forwarded twice"), "\(mistake)")
@@ -194,7 +196,7 @@ struct UpgradeTests {
         #expect(said)
         #expect(try await answers(two))
 
-        // A port that is taken costs that port alone.
+        // A port that is taken affects only that port.
         try TextFile.replace(yaml, with: forwards([two, try await info(home).sshLocalPort ?? 0]))
         let partly = try await home.run("reload", "mini")
         #expect(partly.succeeded && partly.error.contains("to the guest's 8000: "), "\(partly)")
@@ -202,12 +204,13 @@ struct UpgradeTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
-    /// The kernel tells of every setting of the clock, to the same time too, and of the end of a suspend in the same way.
+    /// The kernel reports every setting of the clock, even to the same time. It reports the end of a suspend in the
+    /// same way.
     @Test(.enabled(if: HostProcess.uid == 0)) func theGuestHasTheHostsTime() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
         #expect(try await home.run("start", "mini").succeeded)
-        // Also when another agent than the one it booted under tells it.
+        // It also works when the agent is not the one under which the guest booted.
         let first = try await info(home)
         #expect(try await home.run("upgrade", "mini").succeeded)
         #expect(try await info(home).run != first.run)
@@ -217,7 +220,7 @@ struct UpgradeTests {
         let began = ContinuousClock.now
         let right = try await eventually(within: 10) {
             let said = try await home.run("shell", "mini", "date", "+%s").output.trimmed
-            // Whole seconds, and the way of the answer.
+            // The tolerance covers whole seconds and the time that the answer takes.
             return abs((Double(said) ?? 0) + 0.5 - HostClock.now) < 1.2
         }
         #expect(right)
@@ -238,7 +241,7 @@ struct UpgradeTests {
             "shell", "mini", "sh", "-c", "mkdir /tmp/w && echo hello > /tmp/w/index.html && httpd -p 8000 -h /tmp/w")
         #expect(served.succeeded, "\(served)")
         let sshPort = try #require(try await info(home).sshLocalPort)
-        // QEMU still lists what the kernel has closed behind its back.
+        // QEMU still lists the ports that the kernel has closed without its knowledge.
         for gone in [port, sshPort] {
             let killed = try await Tool("ss", ["--kill", "--listening", "--tcp", "sport = :\(gone)"]).run()
             #expect(killed.succeeded, "\(killed)")
@@ -254,13 +257,13 @@ struct UpgradeTests {
         let said = try home.events("mini").filter { $0.message?.contains("it is opened anew") == true }
         #expect(said.count == 2)
 
-        // So does an agent that attaches.
+        // An agent that attaches opens them again too.
         let killed = try await Tool("ss", ["--kill", "--listening", "--tcp", "sport = :\(sshPort)"]).run()
         #expect(killed.succeeded, "\(killed)")
         let agent = try #require(ProcessIdentity.of(pid: try await info(home).agentPID))
         agent.signal(9)
         _ = await agent.waitUntilEnded()
-        // Whose configuration names a port that is taken: that is said, and costs that port alone.
+        // The configuration of that agent names a port that is taken. This is reported, and it affects only that port.
         try TextFile.replace(yaml, with: text.replacing("hostPort: \(port)", with: "hostPort: \(sshPort)"))
         let attached = try await home.run("start", "mini")
         #expect(attached.succeeded && attached.error.contains("warning: not forwarding tcp"), "\(attached)")

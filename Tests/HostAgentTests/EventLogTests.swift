@@ -31,7 +31,7 @@ import Testing
         #expect(live == [501])
     }
 
-    /// A line is an event: what a full disk cuts off is not left half, and the numbers have no gap.
+    /// Each line is one event. A line that a full disk cuts off is not left half written, and the numbers have no gap.
     @Test(.enabled(if: HostProcess.uid == 0)) func aFullDiskCostsEventsNotTheLog() async throws {
         let scratch = try Scratch()
         let mounted = try await Tool("mount", ["-t", "tmpfs", "-o", "size=16k", "tmpfs", scratch.path]).run()
@@ -45,9 +45,9 @@ import Testing
         await log.flush(seconds: 0.5)
         let full = try TextFile.read(path)
         let count = full.split(separator: "\n").count
-        // What is not on disk is told all the same, once and in order.
+        // Events that are not on disk are still delivered, once and in order.
         #expect(try await past(log, since: 0, through: 200) == Array(1...200))
-        // Room again: what waited follows the last whole line, and no number is used twice.
+        // The disk has room again. The waiting events follow the last whole line, and no number is used twice.
         #expect(try await Tool("mount", ["-o", "remount,size=1m", scratch.path]).run().succeeded)
         log.emit(.guestReady)
         await log.flush(seconds: 20)
@@ -91,7 +91,7 @@ import Testing
         log.close()
     }
 
-    /// A stopped terminal holds up neither the agent nor what asks it.
+    /// A stopped terminal blocks neither the agent nor its clients.
     @Test func aSinkThatBlocksHoldsUpNobody() async throws {
         let scratch = try Scratch()
         let gate = DispatchSemaphore(value: 0)
@@ -121,7 +121,7 @@ import Testing
         #expect(calls.withLock { $0 } == 2)
     }
 
-    /// A guest that reboots for ever does not fill the host's disk; the newest events are kept.
+    /// A guest that reboots for ever does not fill the host's disk. The newest events are kept.
     @Test func aLogIsBounded() async throws {
         let scratch = try Scratch()
         let path = scratch.path + "/log"
@@ -137,7 +137,7 @@ import Testing
         #expect(kept.last == 4000 && kept == Array((kept.first ?? 0)...4000), "no gap within what is kept")
         #expect(try EventLogFiles.lines(path).compactMap { EventRecord(line: $0.utf8)?.seq } == kept)
         log.close()
-        // The next run has a log of its own, and its older file is not taken for a part of it.
+        // The next run has a log of its own. The older file is not treated as a part of it.
         let next = try EventLog(path: path, sink: nil, limit: 64 << 10)
         next.emit(.guestReady)
         await next.flush(seconds: 10)
@@ -146,10 +146,10 @@ import Testing
         next.close()
     }
 
-    /// The queue of a disk that hangs is the log's own: a write that never ends holds up nobody who emits or asks.
+    /// The log has a queue of its own. A write to a hung disk that never ends blocks neither emitters nor readers.
     @Test func aHungDiskHoldsUpNobody() async throws {
         let scratch = try Scratch()
-        // A pipe that nobody reads: its writer stands still once the pipe is full.
+        // No process reads the pipe, so its writer blocks once the pipe is full.
         let path = scratch.path + "/log"
         #expect(try await Tool("mkfifo", [path]).run().succeeded)
         let reader = try Descriptor(path: path, flags: 2)
@@ -160,7 +160,7 @@ import Testing
         await writer.flush(seconds: 0.2)
         #expect(ContinuousClock.now - began < .seconds(5))
         #expect(writer.pending.last?.seq == 2000)
-        // Whoever reads again gets the lines, and the writer can end.
+        // A new reader gets the lines, and the writer can end.
         let drained = Task.detached {
             while !writer.pending.isEmpty { _ = try? reader.read(upTo: 1 << 16, subject: path) }
         }

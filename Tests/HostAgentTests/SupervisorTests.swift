@@ -9,10 +9,10 @@ import ServiceManagement
 import Synchronization
 import Testing
 
-/// The supervisor with a driver that does what a test says: interleavings of stops, failures and events, without a guest and
-/// in milliseconds.
+/// The supervisor with a driver that does what a test tells it: interleavings of stops, failures and events, without a
+/// guest and in milliseconds.
 @Suite(.timeLimit(.minutes(1))) struct SupervisorTests {
-    /// One supervisor among fakes.
+    /// One supervisor with fakes around it.
     private struct Stage: ~Copyable {
         let scratch: Scratch
         let story: Story
@@ -21,7 +21,7 @@ import Testing
         let channel: FakeChannel
         let log: EventLog
         let supervisor: Supervisor
-        /// - Parameter timers: what a timer does: it waits for ever, or fires at once.
+        /// - Parameter timers: what a timer does: it waits for ever, or it fires at once.
         init(
             obeys: StopStep? = .ask, survives: Bool = false, grace: Int = 60,
             timers: @escaping @Sendable (Duration) async throws -> Void = { _ in
@@ -87,7 +87,7 @@ import Testing
         #expect(!stage.story.all.contains("launch"))
     }
 
-    /// The launch is told to stop, and comes to its own end.
+    /// The launch is told to stop, and it runs to its end.
     @Test func aStopWhileLaunching() async throws {
         let stage = try Stage()
         stage.driver.launching.close()
@@ -99,7 +99,7 @@ import Testing
         #expect(stage.driver.guest == nil)
     }
 
-    /// A guest that came in spite of the stop is ended, not left.
+    /// A guest that appears in spite of the stop is ended and not left behind.
     @Test func aGuestThatComesAfterItsStop() async throws {
         let stage = try Stage()
         stage.driver.preparing.close()
@@ -130,7 +130,8 @@ import Testing
         #expect(!stage.story.all.contains("ready"))
     }
 
-    /// Somebody's stop counts also while a failed start is being cleaned up: the end is a stop, which no manager undoes.
+    /// A stop request also counts while a failed start is being cleaned up. The outcome is a stop, so no manager
+    /// restarts the guest.
     @Test func aStopWhileAFailedStartIsCleanedUp() async throws {
         let stage = try Stage(obeys: nil)
         stage.access.probing.fail(HostError(.failed, "x"))
@@ -168,7 +169,7 @@ import Testing
         #expect(stage.story.all.filter { $0 == "forget" }.count == 1)
     }
 
-    /// A machine that crashes while its guest boots is launched once more; the second crash is the end.
+    /// A machine that crashes while its guest boots is launched once more. The second crash ends the run.
     @Test func aMachineThatCrashesTwice() async throws {
         let stage = try Stage()
         async let outcome = stage.supervisor.run()
@@ -184,7 +185,7 @@ import Testing
         #expect(stage.story.all.filter { $0 == "launch" }.count == 2)
     }
 
-    /// What the work for a machine still has to say does not count for the one that took its place.
+    /// Late results from the work for one machine do not count for the machine that replaced it.
     @Test func aLoginToAMachineThatWasReplaced() async throws {
         let stage = try Stage()
         stage.access.confirming.close()
@@ -231,7 +232,7 @@ import Testing
             Issue.record("it was to fail")
             return
         }
-        // Silence kills; a socket that is not the guest's does not.
+        // A silent survivor is killed. A socket that does not belong to the guest does not lead to a kill.
         #expect(stage.story.all.contains("kill survivor") == (code == .failed))
         #expect(!stage.story.all.contains("forget"), "it is alive, and has to be found again")
     }
@@ -243,7 +244,7 @@ import Testing
         init(_ value: Int) { self.value = Mutex(value) }
     }
 
-    /// Of two requests the newer configuration stays in force, whichever gets its turn first.
+    /// After two requests the newer configuration is in force, whichever request is handled first.
     @Test func theNewerConfigurationWins() async throws {
         let stage = try Stage()
         stage.channel.says.yield(.ready)
@@ -269,7 +270,7 @@ import Testing
     }
 }
 
-/// The end of guests that no agent supervises, by the same ladder.
+/// Guests that no agent supervises are ended by the same ladder.
 @Suite(.timeLimit(.minutes(1))) struct OrphanStopTests {
     private func stop(_ driver: FakeDriver, grace: Int = 0, force: Bool = false) async throws {
         let survivor = try #require(try driver.survivor())
@@ -279,7 +280,7 @@ import Testing
         try await stop.run(force: force)
     }
 
-    /// The fake's process is the test's own, which does not end: what is looked at is the ladder.
+    /// The fake's process is the test's own process, which does not end. The test checks the ladder only.
     @Test(arguments: [(StopStep.ask, false), (.quit, false), (.quit, true)])
     func theLadder(_ obeys: StopStep, _ force: Bool) async throws {
         let driver = FakeDriver(obeys: obeys, survives: true, Story())

@@ -85,7 +85,7 @@ import Testing
     ])
     func usageErrorsAre64(_ arguments: [String]) async {
         let status = await HostAgentCommand.run(arguments)
-        // No command at all shows the help, as tools of this kind do.
+        // Without a command the program shows its help, as tools of this kind do.
         #expect(status == (arguments.isEmpty ? 0 : 64))
     }
 

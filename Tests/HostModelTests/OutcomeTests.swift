@@ -15,7 +15,7 @@ import Testing
         #expect(row.0.exitStatus(keepAlive: policy, manager: .none) == row.1)
     }
 
-    /// launchd restarts on non-zero alone: 1 exactly where a restart is wanted.
+    /// launchd restarts only after a non-zero status, so the status is 1 exactly where a restart is wanted.
     @Test(arguments: outcomes, KeepAlive.allCases)
     func underLaunchdItIsTheWishForARestart(_ row: (Outcome, HostExitStatus), _ policy: KeepAlive) {
         let wanted =

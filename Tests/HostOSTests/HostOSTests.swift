@@ -23,12 +23,13 @@ import Testing
     @Test func aDeadHolderHoldsNothing() async throws {
         let scratch = try Scratch()
         let path = scratch.path + "/lock"
-        // flock(1) takes flock(2) locks, ours are of another kind: a file that exists is no lock.
+        // flock(1) takes flock(2) locks, and ours are of another kind. A file that merely exists is not a lock.
         try TextFile.replace(path, with: "1234\n")
         #expect(try !FileLock.isHeld(path: path))
     }
 
-    /// The file is deleted and made again between opening and locking it: a lock on the old one would keep nobody away.
+    /// The file is deleted and created again between opening and locking it. A lock on the old file would not keep
+    /// others out.
     @Test func aLockIsOnTheFileThatIsThere() throws {
         let scratch = try Scratch()
         let path = scratch.path + "/lock"
@@ -56,7 +57,7 @@ import Testing
         #expect(Files.kind(scratch.path + "/elsewhere") == nil)
     }
 
-    /// The number of a descriptor is a claim: nothing is done to a descriptor that is not the lock.
+    /// The number of a descriptor is only a claim. A descriptor that is not the lock is not touched.
     @Test func onlyTheHeldLockIsAdopted() throws {
         let scratch = try Scratch()
         let path = scratch.path + "/lock"
@@ -65,10 +66,10 @@ import Testing
             if FileLock.adopt(descriptor: number, path: path) != nil { Issue.record("adopted \(number)") }
         }
         #expect(StandardStreams.output(""), "standard output is still open")
-        // The right file, and nobody holds its lock.
+        // This is the right file, but nobody holds its lock.
         let unlocked = try Descriptor(path: path, flags: 2)
         if FileLock.adopt(descriptor: unlocked.number, path: path) != nil { Issue.record("adopted an unlocked file") }
-        // Another file.
+        // This is another file.
         let other = try Descriptor(path: scratch.path + "/other", flags: Descriptor.appending)
         if FileLock.adopt(descriptor: other.number, path: path) != nil { Issue.record("adopted another file") }
         #expect(
@@ -77,7 +78,7 @@ import Testing
 }
 
 @Suite struct EvidenceOfProcessesTests {
-    /// A file that another name leads to, a copy of it, and a directory that was moved.
+    /// The cases are a file with a second name, a copy of it, and a directory that was moved.
     @Test(.timeLimit(.minutes(1))) func whichDirectoryAFileWasOpenedIn() async throws {
         let scratch = try Scratch()
         let (original, linked, moved) = (scratch.path + "/orig", scratch.path + "/linked", scratch.path + "/moved")
@@ -159,7 +160,7 @@ import Testing
             environment: ["PATH": "/usr/bin:/bin"], output: .append(path: scratch.path + "/out"), error: .null)
         _ = await ProcessIdentity.of(pid: try process.spawn())?.waitUntilEnded()
         let lines = try TextFile.read(scratch.path + "/out").split(separator: "\n")
-        // 0, 1, 2 and the directory that ls itself opens.
+        // The descriptors are 0, 1, 2 and the directory that ls itself opens.
         #expect(lines.first?.trimming() == "4")
         #expect(lines.dropFirst().first == lines.last, "its session is its own")
         withExtendedLifetime(leak.number) {}
@@ -195,7 +196,7 @@ import Testing
         #expect(try TextFile.bytes(scratch.path + "/copy") == content)
     }
 
-    /// Between file systems the kernel refuses to copy; /dev/shm is one of its own wherever there is one.
+    /// The kernel refuses to copy between file systems. /dev/shm, where it exists, is a file system of its own.
     @Test(.enabled(if: Files.kind("/dev/shm") == .directory)) func aCopyCrossesFileSystems() throws {
         let scratch = try Scratch()
         let there = "/dev/shm/ha-test-\(HostProcess.pid)"
@@ -229,7 +230,7 @@ import Testing
 }
 
 @Suite struct HostileDirectoryTests {
-    /// What is planted under a name leads nowhere, and is replaced.
+    /// A link planted under a name is not followed. It is replaced.
     @Test func aFileIsNotWrittenThroughALink() async throws {
         let scratch = try Scratch()
         let victim = scratch.path + "/victim"
@@ -249,7 +250,7 @@ import Testing
     ])
     func namesThatAreNobodysLeftovers(_ name: String) { #expect(!TemporaryName.isAbandoned(name)) }
 
-    /// Somebody swaps a directory for a link to another one while a tree is removed.
+    /// An attacker replaces a directory with a link to another one while the tree is being removed.
     @Test(.timeLimit(.minutes(1))) func removingDoesNotLeaveTheTree() async throws {
         let scratch = try Scratch()
         let (outside, inside) = (scratch.path + "/outside", scratch.path + "/tree/inside")
@@ -289,7 +290,7 @@ import Testing
         #expect(bounded && (Files.size(path + ".1") ?? .max) <= limit / 2)
         let kept = TextFile.tail(path + ".1", count: 100) + TextFile.tail(path, count: 100)
         #expect(kept.hasSuffix("last\n"), "the newest are kept: \(kept)")
-        // It goes on when the name is gone, for the writer does, too.
+        // Cutting continues after the name is removed, because the writer continues too.
         let descriptor = try Descriptor(path: path, flags: Descriptor.appending)
         try Files.remove(path)
         try descriptor.write([UInt8](repeating: 120, count: 3 << 20), subject: path)
@@ -324,7 +325,8 @@ import Testing
         await #expect(throws: (any Error).self) { try await Tool("no-such-program-here", []).run() }
     }
 
-    /// What a helper says too much is cut, not an error: the beginning of its output, the end of its complaints.
+    /// Too much output of a helper is cut and is not an error. The beginning of its output and the end of its errors
+    /// are kept.
     @Test(.timeLimit(.minutes(1))) func aChattyHelper() async throws {
         let script =
             "head -c 9000000 /dev/zero | tr '\\0' o; (head -c 9000000 /dev/zero | tr '\\0' e; echo; echo why) >&2; exit 4"

@@ -1,7 +1,7 @@
 import AgentAPI
 import HostModel
 
-/// What tests ask of an event without knowing its kind: nil where it does not have it.
+/// What tests read from an event without knowing its kind. A property is nil if the event does not have it.
 extension EventRecord {
     package var kind: String { event.kind }
 
@@ -12,7 +12,7 @@ extension EventRecord {
         }
     }
 
-    /// The rung that was taken, or that ended the guest.
+    /// The rung of the ladder that was taken, or that ended the guest.
     package var step: StopStep? {
         switch event {
         case .stopStep(let taken): taken.step
@@ -21,10 +21,10 @@ extension EventRecord {
         }
     }
 
-    /// Of an agent that ends; `provisioning-failed` has one of a script.
+    /// The exit status of an agent that ends. `provisioning-failed` has the status of a script instead.
     package var exitStatus: Int32? { if case .exiting(let end) = event { end.exitStatus } else { nil } }
 
-    /// Seconds that ending the guest took.
+    /// How many seconds it took to end the guest.
     package var seconds: Double? { if case .guestEnded(let end) = event { end.seconds } else { nil } }
 
     package var accelerator: Accelerator? {

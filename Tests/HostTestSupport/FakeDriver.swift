@@ -6,7 +6,7 @@ import HostOS
 import Synchronization
 import Testing
 
-/// A step of a fake that waits until the test lets it go on, or lets it fail.
+/// A step of a fake that waits until the test lets it continue or fail.
 package final class Gate: Sendable {
     private enum State {
         case closed([CheckedContinuation<Void, any Error>])
@@ -22,7 +22,7 @@ package final class Gate: Sendable {
 
     package func fail(_ error: any Error) { settle(.failing(error)) { $0.resume(throwing: error) } }
 
-    /// Whoever comes from now on waits.
+    /// From now on, callers of `pass` wait.
     package func close() { state.withLock { $0 = .closed([]) } }
 
     private func settle(_ next: State, _ resume: (CheckedContinuation<Void, any Error>) -> Void) {
@@ -33,7 +33,7 @@ package final class Gate: Sendable {
         for continuation in waiting { resume(continuation) }
     }
 
-    /// - Parameter cancellable: a cancelled task leaves with `CancellationError`, as from work that can be cancelled.
+    /// - Parameter cancellable: a cancelled task leaves with `CancellationError`, as work that can be cancelled does.
     package func pass(cancellable: Bool = true) async throws {
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
@@ -61,14 +61,14 @@ package final class Story: Sendable {
     package var all: [String] { lines.withLock { $0 } }
 }
 
-/// A guest that does what a test says.
+/// A guest that does what a test tells it.
 package final class FakeGuest: Guest {
     package let record: GuestRecord
     package let events: AsyncStream<GuestEvent>
     package let says: AsyncStream<GuestEvent>.Continuation
     package let sshForward = PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: 1, guestPort: 22)
     private let story: Story
-    /// What the guest does when it is told to stop by this rung; nothing for the others.
+    /// The rung at which the guest obeys a request to stop. It ignores the other rungs.
     private let obeys: StopStep?
 
     init(_ record: GuestRecord, obeys: StopStep?, _ story: Story) {
@@ -102,25 +102,25 @@ package final class FakeGuest: Guest {
     package func close(_ forward: PortForward) async throws { story.add("close \(forward.hostPort)") }
 }
 
-/// Makes and finds fake guests. Each step has a gate; what a test did not expect is an issue.
+/// Makes and finds fake guests. Each step has a gate. A step that a test did not expect is an issue.
 package final class FakeDriver: GuestDriver, GuestFinder {
     package let preparing = Gate()
     package let launching = Gate()
     package let attaching = Gate()
     package let story: Story
-    /// The rung that ends its guests.
+    /// The rung that ends this driver's guests.
     package let obeys: StopStep?
     private let guests = Mutex<[FakeGuest]>([])
     private let found: SurvivingGuest?
 
-    /// - Parameter survives: a guest is there when the agent begins.
+    /// - Parameter survives: a guest exists when the agent begins.
     package init(obeys: StopStep? = .ask, survives: Bool = false, _ story: Story) {
         self.obeys = obeys
         self.story = story
         found = survives ? SurvivingGuest(Self.record) : nil
     }
 
-    /// Of this very process, which lives for as long as a test does.
+    /// The record of this very process, which lives as long as a test does.
     private static var record: GuestRecord {
         GuestRecord(
             driver: "fake",
@@ -133,7 +133,7 @@ package final class FakeDriver: GuestDriver, GuestFinder {
     package var capabilities: GuestCapabilities {
         GuestCapabilities(canSuspend: .no(because: "it is a fake"), outlivesAgent: .yes)
     }
-    /// The guest that was launched or attached to last.
+    /// The guest that was launched or attached to most recently.
     package var guest: FakeGuest? { guests.withLock { $0.last } }
 
     package func prepare() async throws {
@@ -141,7 +141,7 @@ package final class FakeDriver: GuestDriver, GuestFinder {
         try await preparing.pass()
     }
 
-    /// A launch that is under way comes to its end; a cancelled one leaves no guest.
+    /// A launch that is under way runs to its end. A cancelled launch leaves no guest.
     package func launch(sshLocalPort: Int) async throws -> any Guest {
         story.add("launch")
         try await launching.pass()
@@ -173,7 +173,7 @@ package final class FakeDriver: GuestDriver, GuestFinder {
     package func forget() { story.add("forget") }
 }
 
-/// The inside of a fake guest.
+/// The access plan of a fake guest: its channel, its login and its probes.
 package final class FakeAccess: AccessPlan {
     package let confirming = Gate()
     package let probing = Gate()

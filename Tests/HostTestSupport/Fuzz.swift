@@ -1,6 +1,6 @@
 import HostOS
 
-/// Inputs made from a corpus by small changes. The same seed makes the same inputs, so a failure can be had again.
+/// Makes inputs from a corpus by small changes. The same seed makes the same inputs, so a failure can be reproduced.
 package enum Fuzz {
     /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators).
     package struct Generator: RandomNumberGenerator {
@@ -23,7 +23,7 @@ package enum Fuzz {
         return try Files.names(in: directory).map { try TextFile.bytes("\(directory)/\($0)") }
     }
 
-    /// Feeds the corpus as it is, then `count` mutations of it.
+    /// Feeds the unchanged corpus, then `count` mutations of it.
     package static func round(
         _ name: String, seed: UInt64, count: Int, _ feed: ([UInt8]) throws -> Void
     ) throws {

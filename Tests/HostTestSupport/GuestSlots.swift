@@ -1,7 +1,7 @@
 import Testing
 
-/// Only so many tests of a process have a guest at a time; the others wait their turn, in order. An emulated guest wants
-/// a core: with thirty on two, each of them is late for every deadline there is.
+/// Limits how many tests of a process have a guest at a time. The others wait their turn, in order. An emulated guest
+/// needs a core: with thirty guests on two cores, each guest misses every deadline.
 package struct GuestSlots: SuiteTrait, TestTrait, TestScoping {
     package var isRecursive: Bool { true }
 

@@ -2,8 +2,8 @@ import AgentAPI
 import HostOS
 import InstanceStore
 
-/// A home for instances of a test's own, and the real `hostagent` working on it. Whatever it leaves running is killed
-/// at the end.
+/// A test's own home for instances, on which the real `hostagent` works. Everything that it leaves running is killed at
+/// the end.
 package struct TestHome: ~Copyable, Sendable {
     package let scratch: Scratch
     private let dataDirectory: String
@@ -24,7 +24,7 @@ package struct TestHome: ~Copyable, Sendable {
         }
     }
 
-    /// Runs a command to its end.
+    /// Runs a command and waits for its end.
     package func run(
         _ arguments: String..., input: String? = nil, environment: [String: String?] = [:]
     ) async throws -> Tool.Result {
@@ -51,8 +51,8 @@ package struct TestHome: ~Copyable, Sendable {
     }
 }
 
-/// Waits for something that no event tells a test about, asking again in short steps.
-/// - Returns: false when it did not come true within `seconds`.
+/// Waits for a condition that no event reports to a test, by checking it in short steps.
+/// - Returns: false if it did not become true within `seconds`.
 package func eventually(within seconds: Int, _ condition: () async throws -> Bool) async rethrows -> Bool {
     let deadline = ContinuousClock.now + .seconds(seconds)
     while ContinuousClock.now < deadline {

@@ -1,6 +1,6 @@
 import HostOS
 
-/// A directory of a test's own, removed afterwards whatever happens. Short, for sockets live in it.
+/// A test's own directory, which is always removed afterwards. Its path is short because sockets live in it.
 package struct Scratch: ~Copyable, Sendable {
     package let path: String
 

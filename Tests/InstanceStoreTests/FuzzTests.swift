@@ -3,7 +3,7 @@ import HostTestSupport
 import InstanceStore
 import Testing
 
-/// The corpus, mutated: whatever a file holds, it is read or refused with a sentence.
+/// Mutations of the corpus: whatever a file holds, it is read or refused with a message.
 @Suite struct YAMLFuzzTests {
     @Test func files() throws {
         let host = LimaYAML.Host(architecture: .x86_64, userName: "ada", uid: 1000, home: "/home/ada")

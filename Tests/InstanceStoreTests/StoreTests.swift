@@ -33,12 +33,12 @@ import Testing
     }
 }
 
-/// Making instances, from images that qemu-img makes here.
+/// Creates instances from images that qemu-img makes here.
 @Suite(.enabled(if: Tool.path(of: "qemu-img", in: nil) != nil)) struct InstanceCreatorTests {
     private func image(_ scratch: borrowing Scratch, _ name: String = "image.qcow2") async throws -> String {
         let path = "\(scratch.path)/\(name)"
         let raw = path + ".raw"
-        // Something in it, so that a truncation hits.
+        // The image has contents, so that a truncation removes some of them.
         try TextFile.replace(raw, with: [UInt8](repeating: 42, count: 1 << 20))
         #expect(try await Tool("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", raw, path]).run().succeeded)
         return path
@@ -59,7 +59,7 @@ import Testing
         let info = try await Tool("qemu-img", ["info", home + "/vm/disk"]).run().output
         #expect(info.contains("10 MiB") && info.contains("backing file: basedisk"))
 
-        // The image may vanish or be replaced: the instance has its own name for it.
+        // The image may vanish or be replaced, because the instance has its own name for it.
         try Files.remove(scratch.path + "/image.qcow2")
         #expect(try await Tool("qemu-img", ["check", home + "/vm/disk"]).run().succeeded)
 
@@ -125,19 +125,19 @@ import Testing
         let home = scratch.path + "/h"
         let me = try #require(ProcessIdentity.of(pid: HostProcess.pid))
         let own = ".hostagent-creating-b-\(me.pid)-\(me.startTime)"
-        // Not ours, however alike.
+        // These are not ours, however similar they look.
         let others = [".creating-a-99999999-1", ".hostagent-creating", ".hostagent-tmp-notes"]
         for leftover in [".hostagent-creating-a-99999999-1", own] + others {
             try Files.makeDirectory("\(home)/\(leftover)")
         }
         _ = try await create("images:\n- location: \(try await image(scratch))\n", in: home)
-        // Those of processes that are gone, and nobody's work under way.
+        // Files of processes that are gone are removed. Work of others that is under way stays.
         let instance = InstanceDirectory(name: try InstanceName("vm"), path: home + "/vm")
         try Files.makeDirectory(home + "/_config")
         let mine = TemporaryName.path(beside: instance.limaYAML)
         let name = ".hostagent-tmp-99999999-1-abc"
         let dead = ["\(home)/_config/\(name)", "\(instance.path)/\(name)"]
-        // Files of users, with names that earlier versions took for leftovers.
+        // These are files of users, with names that earlier versions treated as leftovers.
         let users = ["notes.2024.new", "lima.yaml.20241101.new", "lima.yaml.99999999.new", "lima.edit.99999999.yaml"]
             .map { "\(instance.path)/\($0)" }
         for file in dead + users + [mine, instance.disk + ".new"] { try TextFile.replace(file, with: "x") }
@@ -165,11 +165,11 @@ import Testing
         #expect(try TextFile.read(instance.limaYAML + ".draft") == "typed")
         #expect(try TextFile.read(mine) == "under way")
         #expect(Leftovers.rescueDrafts(instance) == [])
-        // A second one is not put in the place of the first.
+        // A second draft does not replace the first one.
         try TextFile.replace(dead, with: "typed later")
         #expect(Leftovers.rescueDrafts(instance).first?.hasSuffix("lima.yaml.draft.2") == true)
         #expect(try TextFile.read(instance.limaYAML + ".draft") == "typed")
-        // What cannot be read is left.
+        // A draft that cannot be read is left in place.
         try Files.makeDirectory(dead)
         #expect(Leftovers.rescueDrafts(instance) == [] && Files.kind(dead) == .directory)
     }

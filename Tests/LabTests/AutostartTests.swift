@@ -5,13 +5,13 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// Registered instances under a real systemd: started at login and boot, and stopped by every path.
+/// Registered instances under a real systemd. They are started at login and boot, and stopped by every path.
 @Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
 struct AutostartTests {
     private static let name = "my-vm.2_x"
     private static let unit = "lima-vm@my-vm.2_x.service"
 
-    /// What a unit is, in one line.
+    /// The state of a unit, in one line.
     private func state(_ lab: borrowing Lab, user: Bool) async throws -> String {
         let properties = Lab.show(
             ["ActiveState", "Result", "NRestarts"], Self.unit, user ? "systemctl --user" : "systemctl")
@@ -31,12 +31,13 @@ struct AutostartTests {
                 try await lab.tester("hostagent autostart enable \(Self.name)").contains("starts when tester logs in"))
             #expect(try await lab.tester("systemctl --user is-enabled \(Self.unit)") == "enabled\n")
 
-            // By the command, through the manager.
+            // The command starts the instance through the manager.
             let start = try await lab.tester("hostagent start \(Self.name)")
             #expect(start.contains("get a shell with"))
             #expect(try await isRunning(lab, by: Self.unit))
 
-            // Stopped by every path, a guest that writes loses nothing, and the manager says the same as the instance.
+            // Whichever path stops it, a guest that writes loses nothing, and the manager and the instance report the
+            // same state.
             let ways = [
                 ("the command", "hostagent stop \(Self.name)"),
                 ("the manager", "systemctl --user stop \(Self.unit)"),
@@ -60,7 +61,7 @@ struct AutostartTests {
                 try await lab.expectNothingLost(Self.name, after: what)
             }
 
-            // A restart through the manager and one through the command.
+            // One restart goes through the manager, one through the command.
             for command in ["systemctl --user restart \(Self.unit)", "hostagent restart \(Self.name)"] {
                 try await lab.startCounting(Self.name)
                 try await lab.tester(command)
@@ -68,7 +69,7 @@ struct AutostartTests {
                 try await lab.expectNothingLost(Self.name, after: command)
             }
 
-            // The host reboots, and the guest is there without a login.
+            // The host reboots, and the guest runs again without a login.
             try await lab.startCounting(Self.name)
             try await lab.reboot()
             let back = try await eventually(within: 60) { try await isRunning(lab, by: Self.unit) }
@@ -76,11 +77,11 @@ struct AutostartTests {
             #expect(try await lab.root("systemctl is-system-running").output == "running\n")
             try await lab.expectNothingLost(Self.name, after: "a reboot of the host")
 
-            // A forced stop tells the manager, too.
+            // The manager also learns about a forced stop.
             try await lab.tester("hostagent stop --force \(Self.name)")
             #expect(try await state(lab, user: true) == "inactive success 0")
 
-            // In quick rounds, and nothing is left.
+            // Quick rounds leave nothing behind.
             for _ in 0..<10 {
                 try await lab.tester("hostagent autostart disable \(Self.name)")
                 try await lab.tester("hostagent autostart enable --now \(Self.name)")
@@ -101,7 +102,8 @@ struct AutostartTests {
         }
     }
 
-    /// Without linger the user manager comes with the first login and goes with the last logout, and the guest with it.
+    /// Without linger, the user manager starts with the first login and ends with the last logout, and the guest with
+    /// it.
     @Test(arguments: Lab.System.allCases) func loginAndLogout(_ system: Lab.System) async throws {
         try await Lab.with(system) { lab in
             try await lab.prepare(instance: Self.name, linger: false)
@@ -110,7 +112,7 @@ struct AutostartTests {
             let doctor = try await lab.user("tester", "\(Lab.hostagent) doctor")
             #expect(doctor.status == 69 && doctor.output.contains("fix: log in as tester"), "\(doctor)")
 
-            // A session as login(1) makes one.
+            // This is a session like one that login(1) makes.
             let login =
                 "systemd-run --quiet --unit=a-login -p User=tester -p PAMName=login sleep infinity; "
                 + "n=0; until [ -S /run/user/$(id -u tester)/bus ] || [ $n -gt 100 ]; do sleep 0.1; n=$((n+1)); done"
@@ -126,14 +128,14 @@ struct AutostartTests {
                 try await lab.root("pgrep -c 'qemu-system|hostagent'").output == "0\n"
             }
             #expect(gone)
-            // The next login brings it back.
+            // The next login starts the guest again.
             #expect(try await lab.root(login.replacing("a-login", with: "next-login")).succeeded)
             let back = try await eventually(within: 60) { try await isRunning(lab, by: Self.unit) }
             #expect(back)
             try await lab.expectNothingLost(Self.name, after: "a logout")
             try await lab.tester("hostagent autostart disable \(Self.name)")
 
-            // At boot without root: the same unit, and a manager that waits for no login.
+            // This registers at boot without root: the same unit, and a user manager that does not wait for a login.
             try await lab.tester("hostagent autostart enable \(Self.name) --condition=boot --linger")
             try await lab.reboot()
             let lingers = try await eventually(within: 60) { try await isRunning(lab, by: Self.unit) }
@@ -163,21 +165,21 @@ struct AutostartTests {
             let score = exposure.split(separator: " ").compactMap { Double($0) }.first
             #expect(score.map { $0 <= 2.5 } == true, "\(exposure)")
 
-            // The manager refuses an unprivileged start, and the error is what to type.
+            // The manager refuses an unprivileged start, and the error contains the command to type.
             let refused = try await lab.user("tester", "\(Lab.hostagent) start \(Self.name)")
             #expect(refused.status == 77 && refused.error.contains("sudo systemctl start \(Self.unit)"), "\(refused)")
             #expect(try await lab.root("systemctl start \(Self.unit)").succeeded)
             #expect(try await isRunning(lab, by: Self.unit))
             #expect(try await lab.root("ps -o user= -C hostagent").output == "tester\n", "never root")
 
-            // Stopped without privilege: the agent does it, and the manager takes it for a stop.
+            // The stop is requested without privilege. The agent stops itself, and the manager treats that as a stop.
             try await lab.startCounting(Self.name)
             try await lab.tester("hostagent stop \(Self.name)")
             #expect(try await state(lab, user: false) == "inactive success 0")
             #expect(try await lab.root("systemctl start \(Self.unit)").succeeded)
             try await lab.expectNothingLost(Self.name, after: "a stop without privilege")
 
-            // By every other path.
+            // The instance is stopped by every other path.
             let inactive =
                 "until [ \"$(systemctl show -P ActiveState \(Self.unit))\" = inactive ]; do sleep 0.1; done"
             let socket = "\(Lab.home)/\(Self.name)/ha.sock"
@@ -200,7 +202,8 @@ struct AutostartTests {
             #expect(try await lab.root("systemctl restart \(Self.unit)").succeeded)
             try await lab.expectNothingLost(Self.name, after: "a restart by the manager")
 
-            // The agent dies: attached to. The guest dies: started again.
+            // After the death of the agent, a new one attaches. After the death of the guest, the guest is started
+            // again.
             let before = try await lab.info(Self.name)
             #expect(try await lab.root("pkill -9 -x hostagent").succeeded)
             let attached = await eventually(within: 60) {
@@ -216,7 +219,7 @@ struct AutostartTests {
             }
             #expect(again)
 
-            // The host reboots; nobody logs in.
+            // The host reboots, and nobody logs in.
             try await lab.startCounting(Self.name)
             try await lab.reboot()
             let back = try await eventually(within: 60) { try await isRunning(lab, by: Self.unit) }
@@ -237,7 +240,7 @@ struct AutostartTests {
     @Test(arguments: Lab.System.allCases) func aRegistrationOfSomebodyElse(_ system: Lab.System) async throws {
         try await Lab.with(system) { lab in
             try await lab.prepare(instance: "default")
-            // As Lima does it: a template unit, and an instance of it enabled.
+            // Lima does it in this way: it has a template unit and enables an instance of it.
             let template = "[Service]\nExecStart=/bin/true\nTimeoutSec=10\n[Install]\nWantedBy=default.target\n"
             try await lab.write("/home/tester/.config/systemd/user/lima-vm@.service", template, owner: "tester")
             #expect(try await lab.root("chown -R tester /home/tester/.config").succeeded)
@@ -251,7 +254,8 @@ struct AutostartTests {
                 "\(disabled)")
             #expect(try await lab.tester("systemctl --user is-enabled lima-vm@default.service") == "enabled\n")
 
-            // At boot, too, it would be started twice; taken over, it is started once.
+            // With a registration at boot too, the instance would be started twice. After a take-over, it is started
+            // once.
             try await lab.allowSudo()
             let twice = try await lab.user("tester", "\(Lab.hostagent) autostart enable --condition=boot default")
             #expect(twice.status == 73 && twice.error.contains("--take-over"), "\(twice)")
@@ -268,7 +272,7 @@ struct AutostartTests {
             #expect(try await lab.info("default")["autoStartedIdentifier"] as? String == "lima-vm@default.service")
             try await lab.tester("hostagent stop default")
 
-            // A start that the manager tried and that failed: its result, and what was said last.
+            // The manager tried a start, and it failed. The error has the unit's result and the last messages.
             try await lab.tester("mv ~/.lima/default/disk ~/disk.away")
             let failed = try await lab.user("tester", "\(Lab.hostagent) start default")
             #expect(failed.status == 65, "\(failed)")
@@ -276,14 +280,14 @@ struct AutostartTests {
             #expect(failed.error.contains("is gone, and this instance has run already"), "\(failed)")
             try await lab.tester("mv ~/disk.away ~/.lima/default/disk; hostagent start default")
 
-            // The program has moved: said before the next boot shows it.
+            // The program was moved. `doctor` reports that before the next boot fails.
             #expect(try await lab.root("cp \(Lab.binary) /usr/bin/hostagent; mv \(Lab.binary) /opt/moved").succeeded)
             let doctor = try await lab.user("tester", "/usr/bin/hostagent doctor --format json")
             #expect(
                 doctor.status == 69 && doctor.output.contains("starts \(Lab.binary), which is not there"), "\(doctor)")
             #expect(try await lab.root("mv /opt/moved \(Lab.binary)").succeeded)
 
-            // Deleting stops and unregisters first.
+            // `delete` stops and unregisters the instance first.
             try await lab.tester("hostagent delete --force default")
             let units = try await lab.user("tester", "find ~/.config -name 'lima-vm@*'")
             #expect(units.output == "/home/tester/.config/systemd/user/lima-vm@.service\n", "\(units)")

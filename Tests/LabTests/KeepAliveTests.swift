@@ -19,7 +19,7 @@ struct KeepAliveTests {
         try await lab.user("tester", Lab.show(["ActiveState", "Result"], Self.unit, "systemctl --user")).output.trimmed
     }
 
-    /// Waits until the instance runs in another way than before.
+    /// Waits until the instance runs and differs from before.
     private func isBack(_ lab: borrowing Lab, _ differs: (AgentInfo) -> Bool) async throws -> Bool {
         try await eventually(within: 60) {
             guard let now = try await info(lab) else { return false }
@@ -75,7 +75,7 @@ struct KeepAliveTests {
                 try await lab.tester("hostagent start my-vm.2_x")
             }
 
-            // Stopped on request, it stays stopped under every policy.
+            // After a stop on request, it stays stopped under every policy.
             try await lab.tester("hostagent stop my-vm.2_x")
             #expect(try await state(lab) == "inactive success")
             try await lab.tester("systemctl --user start \(Self.unit); systemctl --user stop \(Self.unit)")
@@ -99,7 +99,7 @@ struct KeepAliveTests {
         try await Lab.with(system) { lab in
             try await lab.prepare(instance: "my-vm.2_x")
             _ = try await begin(lab, "on-failure")
-            // Every guest is killed as soon as it is there.
+            // Every guest is killed as soon as it exists.
             let killed = try await lab.root(
                 "n=0; until [ \"$(su tester -c 'XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user show -P ActiveState "
                     + "\(Self.unit)')\" = failed ] || [ $n -gt 400 ]; do pkill -9 qemu-system; sleep 0.3; n=$((n+1)); done; echo $n"
@@ -108,22 +108,25 @@ struct KeepAliveTests {
             let status = try await lab.tester("systemctl --user show -P ExecMainStatus \(Self.unit)")
             #expect(status == "70\n")
             let shown = try await lab.tester("hostagent autostart status")
-            #expect(shown.contains("gave up: it failed 6 times within 10 minutes, the last time: the machine was killed"), "\(shown)")
+            #expect(
+                shown.contains("gave up: it failed 6 times within 10 minutes, the last time: the machine was killed"),
+                "\(shown)")
             let log = try await lab.user("tester", "journalctl --user -u \(Self.unit) -o cat --no-pager").output
             for wait in [2, 4, 8, 16] { #expect(log.contains("the next try is in \(wait) s"), "\(wait)") }
-            // By hand it begins anew.
+            // A start by hand begins to count anew.
             try await lab.tester("hostagent start my-vm.2_x")
             try await lab.tester("hostagent stop my-vm.2_x")
         }
     }
 
-    /// A guest whose agent dies on the way down does not stay behind, and is still asked to shut down.
+    /// A guest whose agent dies during the stop is not left behind, and it is still asked to shut down.
     @Test(arguments: Lab.System.allCases) func theReaper(_ system: Lab.System) async throws {
         try await Lab.with(system) { lab in
             try await lab.prepare(instance: "my-vm.2_x")
             let running = try await begin(lab, "no")
             try await lab.startCounting("my-vm.2_x")
-            // The agent dies while its unit is being stopped: the unit's own job tells its reaper that this is no crash.
+            // The agent dies while its unit is being stopped. The unit's own job tells the reaper that this is not a
+            // crash.
             let stopped = try await lab.user(
                 "tester",
                 "systemctl --user stop \(Self.unit) & sleep 0.3; kill -9 \(running.agentPID); wait")

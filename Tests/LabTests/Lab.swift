@@ -3,12 +3,12 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// A throwaway machine with a real systemd (scripts/lab), taken down whatever happens.
+/// A throwaway machine with a real systemd (scripts/lab). It is always taken down at the end.
 struct Lab: ~Copyable, Sendable {
     let name: String
     private static var script: String { Checkout.root + "/scripts/lab" }
 
-    /// Which machine it is a copy of.
+    /// The system whose files the lab uses.
     enum System: String, Sendable, CaseIterable, CustomTestStringConvertible {
         /// This machine: Debian 12, systemd 252.
         case debian12
@@ -32,20 +32,20 @@ struct Lab: ~Copyable, Sendable {
         let text: String
     }
 
-    /// Ends it; to be called at the end of a test, for a `deinit` cannot wait.
+    /// Ends the lab. Must be called at the end of a test, because a `deinit` cannot wait.
     func down() async throws { _ = try await Tool(Self.script, ["down", name]).run() }
 
-    /// Runs a shell script in it as root.
+    /// Runs a shell script in the lab as root.
     func root(_ script: String) async throws -> Tool.Result {
         try await Tool(Self.script, ["exec", name, "sh", "-c", script]).run()
     }
 
-    /// Runs a shell script in it as an account, with its user manager's environment.
+    /// Runs a shell script in the lab as an account, with its user manager's environment.
     func user(_ account: String, _ script: String) async throws -> Tool.Result {
         try await Tool(Self.script, ["user", name, account, "sh", "-c", script]).run()
     }
 
-    /// Puts a file there.
+    /// Writes a file in the lab.
     func write(_ path: String, _ text: String, owner: String = "root") async throws {
         let result = try await Tool(
             Self.script,
@@ -55,13 +55,13 @@ struct Lab: ~Copyable, Sendable {
         guard result.succeeded else { throw LabError(text: result.error) }
     }
 
-    /// Copies a file or directory of this machine into a directory there.
+    /// Copies a file or directory of this machine into a directory of the lab.
     func put(_ path: String, into directory: String) async throws {
         let result = try await Tool(Self.script, ["put", name, path, directory]).run()
         guard result.succeeded else { throw LabError(text: result.error) }
     }
 
-    /// Ways of a host to go down and come up again.
+    /// The ways in which a host goes down and comes up again.
     enum Cycle: String, CaseIterable {
         case reboot, poweroff
     }

@@ -5,15 +5,15 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// An account of a lab with an instance of the mini guest, and what tests ask of both.
+/// An account of a lab with an instance of the mini guest, and the checks that tests make on both.
 extension Lab {
     static let home = "/home/tester/.lima"
     static let binary = "/usr/local/bin/hostagent"
-    /// As `tester` calls it: the mini guest lies where that account may read it.
+    /// The command as `tester` calls it. The mini guest lies where that account may read it.
     static var hostagent: String { "XDG_DATA_HOME=/opt/guests \(binary)" }
 
-    /// The account `tester`, the program where any account may run it, and an instance of the mini guest.
-    /// - Parameter linger: its user manager runs from boot on.
+    /// Makes the account `tester`, the program where every account may run it, and an instance of the mini guest.
+    /// - Parameter linger: the account's user manager runs from boot on.
     func prepare(instance: String, linger: Bool = true) async throws {
         try await put(Checkout.binary, into: "/usr/local/bin")
         try await put(Checkout.miniGuest, into: "/opt/guests/hostagent")
@@ -29,7 +29,7 @@ extension Lab {
         #expect(result.succeeded, "\(result)")
         let created = try await user("tester", "\(Self.hostagent) create --name \(instance) mini")
         #expect(created.succeeded, "\(created)")
-        // A small grace keeps a failing test short; the guest needs two seconds, among others more.
+        // A small grace keeps a failing test short. The guest needs two seconds, or more when other guests run.
         try await write("\(Self.home)/\(instance)/hostagent.yaml", "stopGrace: 45s\n", owner: "tester")
     }
 
@@ -44,12 +44,12 @@ extension Lab {
             .compactMap { EventRecord(line: $0.utf8) }
     }
 
-    /// A script that prints a unit's properties on one line, in this order: `show` has an order of its own.
+    /// A script that prints a unit's properties on one line, in this order. `show` alone uses an order of its own.
     static func show(_ properties: [String], _ unit: String, _ systemctl: String) -> String {
         "for p in \(properties.joined(separator: " ")); do \(systemctl) show -P $p '\(unit)'; done | xargs"
     }
 
-    /// A command of `tester`, which must succeed.
+    /// Runs a command as `tester`; the command must succeed.
     @discardableResult
     func tester(_ script: String, _ location: SourceLocation = #_sourceLocation) async throws -> String {
         let result = try await user("tester", script.replacing("hostagent ", with: Self.hostagent + " "))
@@ -59,7 +59,7 @@ extension Lab {
 
     // MARK: Writes
 
-    /// A program in the guest that counts, each number on disk before it is acknowledged to the host.
+    /// Starts a program in the guest that counts. Each number is on disk before it is acknowledged to the host.
     func startCounting(_ instance: String) async throws {
         let loop =
             "n=0; while :; do n=$((n+1)); echo $n > /data/count.new && sync && mv /data/count.new /data/count && sync "
@@ -72,7 +72,7 @@ extension Lab {
             """)
     }
 
-    /// After the guest ran again: nothing that was acknowledged is gone, and its file system was left cleanly.
+    /// To be called after the guest ran again: no acknowledged number is lost, and the file system was left clean.
     func expectNothingLost(
         _ instance: String, after what: String, _ location: SourceLocation = #_sourceLocation
     ) async throws {

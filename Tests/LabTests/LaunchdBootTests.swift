@@ -5,8 +5,8 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// launchd's registration at boot, by an account that may use sudo, against the emulator: macOS itself was never at
-/// hand. In a lab for its accounts; its systemd has no part in it.
+/// launchd's registration at boot, by an account that may use sudo, against the emulator; it was never run on macOS.
+/// The tests run in a lab because they need its accounts. The lab's systemd plays no part.
 @Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
 struct LaunchdBootTests {
     private static let name = "my-vm.2_x"
@@ -14,7 +14,7 @@ struct LaunchdBootTests {
     private static let plist = "/Library/LaunchDaemons/\(label).plist"
     private static let daemon = "/usr/bin/python3 /usr/local/bin/launchctl daemon /run/launchd-emulator"
 
-    /// Boots launchd, as pid 1 of a namespace, with the daemons that are registered.
+    /// Boots launchd as pid 1 of a namespace, with the registered daemons.
     private func boot(_ lab: borrowing Lab) async throws {
         let result = try await lab.root(
             """
@@ -26,7 +26,7 @@ struct LaunchdBootTests {
         #expect(result.succeeded, "\(result)")
     }
 
-    /// Runs a command of `tester`, or of root, in launchd's world.
+    /// Runs a command as `tester`, or as root, in the namespace of launchd.
     private func run(_ lab: borrowing Lab, _ script: String, root: Bool = false, path: String = "") async throws
         -> Tool.Result
     {
@@ -73,17 +73,17 @@ struct LaunchdBootTests {
             #expect(try await lab.root("ps -o user= -C hostagent").output == "tester\n", "never root")
             let first = try #require(try await info(lab))
 
-            // The agent dies; the next one finds the guest.
+            // The agent dies, and the next one finds the guest.
             #expect(try await run(lab, "kill -9 \(first.agentPID)").succeeded)
             #expect(try await isRunning(lab) { $0.run != first.run && $0.guestPID == first.guestPID })
 
-            // Stopped without privilege: the agent does it, and launchd takes it for a stop.
+            // The stop is requested without privilege. The agent stops itself, and launchd treats that as a stop.
             let stopped = try await run(lab, "hostagent stop \(Self.name)")
             #expect(stopped.succeeded, "\(stopped)")
             #expect(try await run(lab, "launchctl print system/\(Self.label)").output.contains("state = not running"))
             #expect(try await lab.root("pgrep -c 'qemu-system|hostagent'").output == "0\n")
 
-            // launchd refuses an unprivileged start, and the error is what to type.
+            // launchd refuses an unprivileged start, and the error contains the command to type.
             let refused = try await run(lab, "hostagent start \(Self.name)")
             #expect(refused.status == 77, "\(refused)")
             let line = "sudo launchctl kickstart system/\(Self.label)"
@@ -91,7 +91,7 @@ struct LaunchdBootTests {
             #expect(try await run(lab, line).succeeded)
             #expect(try await isRunning(lab))
 
-            // The machine loses its power; nobody logs in.
+            // The machine loses its power, and nobody logs in afterwards.
             #expect(try await lab.root("pkill -9 -f '^\(Self.daemon)'").succeeded)
             let dead = try await eventually(within: 20) {
                 try await lab.root("pgrep -c 'qemu-system|hostagent'").output == "0\n"
@@ -100,7 +100,7 @@ struct LaunchdBootTests {
             try await boot(lab)
             #expect(try await isRunning(lab) { $0.run != first.run })
 
-            // What runs keeps its settings until it is started anew, and that is said.
+            // A running job keeps its settings until it is started again, and the command says so.
             let again = try await run(lab, "hostagent autostart enable \(Self.name) --condition=boot --keep-alive=no")
             #expect(again.succeeded && again.error.contains("as it was registered before"), "\(again)")
 
@@ -116,7 +116,7 @@ struct LaunchdBootTests {
     @Test func anOverrideAndARefusal() async throws {
         try await Lab.with { lab in
             try await prepare(lab)
-            // What somebody disabled once stays so, whatever is installed, until it is enabled.
+            // A label that was disabled stays disabled, whatever is installed, until it is enabled.
             #expect(try await run(lab, "launchctl disable system/\(Self.label)", root: true).succeeded)
             #expect(
                 try await run(lab, "hostagent autostart enable \(Self.name) --condition=boot").succeeded)
@@ -126,14 +126,14 @@ struct LaunchdBootTests {
             #expect(try await run(lab, "hostagent autostart disable \(Self.name)").succeeded)
             #expect(try await lab.root("cat /run/launchd-emulator/disabled.json").output == "[]")
 
-            // The second call is refused: what the first one put there goes.
+            // The second sudo call is refused. The file that the first call installed is removed.
             let path = try await lab.refuseSudo(call: 2)
             let refused = try await run(
                 lab, "hostagent autostart enable \(Self.name) --condition=boot", path: path + ":")
             #expect(refused.status != 0 && refused.error.contains("a password is required"), "\(refused)")
             #expect(try await lab.root("ls /Library/LaunchDaemons").output == "")
 
-            // By root for somebody: no sudo, and the agent is theirs.
+            // Root registers the instance for an account: there is no sudo call, and the agent runs as that account.
             _ = try await lab.sudoCalls()
             let byRoot = try await run(
                 lab,

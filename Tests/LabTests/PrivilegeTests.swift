@@ -4,7 +4,7 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// Where root and the owner of an instance meet.
+/// Commands of root for an instance that another account owns.
 @Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
 struct PrivilegeTests {
     @Test func whatRootRegistersForAnAccountIsTheAccounts() async throws {
@@ -21,7 +21,7 @@ struct PrivilegeTests {
             #expect(try await lab.root("systemctl start lima-vm@default").succeeded)
             #expect(try await lab.root("systemctl stop lima-vm@default").succeeded)
 
-            // A lock that root makes would keep the owner out.
+            // A lock file that root creates would keep the owner out.
             #expect(try await lab.root("rm \(Lab.home)/default/agent.lock").succeeded)
             let disabled = try await lab.root("LIMA_HOME=\(Lab.home) \(Lab.hostagent) autostart disable default")
             #expect(disabled.succeeded, "\(disabled)")
@@ -30,7 +30,7 @@ struct PrivilegeTests {
         }
     }
 
-    /// The owner of a directory in which root works decides what its names lead to.
+    /// Root works in a directory whose owner decides what the names in it lead to.
     @Test func rootInAHostileDirectory() async throws {
         try await Lab.with { lab in
             try await lab.prepare(instance: "default", linger: false)
@@ -39,7 +39,8 @@ struct PrivilegeTests {
             let intact = "600 root top: secret\n"
             let look = "stat -c '%a %U' /root/secret | tr '\\n' ' '; cat /root/secret"
 
-            // Links under every name that a temporary file of the settings could have had, and under the settings' own.
+            // The links have every name that a temporary file of the settings could have had, and the name of the
+            // settings file itself.
             try await lab.tester(
                 """
                 cd ~/.lima/default; rm -f hostagent.yaml
@@ -70,7 +71,7 @@ struct PrivilegeTests {
             }
             #expect(try await lab.root("find \(Lab.home) -user root ! -type l").output == "")
 
-            // A record that names a process of root's.
+            // This record names a process of root.
             let victim = try await lab.root(
                 "setsid sleep 3600 > /dev/null 2>&1 < /dev/null & echo $! $(cut -d' ' -f22 /proc/$!/stat) "
                     + "$(cat /proc/sys/kernel/random/boot_id)")
@@ -83,7 +84,7 @@ struct PrivilegeTests {
             #expect(try await lab.root("\(root) stop --force default").succeeded)
             #expect(try await lab.root("kill -0 \(parts[0])").succeeded, "root's process lives")
 
-            // A failed registration leaves the settings as they were, and the owner's.
+            // A failed registration leaves the settings unchanged, and they still belong to the owner.
             try await lab.write("\(Lab.home)/default/hostagent.yaml", "keepAlive: no\n", owner: "tester")
             let failing = try await lab.root(
                 "mkdir -p /tmp/f; printf '#!/bin/sh\\nexit 1\\n' > /tmp/f/systemctl; chmod 755 /tmp/f/systemctl; "
@@ -92,7 +93,7 @@ struct PrivilegeTests {
             let settings = "stat -c %U \(Lab.home)/default/hostagent.yaml; cat \(Lab.home)/default/hostagent.yaml"
             #expect(try await lab.root(settings).output == "tester\nkeepAlive: no\n")
 
-            // What root does for an account, start to end, and what it does not do there.
+            // What root does for an account, from start to end, and what it refuses to do there.
             let started = try await lab.root("\(root) start default")
             #expect(started.succeeded, "\(started)")
             #expect(try await lab.root("\(root) list --format '{{.Status}}'").output == "Running\n")
@@ -116,7 +117,7 @@ struct PrivilegeTests {
             let warned = try await lab.user(
                 "tester", "timeout -s INT 1 env \(Lab.hostagent) start --foreground default")
             #expect(warned.error.contains("is registered and does not know of this agent"), "\(warned)")
-            // By cron, or in another service: nobody's but a person's.
+            // An agent started by cron, or in another service, counts as started by a person.
             let service = "systemd-run --user --wait --quiet --unit=another -p Environment=PATH=/usr/bin:/bin"
             let other = try await lab.user(
                 "tester",
@@ -141,7 +142,7 @@ struct PrivilegeTests {
             #expect(try await lab.tester("systemctl --user is-enabled lima-vm@default") == "enabled\n")
             try await lab.tester("hostagent stop default")
 
-            // What the manager of a session that has ended knows is nothing; the registration is there all the same.
+            // The manager of a session that has ended knows nothing, but the registration still exists.
             #expect(try await lab.root("loginctl disable-linger tester; systemctl stop user@$(id -u tester)").succeeded)
             let status = try await lab.user("tester", "\(Lab.hostagent) autostart status --format json")
             #expect(status.succeeded && status.output.contains(#""enabled":true"#), "\(status)")
@@ -158,7 +159,7 @@ struct PrivilegeTests {
             #expect(try await lab.sudoCalls() == 2)
             let first = try await lab.info("default")["run"] as? String
 
-            // What it could not start again it does not stop.
+            // The command does not stop an instance that it could not start again.
             for command in ["restart default", "edit --restart default --set cpus=2"] {
                 let refused = try await lab.user("tester", "\(Lab.hostagent) \(command)")
                 #expect(
@@ -170,7 +171,7 @@ struct PrivilegeTests {
             #expect(reloaded.output == "0\n", "\(reloaded)")
             #expect(try await lab.lastEvents("default").last?.kind == "reloaded")
 
-            // What the manager's own file carries is pending until that is written anew.
+            // A change to a setting in the manager's own file is pending until that file is written again.
             try await lab.write("\(Lab.home)/default/hostagent.yaml", "stopGrace: 45s\nafter: [db]\n", owner: "tester")
             let pending = try await lab.tester("hostagent reload default")
             #expect(pending.hasSuffix("pending until hostagent autostart enable default: after\n"), "\(pending)")
@@ -178,7 +179,7 @@ struct PrivilegeTests {
             let left = try await lab.tester("hostagent reload default")
             #expect(left == "pending until hostagent restart default: cpus\n")
 
-            // A failed unit is forgotten with its file.
+            // The failed state of a unit is removed together with its file.
             try await lab.tester("hostagent stop default; mv ~/.lima/default/disk ~/away")
             #expect(try await lab.root("systemctl start lima-vm@default").status != 0)
             #expect(try await lab.root("systemctl is-system-running").output == "degraded\n")
@@ -216,7 +217,7 @@ struct PrivilegeTests {
 }
 
 extension Lab {
-    /// Lets `tester` use sudo without a password, and counts.
+    /// Lets `tester` use sudo without a password, and logs each call.
     func allowSudo() async throws {
         let sudoers = "Defaults logfile=/var/log/sudo-calls\\ntester ALL=(root) NOPASSWD: ALL\\n"
         let result = try await root(
@@ -224,13 +225,13 @@ extension Lab {
         #expect(result.succeeded, "\(result)")
     }
 
-    /// Calls of sudo since this was asked last.
+    /// The number of sudo calls since the last call of this function.
     func sudoCalls() async throws -> Int {
         let count = try await root("grep -c COMMAND= /var/log/sudo-calls; : > /var/log/sudo-calls")
         return Int(count.output.trimmed) ?? 0
     }
 
-    /// A directory with a `sudo` that refuses one call and lets the others through.
+    /// Makes a directory with a `sudo` that refuses one call and lets the others through. Returns its path.
     func refuseSudo(call: Int) async throws -> String {
         let script = """
             #!/bin/sh

@@ -7,7 +7,7 @@ import InstanceStore
 import ServiceManagement
 import Testing
 
-/// The agent under a real systemd: as a user unit, as a system unit, and by hand in the same machine.
+/// The agent under a real systemd: as a user unit, as a system unit, and started by hand in the same machine.
 @Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
 struct ServiceTests {
     private func unit(_ instance: String, _ scope: ManagerScope) throws -> SystemdUnit {
@@ -19,13 +19,13 @@ struct ServiceTests {
                 keepAlive: .onFailure, stopGrace: 20))
     }
 
-    /// The whole way of a unit: activating until the guest is ready, active after, and a clean stop.
+    /// The complete life of a unit: activating until the guest is ready, active afterwards, and a clean stop.
     private func exercise(
         _ lab: borrowing Lab, _ instance: String, unit: SystemdUnit, systemctl: String, as account: String
     ) async throws {
         let name = instance
         let show = Lab.show(["ActiveState", "SubState"], unit.name, systemctl)
-        // Activating until the guest is ready: asked while the start is under way.
+        // The unit is activating until the guest is ready. The script asks while the start is under way.
         let started = try await lab.user(
             account,
             """
@@ -48,7 +48,7 @@ struct ServiceTests {
         #expect(info["enclosingUnit"] == nil)
         let main = try await lab.user(account, "\(systemctl) show -P MainPID \(unit.name)").output.trimmed
         #expect(main == (info["agentPID"] as? Int).map(String.init))
-        // The guest counts in the unit, and the agent alone would be signalled.
+        // The guest is in the unit's control group, but only the agent would be signalled.
         let cgroup = try await lab.root("cat /proc/\(info["guestPID"] as? Int ?? 0)/cgroup").output
         #expect(cgroup.contains(unit.name), "\(cgroup)")
 
@@ -57,7 +57,7 @@ struct ServiceTests {
         let stop = try await lab.user(account, "\(systemctl) stop \(unit.name); echo \"stop $?\"")
         #expect(stop.output == "stop 0\n", "\(stop)")
         #expect(try await lab.user(account, show).output.trimmed == "inactive dead")
-        // A unit that nothing refers to is forgotten with its result; the journal keeps it.
+        // systemd forgets a unit that nothing refers to, with its result. The journal keeps the result.
         let journal = try await lab.root("journalctl -b --no-pager | grep -F '\(unit.name)' | tail -n 3")
         #expect(journal.output.contains("Stopped") && !journal.output.contains("Failed"), "\(journal)")
         let events = try await lab.lastEvents(name)
@@ -76,7 +76,7 @@ struct ServiceTests {
             #expect(try await lab.user("tester", "systemctl --user daemon-reload").succeeded)
             try await exercise(lab, "default", unit: unit, systemctl: "systemctl --user", as: "tester")
 
-            // The write before the stop is there after a reboot of the host.
+            // The write before the stop is still there after a reboot of the host.
             #expect(try await lab.user("tester", "systemctl --user enable \(unit.name)").succeeded)
             try await lab.reboot()
             let up = try await lab.user(
@@ -85,13 +85,13 @@ struct ServiceTests {
                     + "\(Lab.hostagent) shell default cat /data/proof")
             #expect(up.output == "kept\n", "\(up)")
 
-            // A stop over the socket goes through the manager: inactive, not failed, not restarted.
+            // A stop over the socket goes through the manager: the unit is inactive, not failed, and not restarted.
             let stop = try await lab.user(
                 "tester",
                 "\(Lab.hostagent) stop default; " + Lab.show(["ActiveState", "Result"], unit.name, "systemctl --user"))
             #expect(stop.output.hasSuffix("inactive success\n"), "\(stop)")
 
-            // By hand in the same machine: no identifier, and the enclosing unit is named.
+            // An agent started by hand in the same machine has no identifier, and the enclosing unit is named.
             #expect(try await lab.user("tester", "\(Lab.hostagent) autostart disable default").succeeded)
             let byHand = try await lab.user("tester", "\(Lab.hostagent) start default")
             #expect(byHand.succeeded, "\(byHand)")
@@ -118,13 +118,13 @@ struct ServiceTests {
             #expect(
                 try await lab.root("mv /run/unit '/etc/systemd/system/\(unit.name)'; systemctl daemon-reload").succeeded
             )
-            // The manager's own limits are far too short: EXTEND_TIMEOUT_USEC= says that there is progress.
+            // The manager's own limits are far too short. EXTEND_TIMEOUT_USEC= tells it that there is progress.
             try await lab.write(
                 "/etc/systemd/system/\(unit.name).d/short.conf", "[Service]\nTimeoutStartSec=1\nTimeoutStopSec=1\n")
             #expect(try await lab.root("systemctl daemon-reload").succeeded)
             try await exercise(lab, "my-vm.2_x", unit: unit, systemctl: "systemctl", as: "root")
 
-            // An account without the right to stop a system unit asks the agent, and systemd takes it for a stop.
+            // An account that may not stop a system unit asks the agent, and systemd treats the end as a stop.
             #expect(try await lab.root("systemctl start \(unit.name)").succeeded)
             let stop = try await lab.user("tester", "\(Lab.hostagent) stop my-vm.2_x")
             #expect(stop.succeeded, "\(stop)")
@@ -134,8 +134,8 @@ struct ServiceTests {
             }
             #expect(settled)
 
-            // A start that fails ends with the agent's own status, not with the manager's SIGTERM, and is not tried
-            // again where that is of no use.
+            // A failed start ends with the agent's own status, not with the manager's SIGTERM. It is not tried again
+            // where that would not help.
             try await lab.write("\(Lab.home)/my-vm.2_x/hostagent.yaml", "nonsense: 1\n", owner: "tester")
             let failed = try await lab.root(
                 "systemctl start \(unit.name); "
@@ -144,13 +144,13 @@ struct ServiceTests {
         }
     }
 
-    /// A hung agent is shot by the watchdog, which costs the guest nothing; a healthy one feeds it for as long as its
-    /// guest answers.
+    /// The watchdog kills a hung agent, and its guest is not affected. A healthy agent feeds the watchdog as long as
+    /// its guest answers.
     @Test func theWatchdog() async throws {
         try await Lab.with { lab in
             try await lab.prepare(instance: "default")
             let unit = try unit("default", .system)
-            // Two beats of the agent's heart; the unit's own 90 s would make this test long.
+            // This is two beats of the agent's heart. The unit's own 90 s would make this test long.
             let text = try unit.text.replacing("WatchdogSec=90s", with: "WatchdogSec=25s").replacing(
                 "Restart=on-failure", with: "Restart=no")
             #expect(try text != unit.text)
@@ -160,7 +160,7 @@ struct ServiceTests {
             let info = try await lab.info("default")
             let guest = try #require(info["guestPID"] as? Int)
             let agent = try #require(info["agentPID"] as? Int)
-            // Longer than the watchdog waits; nothing tells of a feed but that nothing happens.
+            // This is longer than the watchdog waits. The only sign that the agent feeds it is that nothing happens.
             let fed = try await lab.root("sleep 40; systemctl is-active \(unit.name)")
             #expect(fed.output == "active\n")
             #expect(try await lab.root("kill -STOP \(agent)").succeeded)

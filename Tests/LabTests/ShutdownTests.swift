@@ -5,10 +5,11 @@ import HostOS
 import HostTestSupport
 import Testing
 
-/// The host goes down with guests that write: all are shut down at once, each within its grace, and in their order.
+/// The host goes down with guests that write. All are shut down at the same time, each within its grace, and in their
+/// order.
 @Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
 struct ShutdownTests {
-    /// How many guests; `HOSTAGENT_GUESTS` for more than two cores like in every run.
+    /// The number of guests. `HOSTAGENT_GUESTS` can set more guests than two cores can handle in every run.
     private static var count: Int {
         ProcessInfo.processInfo.environment["HOSTAGENT_GUESTS"].flatMap { Int($0) } ?? 4
     }
@@ -23,7 +24,7 @@ struct ShutdownTests {
             try await lab.prepare(instance: "vm1")
             let names = (1...Self.count).map { "vm\($0)" }
             for name in names.dropFirst() { try await lab.tester("hostagent create --name \(name) mini") }
-            // Two are ordered; the others know nothing of each other.
+            // Two instances have an order. The others are independent of each other.
             try await lab.write("\(Lab.home)/vm2/hostagent.yaml", "after: [vm1]\n", owner: "tester")
             for name in names { try await lab.tester("hostagent autostart enable \(name)") }
             let order = try await lab.tester("systemctl --user show -P After lima-vm@vm2.service")
@@ -45,7 +46,7 @@ struct ShutdownTests {
         }
     }
 
-    /// Each counts, every number on its disk before it is said.
+    /// Each guest counts, and every number is on its disk before it is printed.
     private func startWriting(_ names: [String], _ lab: borrowing Lab) async throws {
         let loop =
             "n=$(cat /data/c 2> /dev/null || echo 0); while :; do n=$((n+1)); echo $n > /data/c.new && sync && mv /data/c.new /data/c && sync && echo $n; done"
@@ -57,7 +58,7 @@ struct ShutdownTests {
         }
     }
 
-    /// The run before the host went down ended by the guest's own shutdown, on request, and nothing is lost.
+    /// The run before the host went down ended with the guest's own shutdown, on request. No write is lost.
     private func expectCleanEnd(of name: String, _ lab: borrowing Lab) async throws {
         let said = try await lab.tester("tail -n 1 ~/said-\(name)").trimmed
         let kept = try await lab.tester("hostagent shell \(name) cat /data/c").trimmed
@@ -71,7 +72,7 @@ struct ShutdownTests {
         #expect(ended?.step == .ask || ended?.step == .askAgain, "\(name): \(last.suffix(12))")
     }
 
-    /// vm2 came after vm1, and went before it.
+    /// vm2 started after vm1 and stopped before it.
     private func expectOrder(_ lab: borrowing Lab) async throws {
         let ended = try await lab.tester("grep -h guest-ended ~/.lima/vm2/ha.stdout.log.1")
         let begun = try await lab.tester("grep -h stop-requested ~/.lima/vm1/ha.stdout.log.1")

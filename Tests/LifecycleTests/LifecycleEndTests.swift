@@ -2,9 +2,9 @@ import GuestDriver
 import HostModel
 import Testing
 
-/// The state machine's transitions on the way down, and what guests and machines do by themselves.
+/// The state machine's transitions on the way down, and events that guests and machines cause by themselves.
 @Suite struct LifecycleEndTests: LifecycleSuite {
-    // MARK: Launching must come to its end
+    // MARK: A launch must run to its end
 
     @Test func aStopWhileLaunchingWaitsForTheLaunch() {
         var lifecycle = machine(Self.toLaunching)
@@ -78,7 +78,7 @@ import Testing
         #expect(underWay.handle(.stopRequested(force: true)) == [], "once is enough")
     }
 
-    /// What somebody stopped is not brought back because it had failed, or powered itself off, a moment before.
+    /// A guest that a person stopped is not restarted, even if it had failed or powered itself off a moment before.
     @Test(arguments: [
         toBooting + [.startFailed(.failed, reason: "r")], toConfirming + [.deadlinePassed(evidence: "")],
         toRunning + [.guest(.panicked)], toRunning + [.guest(.poweredOff)], toRunning + [.heartbeat(.lost)],
@@ -109,7 +109,7 @@ import Testing
         #expect(lifecycle.handle(.guestIsReady) == [])
     }
 
-    // MARK: What the guest does
+    // MARK: Events in the guest
 
     @Test func aGuestThatPowersItselfOffIsASuccess() {
         var lifecycle = machine(Self.toRunning)
@@ -225,7 +225,7 @@ import Testing
         #expect(lifecycle.phase == .failed)
     }
 
-    /// Whatever comes in whatever order: an ended machine stays ended and asks for nothing.
+    /// Whatever inputs come in whatever order, an ended machine stays ended and requests nothing.
     @Test func nothingComesAfterTheEnd() {
         var random = SystemRandomNumberGenerator()
         let inputs: [Input] = [

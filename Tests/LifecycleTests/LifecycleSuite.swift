@@ -1,6 +1,6 @@
 import GuestDriver
 
-/// The words of the suites about the state machine, and ways to each of its states.
+/// Shorthands for the suites about the state machine, and input sequences that lead to each of its states.
 protocol LifecycleSuite {}
 
 extension LifecycleSuite {
@@ -13,7 +13,7 @@ extension LifecycleSuite {
     static var toConfirming: [Input] { toProvisioning + [.guestIsReady] }
     static var toRunning: [Input] { toConfirming + [.accessConfirmed] }
 
-    /// A machine that was fed these inputs.
+    /// A state machine that has handled these inputs.
     func machine(_ inputs: [Input]) -> Lifecycle {
         var lifecycle = Lifecycle()
         for input in inputs { _ = lifecycle.handle(input) }

@@ -66,7 +66,7 @@ import Testing
         #expect(lifecycle.handle(.accessConfirmed).contains(.announceReady))
     }
 
-    /// A guest that had been ready is not ended because nobody can log in just now.
+    /// A failed login does not end a guest that had been ready.
     @Test(arguments: [Input.deadlinePassed(evidence: ""), .startFailed(.failed, reason: "no ssh")])
     func aGuestThatLetsNobodyInIsKept(_ input: Input) {
         var lifecycle = machine([.start(survivor: true), .attached(.ready)])
@@ -147,7 +147,7 @@ import Testing
     @Test func aGuestThatHangsWhileItBootsIsBootedOnceMore() {
         var lifecycle = machine(Self.toBooting)
         let actions = lifecycle.handle(Self.silent)
-        // It may be up, and only not say so: it is asked first.
+        // The guest may be up and unable to report it, so it is asked first.
         #expect(actions.contains(.enter(.preparing)) && actions.contains(.cancelStart))
         #expect(actions.suffix(2) == [.perform(.ask), .startTimer(.stopLadder, .halfGrace)])
         #expect(lifecycle.handle(.guestIsProvisioning) == [.perform(.askAgain)])
@@ -159,7 +159,7 @@ import Testing
         #expect(lifecycle.phase == .booting)
         #expect(lifecycle.handle(Self.silent).contains(.enter(.stopping)), "once")
 
-        // One that could be used in between may hang anew when it reboots.
+        // A guest that was usable in between may hang again when it reboots.
         var rebooted = machine(Self.toBooting + [Self.silent])
         let again: [Input] = [.guest(.ended(reason: "exited"))] + Self.toRunning.dropFirst() + [.guest(.rebooted)]
         for input in again { _ = rebooted.handle(input) }
@@ -209,7 +209,7 @@ import Testing
     @Test(arguments: [toBooting, toProvisioning, toConfirming, toRunning])
     func aGuestIsToldTheTimeAfterAJumpAndAfterItStoodStill(_ inputs: [Input]) {
         var lifecycle = machine(inputs)
-        // While it boots nobody answers in it yet.
+        // While the guest boots, nothing in it can answer yet.
         let actions: [Action] = lifecycle.phase.isUsable ? [.setGuestClock, .repairPorts] : [.setGuestClock]
         #expect(lifecycle.handle(.hostClockChanged) == actions)
         #expect(lifecycle.handle(.guest(.resumed)) == actions)

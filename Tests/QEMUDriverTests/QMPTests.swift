@@ -34,14 +34,14 @@ import Testing
     func nonsense(_ text: String) { #expect(parse(text) == nil) }
 }
 
-/// A monitor that says what a test tells it, and fails on what it does not expect.
+/// A monitor that answers what a test tells it. It fails on commands that it does not expect.
 private final class StubMonitor: Sendable {
     let socket: String
     private let channel: any Channel
     private let unexpected = Mutex<[String]>([])
 
     /// - Parameters:
-    ///   - greeting: sent at once, nil: nothing.
+    ///   - greeting: sent at once; nil sends nothing.
     ///   - answers: the answer to a command of this name; `$ID` stands for the command's id.
     init(directory: String, greeting: String? = #"{"QMP": {}}"#, answers: [String: String]) async throws {
         socket = directory + "/qmp.sock"
@@ -160,7 +160,7 @@ private final class StubMonitor: Sendable {
 
 @Suite struct BlockStatisticsTests {
     @Test func theDiskThatWasUsedLastCounts() {
-        // As QEMU 7.2 lists them.
+        // The lines as QEMU 7.2 prints them.
         func line(_ name: String, _ reads: Int, _ idle: Int) -> String {
             "\(name) (#block123): rd_bytes=4096 wr_bytes=0 rd_operations=\(reads) wr_operations=0 flush_operations=0 "
                 + "rd_total_time_ns=99 idle_time_ns=\(idle)\r\n"

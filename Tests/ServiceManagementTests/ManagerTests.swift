@@ -5,7 +5,7 @@ import ServiceManagement
 import Testing
 
 @Suite struct SystemdStatusTests {
-    /// As systemd 252 prints it, for a unit that runs, one that waits for its next try, and one it does not know.
+    /// The output of systemd 252 for a unit that runs, a unit that waits for its next try, and a unit it does not know.
     private static let shown = """
         MainPID=188
         NRestarts=2
@@ -97,7 +97,7 @@ import Testing
         let boot = LaunchdJob(try registration(.boot, .always))
         #expect(boot.Label == "io.lima-vm.daemon.my-vm.2_x" && boot.UserName == "ada")
         #expect(boot.LimitLoadToSessionType == nil && boot.KeepAlive == .afterFailure)
-        // launchd has one word for two policies, and no order.
+        // launchd has the same setting for two policies, and it has no order.
         #expect(boot.terms.differences(keepAlive: .onFailure, after: [], before: []) == [])
         #expect(boot.terms.differences(keepAlive: .no, after: [], before: []) == ["keepAlive"])
         let never = LaunchdJob(try registration(.login, .no))
@@ -116,7 +116,7 @@ import Testing
             LaunchdPrint("\tstate = spawn scheduled\n\tlast exit code = (never exited)").status.activity == .waiting)
     }
 
-    /// As users of macOS 10.10 to 26 report them.
+    /// The output that users of macOS 10.10 to 26 report.
     @Test func jobsThatAreOnTheirWayOrWereKilled() {
         let draining = LaunchdPrint("\tstate = SIGTERMed\n\truns = 1\n\tpid = 77")
         #expect(draining.status.activity == .stopping && draining.isDraining && !draining.status.isDown)

@@ -28,9 +28,9 @@ import Testing
 
     @Test(
         arguments: [
-            // A child of the unit's main process: the variable is inherited, the pid is not.
+            // A child of the unit's main process inherits the variable, but it has another pid.
             (Facts(pid: 8, parent: 7, systemdExecPID: "7", systemUnit: unit), unit),
-            // In a terminal's scope, in a session, in another instance's unit, in some other service.
+            // The process is in a terminal's scope, in a session, in another instance's unit, or in some other service.
             (Facts(pid: 7, parent: 6, userUnit: "app-term.scope", systemUnit: "user@1000.service"), "app-term.scope"),
             (Facts(pid: 7, parent: 6, systemUnit: "session-2.scope"), "session-2.scope"),
             (
@@ -38,12 +38,12 @@ import Testing
                 "lima-vm@other.service"
             ),
             (Facts(pid: 7, parent: 1, systemdExecPID: "7", systemUnit: "cron.service"), "cron.service"),
-            // sd_pid_get_unit alone would answer this for every user unit.
+            // sd_pid_get_unit alone would give this answer for every user unit.
             (
                 Facts(pid: 7, parent: 5, systemdExecPID: "7", userUnit: "other.service", systemUnit: unit),
                 "other.service"
             ),
-            // Without the variable nothing is known for sure, so it is a person.
+            // Without the variable nothing is certain, so the process counts as started by a person.
             (Facts(pid: 7, parent: 1, systemUnit: unit), unit),
             (Facts(pid: 7, parent: 1), nil),
         ] as [(Facts, String?)])
@@ -157,7 +157,7 @@ import Testing
         #expect(SystemdUnit.effectiveGrace(30, scope: .user) == 30)
     }
 
-    /// Paths with what people and other programs put into them; systemd itself is the judge of the text.
+    /// Paths with characters that people and other programs put into them. systemd itself checks the text.
     @Test(
         .enabled(if: Tool.path(of: "systemd-analyze", in: nil) != nil),
         arguments: ManagerScope.allCases, ["plain", "a b", "100%", "%h", "$x", "$$", "ü", "a;b", "#a", "a=b", "{a}"])
@@ -177,7 +177,7 @@ import Testing
             "systemd-analyze", (scope == .user ? ["--user"] : []) + ["verify", "--man=no", file],
             environment: ["XDG_RUNTIME_DIR": scratch.path]
         ).run()
-        // What it says of units that are not ours is not ours to fix.
+        // Complaints about units that are not ours do not count.
         let ours = (result.output + result.error).split(separator: "\n").filter { $0.contains("lima-vm@") }
         #expect(ours == [])
         #expect(try SystemdUnit.facts(ofText: unit.text).binary == registration.binary)

@@ -7,7 +7,7 @@ import NIOCore
 import NIOPosix
 import ServiceLifecycle
 
-// What bench/run measures the agent against:
+// The references against which bench/run measures the agent:
 //   hello SOCKET       a Hummingbird server that says hello on a Unix socket, and does nothing else
 //   sleep              a Swift program that sleeps
 //   agent DIRECTORY    holds an instance's lock and answers /v1/info, without a guest: `list` cannot tell it from an agent

@@ -1,6 +1,7 @@
 /*
- * What Swift's Glibc module lacks on Linux: calls that are variadic, behind _GNU_SOURCE or without a wrapper. Used by
- * HostOS alone. The header names no system type, so that its view of the system headers can clash with nobody's.
+ * Linux calls that Swift's Glibc module lacks, because they are variadic, need _GNU_SOURCE or have no wrapper. Only
+ * HostOS uses them. This header names no system type, so it cannot conflict with another module's view of the system
+ * headers.
  */
 #ifndef CLINUX_H
 #define CLINUX_H
@@ -11,10 +12,10 @@ int clinux_pidfd_open(int pid);
 /* pidfd_send_signal(2), Linux 5.1: signals the process the descriptor was opened for, never a later one. */
 int clinux_pidfd_send_signal(int pidfd, int signal);
 
-/* fcntl(2) F_OFD_SETLK on the whole file: a lock of the open file, not of the process. 0, or -1 with errno. */
+/* fcntl(2) F_OFD_SETLK on the whole file: the open file holds the lock, not the process. 0, or -1 with errno. */
 int clinux_lock_whole_file(int fd);
 
-/* fcntl(2) F_OFD_GETLK: 1 when another open file holds the lock, 0 when nobody does, -1 with errno. */
+/* fcntl(2) F_OFD_GETLK: 1 when another open file holds the lock, 0 when none does, -1 with errno. */
 int clinux_is_locked(int fd);
 
 /* getsockopt(2) SO_PEERCRED of a Unix socket. 0, or -1 with errno. */
@@ -35,13 +36,13 @@ int clinux_spawn_close_from(void *actions, int lowest);
 /* timerfd_create(2) with TFD_TIMER_CANCEL_ON_SET: readable when the realtime clock jumps. A descriptor, or -1. */
 int clinux_clock_watch(void);
 
-/* Reads such a descriptor and sets it anew: 1 when the clock has jumped, 0 when not. */
+/* Reads such a descriptor and arms it again: 1 when the clock has jumped, 0 otherwise. */
 int clinux_clock_jumped(int fd);
 
-/* inotify(7): readable when a name has gone from a directory, or the directory itself. A descriptor, or -1. */
+/* inotify(7): readable when a directory, or an entry of it, was removed or moved away. A descriptor, or -1. */
 int clinux_watch_losses(const char *directory);
 
-/* inotify(7): readable when a file was written to or cut. A descriptor, or -1. */
+/* inotify(7): readable when a file was written to or truncated. A descriptor, or -1. */
 int clinux_watch_writes(const char *file);
 
 /* POSIX_SPAWN_SETSID of <spawn.h>. */
