@@ -9,10 +9,11 @@ import NIOCore
 import QEMUDriver
 import ServiceManagement
 
-/// Puts the parts together.
+/// Connects the modules to each other.
 enum Composition {
     static func context(_ environment: [String: String]) -> CommandContext {
-        // Taken now: a lock is for this process alone, and a path is of use only while the program still lies there.
+        // Both are read early. The lock is only for this process, and the path is only useful while the program is
+        // still there.
         let inheritedLock = HostProcess.takeVariable(Upgrade.lockVariable).flatMap { Int32($0) }
         let binary = HostProcess.stableExecutablePath
         // A uid that the user database does not know has no name and no home.
@@ -36,7 +37,7 @@ enum Composition {
                             manager(environment, account).registrations(of: request.instance.name)
                                 .first { $0.scope == scope && $0.isFor(home: request.home.path, of: account) }?.terms
                         },
-                        // What was replaced on disk still has its old path here.
+                        // This is still the original path if the program was replaced on disk.
                         upgrade: (binary: binary, arguments: Array(CommandLine.arguments.dropFirst())),
                         inheritedLock: inheritedLock),
                     driver: driver
@@ -58,7 +59,7 @@ enum Composition {
     }
 
     private static func manager(_ environment: [String: String], _ account: Account) -> any ServiceManager {
-        // launchd's part is run against an emulator on hosts that have none: the tests say so.
+        // On hosts without launchd, the tests set HOSTAGENT_MANAGER to run this part against an emulator.
         if HostProcess.hasLaunchd || environment["HOSTAGENT_MANAGER"] == "launchd" {
             return LaunchdManager(account: account, environment: environment)
         }
@@ -72,7 +73,7 @@ enum Composition {
             record: directory.guestRecord, errorLog: directory.qemuLog)
     }
 
-    /// The console, and what QEMU says on standard error, of which some lines are enough.
+    /// The logs of the console and of QEMU's standard error. A few lines of the latter are enough.
     private static func guestLogs(of instance: Instance) -> [BoundedLog] {
         [
             BoundedLog(path: instance.directory.serialLog, limit: instance.settings.consoleLogLimit),
@@ -82,8 +83,8 @@ enum Composition {
 
     // MARK: Guests without an agent
 
-    /// What finds a guest of this directory: the driver that its record names, else the configuration's. The
-    /// configuration may be unreadable; then it is QEMU's.
+    /// Finds the guest of this directory: with the driver that its record names, otherwise with the configured driver.
+    /// If the configuration is unreadable, that is QEMU.
     private static func finder(_ directory: InstanceDirectory) throws(HostError) -> any GuestFinder {
         if let record = GuestRecord.load(directory.guestRecord), record.driver != QEMUFinder.driverName,
             record.process.isAlive
@@ -96,12 +97,12 @@ enum Composition {
         return QEMUFinder(paths(directory))
     }
 
-    /// - Returns: false when there is none.
+    /// - Returns: false if there is no such guest.
     private static func endOrphan(_ directory: InstanceDirectory, force: Bool) async throws -> Bool {
         let finder = try finder(directory)
         guard let survivor = try finder.survivor() else { return false }
         let settings = (try? Instance(directory))?.settings ?? Settings()
-        // A unit's own time is cut, too, where it is a user manager's.
+        // In a unit of a user manager, the time to stop is limited.
         let grace =
             SystemdJob.scopeOfOwnUnit(of: directory.name).map {
                 SystemdUnit.effectiveGrace(settings.stopGrace, scope: $0)
@@ -118,8 +119,8 @@ enum Composition {
 
     // MARK: Drivers
 
-    /// The account's own (XDG base directories); a unit's sandbox lets it write where its instances are, and nowhere
-    /// else.
+    /// The account's cache directory (XDG base directories), and one beside the instances. The sandbox of a unit only
+    /// allows writing to the directory of the instances.
     private static func cacheDirectories(_ instances: String, _ environment: [String: String]) -> [String] {
         let home = environment["HOME"] ?? HostProcess.account?.home ?? "/tmp"
         let cache = environment["XDG_CACHE_HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil } ?? home + "/.cache"
@@ -159,8 +160,8 @@ enum Composition {
     }
 }
 
-/// NIO's threads.
+/// The threads of NIO.
 enum EventLoops {
-    /// One loop serves a socket, a monitor and a channel with ease; more only cost memory.
+    /// One loop is enough for a socket, a monitor and a channel. More loops only cost memory.
     static func keepSmall() { NIOSingletons.groupLoopCountSuggestion = 1 }
 }

@@ -2,14 +2,14 @@ import Foundation
 import HostCommands
 import HostOS
 
-// The only place where the parts meet: the commands get an agent, the agent gets a driver.
+// The only place that connects the modules: the commands get an agent, and the agent gets a driver.
 HostProcess.ignoreBrokenPipes()
 HostProcess.keepFilesPrivate()
 HostProcess.silenceThreadPriorityComplaint()
 EventLoops.keepSmall()
 
-// Of medium priority, on purpose: top-level code that awaits has a higher one, for which libdispatch wants to raise
-// its threads' priority, may not, and says so on standard error at every start.
+// Medium priority is deliberate. Top-level code that awaits has a higher priority. libdispatch then tries to raise the
+// priority of its threads, is not permitted to, and reports that on standard error at every start.
 Task.detached(priority: .medium) {
     let context = Composition.context(ProcessInfo.processInfo.environment)
     let status = await CommandContext.$current.withValue(context) {
@@ -17,6 +17,6 @@ Task.detached(priority: .medium) {
     }
     HostProcess.exit(status)
 }
-// Not dispatchMain(), whose main thread ends in a sigsuspend(2) that lets every signal through: one that was blocked while
-// this program took an older one's place would end it before its handlers stand.
+// dispatchMain() is not used here: its main thread ends in a sigsuspend(2) that lets every signal through. A signal
+// that was blocked while this program replaced an older one would end it before its handlers are installed.
 HostProcess.parkMainThread()

@@ -1,6 +1,6 @@
 import HostModel
 
-/// An instance's configuration with every default filled in: what the driver and the agent work from.
+/// An instance's configuration with every default filled in. The driver and the agent work from it.
 package struct Configuration: Sendable, Equatable {
     package var architecture: Architecture
     package var cpus: Int
@@ -9,19 +9,19 @@ package struct Configuration: Sendable, Equatable {
     /// Bytes.
     package var disk: Int
     package var image: Image
-    /// QEMU's `-cpu`; nil takes the accelerator's default.
+    /// The value of QEMU's `-cpu`; nil means the accelerator's default.
     package var processor: String?
-    /// An x86 guest boots from its disk by BIOS, not UEFI.
+    /// Whether an x86 guest boots from its disk by BIOS instead of UEFI.
     package var legacyBIOS: Bool
-    /// The port of 127.0.0.1 that leads to the guest's SSH server; nil lets every start choose a free one.
+    /// The port of 127.0.0.1 that leads to the guest's SSH server. If nil, every start chooses a free port.
     package var sshLocalPort: Int?
     package var portForwards: [PortForward]
     package var user: GuestUser
-    /// In the file's order.
+    /// In the order of the file.
     package var environment: [Variable]
-    /// Nothing is asked of the guest but an SSH server: no channel, no provisioning.
+    /// Whether the guest only needs an SSH server. There is no channel and no provisioning.
     package var plain: Bool
-    /// Shown to the person after a successful start.
+    /// Shown to the user after a successful start.
     package var message: String
     package var provisioning: [ProvisioningScript]
     package var probes: [Probe]
@@ -32,14 +32,14 @@ package struct Configuration: Sendable, Equatable {
         package var directBoot: DirectBoot?
     }
 
-    /// A kernel that QEMU loads itself, instead of firmware that boots from the disk.
+    /// A kernel that QEMU loads itself. No firmware boots from the disk.
     package struct DirectBoot: Sendable, Equatable {
         package var kernel: SourceFile
         package var commandLine: String
         package var initrd: SourceFile?
     }
 
-    /// A file of the host, with what its content must hash to.
+    /// A file of the host and the expected digest of its content.
     package struct SourceFile: Sendable, Equatable {
         package var path: String
         package var digest: Digest?
@@ -65,7 +65,7 @@ package struct Configuration: Sendable, Equatable {
     }
 
     package struct ProvisioningScript: Sendable, Equatable {
-        /// When and as whom: the modes of Lima that are scripts, in the order they run.
+        /// When a script runs, and as which user. These are Lima's modes that are scripts, in the order they run.
         package enum Mode: String, Sendable, CaseIterable {
             case boot, dependency, system, user
         }
@@ -80,17 +80,17 @@ package struct Configuration: Sendable, Equatable {
     }
 }
 
-/// What `hostagent.yaml` holds.
+/// The content of `hostagent.yaml`.
 package struct Settings: Sendable, Equatable {
-    /// Seconds the guest gets to shut down before it is ended without being asked.
+    /// Seconds that the guest gets to shut down before it is ended by force.
     package var stopGrace = 90
     package var keepAlive = KeepAlive.onFailure
-    /// nil: probe what the host can do.
+    /// If nil, the host is probed for what it supports.
     package var accelerator: Accelerator?
-    /// Instances whose units this one's comes after: they are started before it and stopped after it.
+    /// Instances that are started before this one and stopped after it.
     package var after: [InstanceName] = []
     package var before: [InstanceName] = []
-    /// Bytes that the guest's console may take on the host's disk; the newest are kept.
+    /// Bytes that the guest's console log may take on the host's disk. The newest bytes are kept.
     package var consoleLogLimit = 16 << 20
     /// Bytes that the agent's event log may take.
     package var eventLogLimit = 16 << 20
@@ -98,7 +98,7 @@ package struct Settings: Sendable, Equatable {
     package init() {}
 }
 
-/// A file that was read: what it says, and what was found on the way that is no fault.
+/// The content of a file that was read, and the warnings found while reading it.
 package struct Loaded<Value: Sendable>: Sendable {
     package var value: Value
     package var warnings: [String]

@@ -1,24 +1,24 @@
 import HostModel
 import HostOS
 
-/// An instance whose files were read: what it is, not whether it runs.
+/// An instance whose files were read. It does not tell whether the instance runs.
 package struct Instance: Sendable {
     package let directory: InstanceDirectory
     package let configuration: Configuration
     package let settings: Settings
     /// Sentences about keys that were ignored.
     package let warnings: [String]
-    /// What counts at a start only, a digest for each key: where two differ, the guest has to be started again.
+    /// A digest for each key that only takes effect at a start. If one differs, the guest has to be restarted.
     package let fixedAtStart: [String: String]
 
     package var name: InstanceName { directory.name }
 
     /// Reads and validates the instance's files.
-    /// - Throws: `HostError`: `.badConfiguration` for what is wrong in them, `.notPermitted` where we may not read them.
+    /// - Throws: `HostError`: `.badConfiguration` for faults in the files, `.notPermitted` if we may not read them.
     package init(_ directory: InstanceDirectory) throws(HostError) {
         let host = LimaYAML.Host.current
         guard let text = try Self.text(directory.limaYAML) else {
-            // Another command may delete it just now.
+            // Another command may be deleting the instance.
             try directory.requireExistence()
             throw HostError(
                 .badConfiguration, "\(directory.path) has no lima.yaml",

@@ -2,8 +2,8 @@ import HostModel
 import HostOS
 import Templates
 
-/// Makes instances: everything in a hidden directory beside the others, then renamed into place, so that an instance
-/// is there as a whole or not at all.
+/// Makes instances. Each is made in a hidden directory beside the others and then renamed into place, so that an
+/// instance exists completely or not at all.
 package struct InstanceCreator: Sendable {
     private let home: LimaHome
 
@@ -11,9 +11,9 @@ package struct InstanceCreator: Sendable {
 
     /// - Parameters:
     ///   - source: the text of a `lima.yaml`.
-    ///   - file: what it is called in messages.
+    ///   - file: the name that messages use for it.
     /// - Returns: sentences about keys that were ignored.
-    /// - Throws: `HostError`; nothing is left behind then.
+    /// - Throws: `HostError`. Nothing is left behind in that case.
     package func create(name: InstanceName, source: String, file: String) async throws -> [String] {
         let final = home.directory(of: name)
         try final.checkSocketPaths()
@@ -49,7 +49,7 @@ package struct InstanceCreator: Sendable {
     private func refuseExisting(_ directory: InstanceDirectory) throws(HostError) {
         guard Files.kind(directory.path) != nil else { return }
         throw HostError(
-            .cannotCreate, "the instance \"\(directory.name)\" exists already",
+            .cannotCreate, "the instance \"\(directory.name)\" already exists",
             hint: "hostagent start \(directory.name) starts it; hostagent delete \(directory.name) removes it")
     }
 
@@ -64,11 +64,11 @@ package struct InstanceCreator: Sendable {
     }
 }
 
-/// The embedded `lima.yaml`s.
+/// The embedded templates of `lima.yaml`.
 package enum InstanceTemplate {
     package static var names: [String] { Templates.instances.keys.sorted() }
 
-    /// The text of a template with the host's paths filled in; nil when there is none of that name.
+    /// The text of a template with the host's paths filled in; nil if there is no template of that name.
     package static func text(_ name: String, environment: [String: String]) -> String? {
         let home = environment["HOME"] ?? HostProcess.account?.home ?? "/"
         let data = (environment["XDG_DATA_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? home + "/.local/share")

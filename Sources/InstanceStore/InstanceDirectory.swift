@@ -1,7 +1,7 @@
 import HostModel
 import HostOS
 
-/// The files of one instance. The names are Lima's where Lima has such a file.
+/// The files of one instance. They have the same names as in Lima if Lima has such a file.
 package struct InstanceDirectory: Sendable, Hashable {
     package let name: InstanceName
     package let path: String
@@ -11,14 +11,14 @@ package struct InstanceDirectory: Sendable, Hashable {
         self.path = path
     }
 
-    /// The directory of instances that it is in.
+    /// The directory that holds all instances.
     package var home: String { String(path.dropLast(name.text.utf8.count + 1)) }
 
     package var limaYAML: String { path + "/lima.yaml" }
     /// Settings that `lima.yaml` has no key for.
     package var settings: String { path + "/hostagent.yaml" }
     package var disk: String { path + "/disk" }
-    /// The image the disk was made from: a second name of it, or a copy.
+    /// The image that the disk was made from: a hard link to it, or a copy.
     package var baseDisk: String { path + "/basedisk" }
     package var kernel: String { path + "/kernel" }
     package var kernelCommandLine: String { path + "/kernel.cmdline" }
@@ -35,16 +35,16 @@ package struct InstanceDirectory: Sendable, Hashable {
     package var channelSocket: String { path + "/chan.sock" }
     package var qemuPID: String { path + "/qemu.pid" }
     package var sshConfiguration: String { path + "/ssh.config" }
-    /// Held by the agent while it lives: the truth about who owns the instance.
+    /// Locked by the agent while it runs. This lock decides who owns the instance.
     package var agentLock: String { path + "/agent.lock" }
     /// The recent failures of an instance that a manager keeps alive.
     package var restartHistory: String { path + "/restarts.json" }
-    /// Held by a command that changes `lima.yaml`; there for as long as it does.
+    /// Locked by a command that changes `lima.yaml`. The file exists only during the change.
     package var editLock: String { path + "/edit.lock" }
     package var guestRecord: String { path + "/guest.json" }
     package var protected: String { path + "/protected" }
 
-    /// What an agent writes anew whenever it is missing.
+    /// Files that an agent writes again if they are missing.
     private var stateFiles: [String] {
         [
             agentPID, agentSocket, eventLog, eventLog + ".1", restartHistory, qemuPID, qmpSocket, channelSocket,
@@ -53,19 +53,19 @@ package struct InstanceDirectory: Sendable, Hashable {
         ]
     }
 
-    /// What names an agent or its guest while they live: of no use to anybody once both are gone.
+    /// Files that lead to a running agent or guest. They are useless once both are gone.
     package var liveNames: [String] {
         let sockets = [agentSocket, qmpSocket, channelSocket]
         return sockets + sockets.map { "\(path)/.\($0.dropFirst(path.utf8.count + 1))" }
             + [agentPID, qemuPID, guestRecord]
     }
 
-    /// Moves directories aside that stand where an agent's files belong; nothing in them is lost. To be called by the
-    /// holder of the instance's lock.
-    /// - Returns: a sentence for each.
+    /// Moves directories aside that are in the place of an agent's files. Nothing in them is lost. Only the holder of
+    /// the instance's lock may call this.
+    /// - Returns: a sentence for each directory.
     package func clearWay() -> [String] { Self.moveDirectories(stateFiles + [agentLock]) }
 
-    /// The same for what is written before anybody holds the lock: the locks themselves, and what a new agent says.
+    /// Does the same for files that are written before the lock is held: the locks themselves and a new agent's log.
     package func clearWayForLock() -> [String] { Self.moveDirectories([agentLock, editLock, agentLog]) }
 
     private static func moveDirectories(_ files: [String]) -> [String] {
@@ -74,15 +74,15 @@ package struct InstanceDirectory: Sendable, Hashable {
         }
     }
 
-    /// Says which process holds the instance; information only.
+    /// Records which process holds the instance. This is for information only.
     package func writeAgentPID() throws(SystemCallError) {
         try TextFile.replace(agentPID, with: "\(HostProcess.pid)\n")
     }
 
-    /// The sockets whose paths must fit `sun_path`.
+    /// The sockets whose paths must fit into `sun_path`.
     private var sockets: [String] { [agentSocket, qmpSocket, channelSocket] }
 
-    /// - Throws: `HostError` with `.noSuchInstance` where there is none, or none any more.
+    /// - Throws: `HostError` with `.noSuchInstance` if the instance does not exist or no longer exists.
     package func requireExistence() throws(HostError) {
         guard Files.kind(path) == .directory else {
             throw HostError(
@@ -91,7 +91,7 @@ package struct InstanceDirectory: Sendable, Hashable {
         }
     }
 
-    /// Refuses a directory whose sockets could not be bound, before anything is made in it.
+    /// Refuses a directory whose socket paths are too long to bind. To be called before anything is made in it.
     /// - Throws: `HostError` with `.usage`.
     package func checkSocketPaths() throws(HostError) {
         let limit = UnixSocket.maximumPathLength
@@ -102,8 +102,8 @@ package struct InstanceDirectory: Sendable, Hashable {
         }
     }
 
-    /// An agent holds this instance.
-    /// - Throws: `HostError` when the lock cannot be asked.
+    /// Whether an agent holds this instance.
+    /// - Throws: `HostError` if the lock cannot be queried.
     package func isHeld() throws(HostError) -> Bool {
         do {
             return try FileLock.isHeld(path: agentLock)
@@ -112,20 +112,20 @@ package struct InstanceDirectory: Sendable, Hashable {
         }
     }
 
-    /// Another program, Lima itself for one, that answers on the agent's socket without holding the lock; to be asked
-    /// when nobody holds it.
+    /// The process ID of another program, such as Lima, that listens on the agent's socket without holding the lock.
+    /// Only meaningful if nobody holds the lock.
     package var stranger: Int32? {
         Files.kind(agentSocket) == .socket ? UnixSocket.listener(path: agentSocket) : nil
     }
 
-    /// The error that says so.
+    /// The error for an instance that another program holds.
     package func heldBy(stranger pid: Int32) -> HostError {
         HostError(
             .held, "the instance \"\(name)\" is held by process \(pid), which is not a hostagent",
             hint: "if that is Lima's, stop it with: limactl stop \(name)")
     }
 
-    /// What `ha.pid` says; information only, the lock is the truth.
+    /// The process ID in `ha.pid`. This is for information only: the lock decides.
     package var recordedAgentPID: Int32? {
         (try? TextFile.read(agentPID, limit: 64)).flatMap { Int32($0.trimmed) }
     }

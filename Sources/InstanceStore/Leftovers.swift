@@ -1,17 +1,18 @@
 import HostModel
 import HostOS
 
-/// What commands that were killed left behind. Names tell whose it was, so that nobody's work under way is touched.
+/// Files and directories that killed commands left behind. Their names contain the process that made them, so that the
+/// work of running commands is not touched.
 package enum Leftovers {
     private static let prefix = ".hostagent-"
     private static let verbs = ["creating", "deleting"]
 
-    /// The hidden name of a directory that is on its way to become an instance, or to be gone.
+    /// The hidden name of a directory while its instance is being created or deleted.
     package static func name(for verb: String, _ instance: InstanceName) -> String {
         "\(prefix)\(verb)-\(instance)-\(TemporaryName.owner)"
     }
 
-    /// Removes such directories, and unfinished files of the configuration, of processes that are gone.
+    /// Removes such directories and unfinished configuration files if the process that made them is gone.
     /// - Returns: what was removed.
     package static func sweep(_ home: LimaHome) -> [String] {
         let directories = names(in: home.path).filter { entry in
@@ -22,7 +23,7 @@ package enum Leftovers {
         return remove(directories, in: home.path) + sweepFiles(in: home.configurationDirectory)
     }
 
-    /// Removes unfinished files of an instance, of processes that are gone.
+    /// Removes an instance's unfinished files if the process that made them is gone.
     /// - Returns: what was removed.
     package static func sweep(_ directory: InstanceDirectory) -> [String] { sweepFiles(in: directory.path) }
 
@@ -32,11 +33,11 @@ package enum Leftovers {
 
     private static let draft = "\(prefix)draft-"
 
-    /// The name of what somebody is typing in an editor.
+    /// The name of the file that is open in a person's editor.
     package static func draftName() -> String { "\(draft)\(TemporaryName.owner).yaml" }
 
-    /// Keeps what was being typed when an `edit` was killed.
-    /// - Returns: a sentence for each.
+    /// Keeps the drafts of `edit` commands that were killed.
+    /// - Returns: a sentence for each draft.
     package static func rescueDrafts(_ directory: InstanceDirectory) -> [String] {
         names(in: directory.path).compactMap { name in
             let parts = name.dropFirst(draft.count).dropLast(".yaml".count).split(separator: "-")
@@ -44,7 +45,7 @@ package enum Leftovers {
                 TemporaryName.isGone(pid: parts[0], startTime: parts[1])
             else { return nil }
             let file = directory.path + "/" + name
-            // A file that cannot be read is somebody else's, or another command has moved it by now.
+            // An unreadable file belongs to another account, or another command has already moved it.
             guard let typed = try? TextFile.read(file), let old = try? TextFile.read(directory.limaYAML) else {
                 return nil
             }

@@ -1,12 +1,12 @@
 import HostModel
 import HostOS
 
-/// The directory that holds all instances: `$LIMA_HOME`, else `~/.lima`.
+/// The directory that holds all instances: `$LIMA_HOME`, or `~/.lima` if that is not set.
 package struct LimaHome: Sendable, Hashable {
     package let path: String
 
     /// - Parameter environment: the variables of this process.
-    /// - Throws: `HostError` when there is neither `LIMA_HOME` nor a home directory, or the path is not absolute.
+    /// - Throws: `HostError` if there is neither `LIMA_HOME` nor a home directory, or if the path cannot be used.
     package init(environment: [String: String]) throws(HostError) {
         if let set = environment["LIMA_HOME"], !set.isEmpty {
             path = set
@@ -15,7 +15,7 @@ package struct LimaHome: Sendable, Hashable {
         } else {
             throw HostError(.usage, "there is no home directory to find instances in", hint: "set LIMA_HOME or HOME")
         }
-        // Neither ssh's configuration files nor unit files can hold these.
+        // Neither ssh's configuration files nor unit files can contain these characters.
         if path.contains(where: { $0 == "\"" || $0.isNewline || ($0.asciiValue ?? 32) < 32 }) {
             throw HostError(
                 .usage,
@@ -29,16 +29,16 @@ package struct LimaHome: Sendable, Hashable {
 
     package init(path: String) { self.path = path }
 
-    /// Keys and other files that belong to no instance, as Lima has it.
+    /// Keys and other files that are not part of an instance, as in Lima.
     package var configurationDirectory: String { path + "/_config" }
 
     package func directory(of name: InstanceName) -> InstanceDirectory {
         InstanceDirectory(name: name, path: "\(path)/\(name)")
     }
 
-    /// All directories with a `lima.yaml`, by name. Directories whose name no instance may have are left out: they
-    /// are not instances (`_config`, `.creating-…`).
-    /// - Throws: `HostError` when the home exists and cannot be read.
+    /// The directories of all instances, by name. Directories whose names are not valid for an instance are left out
+    /// (`_config`, `.hostagent-creating-…`).
+    /// - Throws: `HostError` if the home exists but cannot be read.
     package func instances() throws(HostError) -> [InstanceDirectory] {
         guard Files.kind(path) != nil else { return [] }
         let names: [String]
@@ -54,8 +54,8 @@ package struct LimaHome: Sendable, Hashable {
         }
     }
 
-    /// The instances that a person named, all where nobody was.
-    /// - Throws: `HostError` for a name that is none, or of no instance.
+    /// The instances with the given names, or all instances if no name is given.
+    /// - Throws: `HostError` for a name that is not valid or that no instance has.
     package func instances(named names: [String]) throws(HostError) -> [InstanceDirectory] {
         if names.isEmpty { return try instances() }
         var wanted: Set<InstanceName> = []

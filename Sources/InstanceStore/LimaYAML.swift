@@ -4,9 +4,9 @@ import HostModel
 import HostOS
 import Yams
 
-/// Reads a `lima.yaml`: decode, validate with all faults at once, resolve.
+/// Reads a `lima.yaml`: decodes it, validates it and fills in the defaults. All faults are reported at once.
 package struct LimaYAML {
-    /// What of the host goes into defaults.
+    /// The facts about the host that the defaults depend on.
     package struct Host: Sendable {
         package var architecture: Architecture
         package var userName: String
@@ -28,7 +28,7 @@ package struct LimaYAML {
         }
     }
 
-    /// Keys that Lima knows and this program does not have yet.
+    /// Keys that Lima knows and this program does not support yet.
     static let limaOnly: Set<String> = [
         "additionalDisks", "audio", "base", "caCerts", "containerd", "copyToHost", "dns",
         "guestInstallPrefix", "hostResolver", "minimumLimaVersion", "mountInotify", "mountType",
@@ -41,10 +41,11 @@ package struct LimaYAML {
         "provision", "ssh", "user", "vmOpts", "vmType",
     ]
 
-    /// Keys that count for a running guest too.
+    /// Keys that also take effect for a running guest.
     private static let live: Set<String> = ["message", "portForwards"]
 
-    /// A digest of the value of every key at the top that counts at a start only. Comments and layout do not count.
+    /// A digest of the value of every top-level key that only takes effect at a start. Comments and layout do not
+    /// change a digest.
     package static func digests(of text: String) -> [String: String] {
         let entries = (try? Yams.compose(yaml: text))?.mapping.map(Array.init) ?? []
         var digests: [String: String] = [:]
@@ -58,7 +59,7 @@ package struct LimaYAML {
         return digests
     }
 
-    /// Aliases are followed, and those that explode when followed are left at some point.
+    /// Aliases are followed. The budget ends this for aliases that expand exponentially.
     private static func feed(_ node: Node, to function: inout SHA256, _ budget: inout Int) {
         budget -= 1
         guard budget > 0 else { return }
@@ -81,7 +82,7 @@ package struct LimaYAML {
     let findings = Findings()
 
     /// - Parameter file: the name used in messages.
-    /// - Throws: `HostError` with `.badConfiguration` that lists every fault with line and column.
+    /// - Throws: `HostError` with `.badConfiguration`. It lists every fault with line and column.
     package static func load(_ text: String, file: String, host: Host) throws(HostError) -> Loaded<Configuration> {
         try LimaYAML(host: host).load(text, file: file)
     }
@@ -121,7 +122,7 @@ package struct LimaYAML {
         return Loaded(value: configuration, warnings: warnings)
     }
 
-    /// `vmOpts.qemu.cpuType`, or `cpuType`, its deprecated place: a mapping of architectures.
+    /// The value of `vmOpts.qemu.cpuType`, or of the deprecated `cpuType`. Both map an architecture to a processor.
     private func processor(_ fields: [String: YAMLValue], architecture: Architecture) -> String? {
         let options = fields["vmOpts"]?.fields(known: ["qemu"], ignored: ["vz", "wsl2"])
         let qemu = options?["qemu"]?.fields(known: ["cpuType"], ignored: ["minimumVersion"])
@@ -217,7 +218,7 @@ package struct LimaYAML {
 
     private func user(_ value: YAMLValue?) -> GuestUser {
         let fields = value?.fields(known: ["name", "comment", "home", "shell", "uid"]) ?? [:]
-        // As Lima has it: the host's name where a guest can have it, else "lima". Root is not logged in as.
+        // As in Lima: the user name of the host if it is valid in a guest, otherwise "lima". Nobody logs in as root.
         let hostName = Self.isUserName(host.userName) && host.userName != "root" ? host.userName : "lima"
         var name = hostName
         if let field = fields["name"], let text = field.line() {
@@ -244,7 +245,7 @@ package struct LimaYAML {
         return .init(name: name, comment: comment.filter { $0 != ":" }, uid: uid, home: home, shell: shell)
     }
 
-    /// useradd(8): lower case letters, digits, dashes and underscores, at most 32, not beginning with a digit or dash.
+    /// useradd(8): at most 32 lower case letters, digits, dashes and underscores. The first is not a digit or a dash.
     private static func isUserName(_ text: String) -> Bool {
         let first = text.utf8.first.map { 97...122 ~= $0 || $0 == 95 } ?? false
         return first && text.utf8.count <= 32
@@ -308,7 +309,7 @@ package struct LimaYAML {
         }
     }
 
-    /// A script without `#!` is for sh, in every guest.
+    /// A script without `#!` runs with sh, in every guest.
     private func withInterpreter(_ script: String) -> String {
         let text = script.hasSuffix("\n") ? script : script + "\n"
         return text.hasPrefix("#!") ? text : "#!/bin/sh\n" + text

@@ -3,11 +3,11 @@ import HostOS
 import Yams
 
 extension LimaYAML {
-    /// The text of a `lima.yaml` with one value set; comments and everything else stay as they are.
+    /// The text of a `lima.yaml` with one value set. Everything else, including comments, stays as it is.
     /// - Parameters:
     ///   - path: a key, or keys joined by dots: `cpus`, `ssh.localPort`.
     ///   - value: YAML on one line.
-    /// - Throws: `HostError` with `.usage` where the value cannot be put there line by line.
+    /// - Throws: `HostError` with `.usage` if the value cannot be set by changing a single line.
     package static func setting(_ path: String, to value: String, in text: String) throws(HostError) -> String {
         let keys = path.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
         let isWord: (String) -> Bool = { !$0.isEmpty && $0.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber) } }
@@ -21,7 +21,7 @@ extension LimaYAML {
         } catch {
             throw HostError(.badConfiguration, "the file is not YAML as it is", hint: "edit it without --set")
         }
-        // Scalars, for a carriage return and a line feed are one character.
+        // Split by Unicode scalars: in Swift, a carriage return and a line feed form one character.
         var lines = text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
         var node = root
         var depth = 0
@@ -38,7 +38,7 @@ extension LimaYAML {
             }
             let line = lines[mark.line - 1]
             let start = line.index(line.startIndex, offsetBy: mark.column - 1)
-            // One that is folded over several lines is not on this one as a whole.
+            // A value that is folded over several lines is only partly on this line.
             guard line[start...].hasPrefix(scalar.string) else {
                 throw HostError(.usage, "\(path) is not a plain value on one line", hint: "edit the file without --set")
             }

@@ -1,12 +1,12 @@
 import HostModel
 import Yams
 
-/// `portForwards` of a `lima.yaml`, as far as rules name ports.
+/// Reads `portForwards` of a `lima.yaml`. Only rules that name ports are supported.
 extension LimaYAML {
-    /// Ports a file may forward; each is a listener of its own.
+    /// The maximum number of ports a file may forward. Each port needs its own listener.
     private static let maximumForwards = 1024
 
-    /// Keys of rules that Lima applies to ports it sees opened in the guest, or to sockets.
+    /// Keys of rules that Lima applies to sockets, or to ports that it sees opened in the guest.
     private static let unsupported: Set<String> = ["guestSocket", "hostSocket", "reverse"]
 
     func portForwards(_ value: YAMLValue?) -> [PortForward] {
@@ -36,7 +36,7 @@ extension LimaYAML {
                 "proto", "ignore", "static",
             ],
             ignored: Self.unsupported)
-        // What is not forwarded unasked need not be ignored.
+        // Only ports with a rule are forwarded, so there is nothing to ignore.
         if fields["ignore"]?.boolean() == true { return [] }
         guard let guest = ports(fields, "guestPort", "guestPortRange") else {
             findings.warn(element.node.mark, "\(element.path): only rules that name a guestPort are forwarded")
@@ -81,7 +81,7 @@ extension YAMLValue {
     /// An IPv4 address in dotted form.
     fileprivate func ipv4() -> String? {
         let parts = node.scalar?.string.split(separator: ".", omittingEmptySubsequences: false) ?? []
-        // Neither a sign nor a leading zero, which C reads as octal.
+        // Signs and leading zeros are refused. C reads a number with a leading zero as octal.
         guard parts.count == 4, parts.allSatisfy({ UInt8($0).map(String.init) == String($0) }) else {
             fault("expected an IPv4 address, found \(Self.describe(node))")
             return nil

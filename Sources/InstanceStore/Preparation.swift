@@ -1,15 +1,15 @@
 import HostModel
 import HostOS
 
-/// Makes what a guest needs in its directory from the files its configuration names: disk, kernel, initrd. What is
-/// there is left alone, so the same code serves `create` and the first start of a directory that Lima made.
+/// Makes the disk, kernel and initrd of a guest in its directory, from the files that its configuration names. Existing
+/// files are left alone, so the same code serves `create` and the first start of a directory that Lima made.
 package struct Preparation: Sendable {
     private let configuration: Configuration
 
     package init(_ configuration: Configuration) { self.configuration = configuration }
 
-    /// Checks what the configuration names, and makes nothing.
-    /// - Throws: `HostError` as `SourceImage.verify`, and `.badConfiguration` for a damaged image.
+    /// Checks the files that the configuration names. Makes nothing.
+    /// - Throws: `HostError` as `SourceImage.verify` does, and `.badConfiguration` for a damaged image.
     package func check() async throws {
         let image = configuration.image
         try SourceImage.verify(image.disk, what: "image")
@@ -19,7 +19,7 @@ package struct Preparation: Sendable {
         }
         guard try SourceImage.format(of: image.disk.path) == .qcow2 else { return }
         try await refuseOtherFiles(image.disk.path)
-        // qemu-img(1), check: 0 consistent, 3 leaked clusters only, anything else is damage.
+        // qemu-img(1), check: status 0 is consistent, 3 is leaked clusters only, anything else is damage.
         let result = try await Tool("qemu-img", ["check", "-q", "-U", "-f", "qcow2", image.disk.path]).run()
         guard result.succeeded || result.status == 3 else {
             throw HostError(
@@ -29,7 +29,8 @@ package struct Preparation: Sendable {
         try await checkLength(image.disk.path)
     }
 
-    /// An image can name other files as parts of itself, and whoever made it chooses which: the guest would read them.
+    /// Refuses an image that names other files as parts of itself. Whoever made the image chose these files, and the
+    /// guest would be able to read them.
     private func refuseOtherFiles(_ path: String) async throws {
         let info = try await Tool("qemu-img", ["info", "-U", "-f", "qcow2", "--output=json", path]).run()
         for (key, what) in [("\"backing-filename\"", "a backing file"), ("\"data-file\"", "an external data file")]
@@ -40,8 +41,8 @@ package struct Preparation: Sendable {
         }
     }
 
-    /// A truncated image passes `check` when only the tail of its data is gone: the tables still name clusters
-    /// beyond the end of the file.
+    /// Refuses a truncated image. `qemu-img check` accepts one if only the end of its data is gone, although its tables
+    /// name clusters beyond the end of the file.
     private func checkLength(_ path: String) async throws {
         let map = try await Tool("qemu-img", ["map", "-U", "-f", "qcow2", "--output=json", path]).run(
             outputLimit: 256 << 20)
@@ -69,8 +70,8 @@ package struct Preparation: Sendable {
         return Int(line[range.upperBound...].prefix { $0.isNumber })
     }
 
-    /// Makes what is missing.
-    /// - Throws: `HostError`; `.cannotCreate` for a full disk and the like.
+    /// Makes the files that are missing.
+    /// - Throws: `HostError`; `.cannotCreate` for a full disk and similar failures.
     package func make(in directory: InstanceDirectory) async throws {
         let image = configuration.image
         if let direct = image.directBoot {
@@ -83,7 +84,7 @@ package struct Preparation: Sendable {
             }
         }
         if Files.kind(directory.disk) == nil {
-            // A console that was written means that the guest has run: its disk was moved away, or a volume is missing.
+            // A console log means that the guest has run before. Its disk was moved away, or a volume is missing.
             if [directory.serialLog, directory.serialLog + ".1"].contains(where: { Files.kind($0) != nil }) {
                 throw HostError(
                     .badConfiguration, "the disk \(directory.disk) is gone, and this instance has run already",
@@ -93,8 +94,8 @@ package struct Preparation: Sendable {
         }
     }
 
-    /// A copy-on-write disk over a copy of the image (shared extents where the file system can): whatever is done to
-    /// the image later, by replacing it or in place, cannot reach the disks made from it.
+    /// Makes a copy-on-write disk over a copy of the image. Changing or replacing the image later does not affect the
+    /// disks made from it. The copy shares extents with the image if the file system supports that.
     private func makeDisk(in directory: InstanceDirectory) async throws {
         let image = configuration.image.disk.path
         let format = try SourceImage.format(of: image)
@@ -112,7 +113,7 @@ package struct Preparation: Sendable {
                     Tool("qemu-img", ["resize", "-q", "-f", "qcow2", temporary, String(configuration.disk)]),
                     makes: directory.disk)
             }
-            // The base is named relative to the disk, so that the directory may be moved as a whole.
+            // The path of the base is relative to the disk, so that the whole directory can be moved.
             let rebase = [
                 "rebase", "-q", "-u", "-f", "qcow2", "-b", "basedisk", "-F", format.rawValue, temporary,
             ]
@@ -128,14 +129,14 @@ package struct Preparation: Sendable {
         throw HostError(.badConfiguration, "qemu-img does not say how large \(path) is: \(info.complaint)")
     }
 
-    /// Copies a kernel; a compressed one is expanded, for emulation is slow at that.
+    /// Copies a kernel. A compressed one is expanded, because that is slow in an emulated guest.
     private func expand(_ source: String, to destination: String) async throws {
         let magics: [(bytes: [UInt8], tool: String)] = [
             ([0x28, 0xb5, 0x2f, 0xfd], "zstd"), ([0x1f, 0x8b], "gzip"), ([0xfd, 0x37, 0x7a, 0x58], "xz"),
         ]
         let start = (try? Descriptor(path: source, flags: 0).read(upTo: 4, subject: source)) ?? []
         if let compressed = magics.first(where: { start.starts(with: $0.bytes) }) {
-            // The shell makes the file; names go in as arguments, never as text of the script.
+            // The shell makes the file. Names are passed as arguments, never as part of the script.
             let script = #"exec "$1" -dc < "$2" > "$3""#
             try await making(destination) { temporary in
                 let expand = Tool("sh", ["-c", script, "sh", compressed.tool, source, temporary])
@@ -146,7 +147,7 @@ package struct Preparation: Sendable {
         }
     }
 
-    /// - Throws: `HostError` that names the file; nothing is left behind then.
+    /// - Throws: `HostError` that names the file. Nothing is left behind in that case.
     private func making(_ path: String, _ make: (String) async throws -> Void) async throws {
         do {
             try await TemporaryName.making(path, make)

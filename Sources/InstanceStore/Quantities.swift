@@ -1,10 +1,10 @@
-/// Sizes in bytes as people write them: units of 1024, with or without the `i`.
+/// Sizes in bytes as people write them. Units are powers of 1024, with or without the `i`.
 package enum ByteCount {
     private static let units: [(suffix: String, factor: Int)] = [
         ("k", 1 << 10), ("m", 1 << 20), ("g", 1 << 30), ("t", 1 << 40), ("p", 1 << 50),
     ]
 
-    /// `4GiB`, `512M`, `1.5gb`, `1048576`; nil for anything else, and for what does not fit.
+    /// Reads `4GiB`, `512M`, `1.5gb` or `1048576`; nil for anything else, or if the number is too large.
     package static func parse(_ text: String) -> Int? {
         var number = text.lowercased().filter { $0 != " " }[...]
         var factor = 1
@@ -23,7 +23,7 @@ package enum ByteCount {
         return bytes < 9e18 ? Int(bytes) : nil
     }
 
-    /// The shortest exact form, or one digit behind the point: `4GiB`, `1.5GiB`, `512MiB`.
+    /// The size in its largest unit, with at most one decimal place: `4GiB`, `1.5GiB`, `512MiB`.
     package static func format(_ bytes: Int) -> String {
         for unit in units.reversed() where bytes >= unit.factor {
             let tenths = (Double(bytes) / Double(unit.factor) * 10).rounded()
@@ -37,7 +37,7 @@ package enum ByteCount {
 
 /// Durations in whole seconds as people and systemd write them.
 package enum Seconds {
-    /// `90`, `90s`, `2m`, `1m30s`, `1h`; nil for anything else.
+    /// Reads `90`, `90s`, `2m`, `1m30s` or `1h`; nil for anything else.
     package static func parse(_ text: String) -> Int? {
         var total = 0
         var digits = ""

@@ -2,23 +2,24 @@ import Foundation
 import HostModel
 import HostOS
 
-/// The recent failures of an instance that a manager keeps alive. systemd has no growing delay before version 254 and
-/// launchd none at all, so the agent waits itself before it launches the guest again, and in the end gives up.
+/// The recent failures of an instance that a manager keeps alive. systemd before version 254 has no increasing restart
+/// delay, and launchd never has one. So the agent itself waits before it launches the guest again, and finally gives
+/// up.
 package struct RestartHistory: Codable, Sendable, Equatable {
     /// When runs failed, in seconds since 1970, oldest first.
     package private(set) var failures: [Double] = []
-    /// Why the last one did.
+    /// Why the last run failed.
     package private(set) var reason: String?
-    /// When the launch that is being waited for comes, in seconds since 1970.
+    /// The time of the next launch while the agent waits for it, in seconds since 1970.
     package var nextTry: Double?
 
-    /// Seconds after which a failure counts no more.
+    /// Seconds after which a failure no longer counts.
     package static let window = 600.0
-    /// So many failures within the window, and it is given up.
+    /// The number of failures within the window at which the agent gives up.
     package static let limit = 6
 
     package enum Verdict: Sendable, Equatable {
-        /// Launch after so many seconds.
+        /// Launch after this many seconds.
         case launch(after: Double)
         case giveUp
     }
@@ -31,10 +32,10 @@ package struct RestartHistory: Codable, Sendable, Equatable {
         nextTry = nil
     }
 
-    /// How many failures count.
+    /// How many failures still count.
     package func recent(at time: Double) -> Int { failures.filter { time - $0 < Self.window && $0 <= time }.count }
 
-    /// At once after the first failure, then 2, 4, 8 … s after each.
+    /// Launches at once after the first failure, then after 2, 4, 8 … s.
     package func verdict(at time: Double) -> Verdict {
         let count = recent(at: time)
         if count >= Self.limit { return .giveUp }
@@ -43,7 +44,7 @@ package struct RestartHistory: Codable, Sendable, Equatable {
 
     // MARK: On disk
 
-    /// An empty history where there is none, or none that can be read.
+    /// The saved history; an empty one if there is none or it cannot be read.
     package static func load(_ directory: InstanceDirectory) -> RestartHistory {
         guard let bytes = try? TextFile.bytes(directory.restartHistory, limit: 1 << 16),
             let history = try? JSONDecoder().decode(RestartHistory.self, from: Data(bytes))

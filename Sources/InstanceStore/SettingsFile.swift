@@ -2,7 +2,7 @@ import HostModel
 import HostOS
 
 extension Settings {
-    /// The text of a `hostagent.yaml` with one key at its top set; everything else stays as it was.
+    /// The text of a `hostagent.yaml` with one top-level key set. Everything else stays as it was.
     package static func setting(_ key: String, to value: String, in text: String) -> String {
         var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
         if lines.last == "" { lines.removeLast() }
@@ -16,7 +16,7 @@ extension Settings {
     }
 
     /// Reads a `hostagent.yaml`.
-    /// - Throws: `HostError` with `.badConfiguration` that lists every fault with line and column.
+    /// - Throws: `HostError` with `.badConfiguration`. It lists every fault with line and column.
     package static func load(_ text: String, file: String) throws(HostError) -> Settings {
         if text.trimmed.isEmpty { return Settings() }
         let findings = Findings()
@@ -26,7 +26,7 @@ extension Settings {
                 "stopGrace", "keepAlive", "accelerator", "after", "before", "consoleLogLimit", "eventLogLimit",
             ], ignored: ["idleTimeout"])
         var settings = Settings()
-        // Below a second no guest can shut down; an hour is longer than any manager waits.
+        // No guest can shut down in less than a second. No manager waits as long as an hour.
         if let grace = fields["stopGrace"]?.duration(in: 1...3600) { settings.stopGrace = grace }
         if let keepAlive = fields["keepAlive"]?.word(KeepAlive.self) { settings.keepAlive = keepAlive }
         settings.accelerator = fields["accelerator"]?.word(Accelerator.self)

@@ -2,20 +2,20 @@ import Crypto
 import HostModel
 import HostOS
 
-/// Checks of the files a guest is made from, before anything is made.
+/// Checks the files that a guest is made from, before anything is made.
 enum SourceImage {
-    /// What a disk image is.
+    /// The format of a disk image.
     enum Format: String {
         case qcow2, raw
     }
 
-    /// - Throws: `HostError`: `.unavailable` when it is not there, `.badConfiguration` when its content is not what
-    ///   the configuration says.
+    /// - Throws: `HostError`: `.unavailable` if the file does not exist, `.badConfiguration` if its content does not
+    ///   have the configured digest.
     static func verify(_ file: Configuration.SourceFile, what: String) throws(HostError) {
         guard Files.kind(file.path) == .regular else {
             throw HostError(
                 .unavailable, "the \(what) \(file.path) does not exist",
-                hint: hint(for: file.path) ?? "mend the location in lima.yaml, or put the file there")
+                hint: hint(for: file.path) ?? "correct the location in lima.yaml, or put the file there")
         }
         guard let digest = file.digest else { return }
         let found = try hex(of: file.path, digest.algorithm)
@@ -23,7 +23,7 @@ enum SourceImage {
             throw HostError(
                 .badConfiguration,
                 "the \(what) \(file.path) has the \(digest.algorithm.rawValue) digest \(found), not \(digest.hex)",
-                hint: "get the file again, or mend the digest in lima.yaml")
+                hint: "get the file again, or correct the digest in lima.yaml")
         }
     }
 
@@ -59,8 +59,8 @@ enum SourceImage {
         return Hexadecimal.text(function.finalize())
     }
 
-    /// The format of a disk by its first bytes (qcow2's magic of its specification), not by what a guest could have
-    /// written into a raw one: only images a person named are asked.
+    /// The format of an image by its first bytes (the magic of the qcow2 specification). A guest could write these
+    /// bytes into its raw disk, so this is only used for images that a person named.
     static func format(of path: String) throws(HostError) -> Format {
         do {
             let descriptor = try Descriptor(path: path, flags: 0)

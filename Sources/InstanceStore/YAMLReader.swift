@@ -1,7 +1,7 @@
 import HostModel
 import Yams
 
-/// Something wrong in a YAML file, and where.
+/// A fault in a YAML file, and its position.
 package struct Fault: Sendable, Equatable, Comparable {
     package let line: Int
     package let column: Int
@@ -12,7 +12,7 @@ package struct Fault: Sendable, Equatable, Comparable {
     }
 }
 
-/// Collects all the faults and warnings of one file, so that a person mends them in one go.
+/// Collects all faults and warnings of one file, so that a person can fix them all at once.
 final class Findings {
     var faults: [Fault] = []
     var warnings: [Fault] = []
@@ -25,7 +25,7 @@ final class Findings {
         warnings.append(Fault(line: mark?.line ?? 1, column: mark?.column ?? 1, message: message))
     }
 
-    /// - Throws: `HostError` with `.badConfiguration` and every fault on a line of its own, when there is one.
+    /// - Throws: `HostError` with `.badConfiguration` if there are faults. Each has its own line.
     func throwIfFaulty(file: String) throws(HostError) {
         guard !faults.isEmpty else { return }
         let count = faults.count == 1 ? "a mistake" : "\(faults.count) mistakes"
@@ -34,19 +34,19 @@ final class Findings {
     }
 }
 
-/// One YAML value with its place and the way to it. Reads what is expected and records what is not; it never
-/// descends on its own, so that anchors which explode when followed cost nothing.
+/// One YAML value with its position and path. Reads values of the expected type and records a fault for others. It only
+/// descends where a caller asks, so that aliases that expand exponentially cost nothing.
 struct YAMLValue {
-    /// As in the file: `images[0].kernel.cmdline`.
+    /// The path in the file, such as `images[0].kernel.cmdline`.
     let path: String
     let node: Node
     let findings: Findings
 
-    /// The longest file that is read.
+    /// The size of the largest file that is read, in bytes.
     static let maximumSize = 1 << 20
 
-    /// Parses a file's text whose top must be a mapping.
-    /// - Throws: `HostError` with `.badConfiguration` where it is no YAML or no mapping.
+    /// Parses the text of a file. Its top level must be a mapping.
+    /// - Throws: `HostError` with `.badConfiguration` if the text is not YAML or not a mapping.
     static func root(of text: String, file: String, findings: Findings) throws(HostError) -> YAMLValue {
         guard text.utf8.count <= maximumSize else {
             throw HostError(
@@ -75,7 +75,7 @@ struct YAMLValue {
             .composer(_, let problem, let mark, _):
             "line \(mark.line), column \(mark.column): \(problem)"
         case .duplicatedKeysInMapping(let keys, _):
-            "the key \(keys.map(\.description).joined(separator: ", ")) stands there twice"
+            "the key \(keys.map(\.description).joined(separator: ", ")) appears twice"
         default: "\(error)".split(separator: "\n").first.map(String.init) ?? "\(error)"
         }
     }
@@ -100,7 +100,7 @@ struct YAMLValue {
         return scalar.style == .plain && ["", "~", "null", "Null", "NULL"].contains(scalar.string)
     }
 
-    /// The values of a mapping by key; an unknown key is a fault, one of `ignored` a warning.
+    /// The values of a mapping by key. An unknown key is a fault, and a key in `ignored` is a warning.
     func fields(known: Set<String>, ignored: Set<String> = []) -> [String: YAMLValue] {
         guard let mapping = node.mapping else {
             expected("a mapping")
@@ -127,7 +127,7 @@ struct YAMLValue {
         return fields
     }
 
-    /// The entries of a mapping whose keys are free.
+    /// The entries of a mapping that may have any keys.
     func entries() -> [(key: String, value: YAMLValue)] {
         guard let mapping = node.mapping else {
             expected("a mapping")
@@ -152,7 +152,7 @@ struct YAMLValue {
         }
     }
 
-    /// Any scalar as text.
+    /// The text of any scalar.
     func text() -> String? {
         guard let scalar = node.scalar else {
             expected("text")
@@ -190,7 +190,8 @@ struct YAMLValue {
         return nil
     }
 
-    /// A size in bytes, as `4GiB` or `512MiB`: units of 1024, as go-units' RAMInBytes reads them for Lima.
+    /// A size in bytes, such as `4GiB` or `512MiB`. Units are powers of 1024, as in RAMInBytes of go-units, which Lima
+    /// uses.
     func size(in range: ClosedRange<Int>) -> Int? {
         guard let scalar = node.scalar, let bytes = ByteCount.parse(scalar.string) else {
             expected("a size such as 4GiB")
@@ -204,7 +205,7 @@ struct YAMLValue {
         return bytes
     }
 
-    /// A duration in seconds, as `90s`, `2m` or `1m30s`.
+    /// A duration in seconds, such as `90s`, `2m` or `1m30s`.
     func duration(in range: ClosedRange<Int>) -> Int? {
         guard let scalar = node.scalar, let seconds = Seconds.parse(scalar.string) else {
             expected("a duration such as 90s or 2m")
@@ -217,7 +218,7 @@ struct YAMLValue {
         return seconds
     }
 
-    /// How many letters are added, left out or changed between two words.
+    /// How many letters have to be added, removed or changed to turn one word into the other.
     private func distance(_ left: String, _ right: String) -> Int {
         let (left, right) = (Array(left.lowercased().prefix(40)), Array(right.lowercased().prefix(40)))
         var row = Array(0...right.count)

@@ -1,7 +1,7 @@
 import HostModel
 import HostOS
 
-/// The codes of launchctl that are known from reports (`launchctl error CODE` names some).
+/// Exit codes of launchctl, known from reports. `launchctl error CODE` describes some of them.
 package enum LaunchdCode: Int32, CaseIterable, Sendable {
     case notPermitted = 1
     case notLoaded = 3
@@ -36,7 +36,7 @@ package enum LaunchdCode: Int32, CaseIterable, Sendable {
     }
 }
 
-/// What `launchctl print` says of a job: `key = value` lines.
+/// The output of `launchctl print` for a job: lines of `key = value`.
 package struct LaunchdPrint: Sendable, Equatable {
     private var values: [String: String] = [:]
 
@@ -45,12 +45,13 @@ package struct LaunchdPrint: Sendable, Equatable {
             let parts = line.split(separator: "=", maxSplits: 1)
             guard parts.count == 2 else { continue }
             let key = String(parts[0]).trimmed
-            // Nested blocks repeat keys; the job's own come first.
+            // Nested blocks repeat keys. The job's own values come first.
             if values[key] == nil { values[key] = String(parts[1]).trimmed }
         }
     }
 
-    /// The labels that `launchctl print-disabled` shows as such: `"label" => disabled`, `=> true` in older versions.
+    /// The labels that `launchctl print-disabled` shows as disabled: `"label" => disabled`, or `=> true` in older
+    /// versions.
     package static func disabledLabels(_ text: String) -> [String] {
         text.split(separator: "\n").compactMap { line in
             let parts = line.split(separator: "\"", omittingEmptySubsequences: false)
@@ -61,12 +62,12 @@ package struct LaunchdPrint: Sendable, Equatable {
 
     package var pid: Int32? { values["pid"].flatMap { Int32($0) } }
 
-    /// Runs of a job that waits for its next one after which it is called a crash loop.
+    /// A job that waits for its next run after more runs than this is reported as a crash loop.
     private static let crashLoop = 10
 
     package var status: ManagerStatus {
         let exitStatus = values["last exit code"].flatMap { Int32($0.prefix { $0.isNumber }) }
-        // A job that a signal ended shows that in the place of its exit code; so does one that the kernel killed.
+        // For a job that was ended by a signal or killed by the kernel, launchd prints that instead of an exit code.
         let signal = values["last terminating signal"].map { "the agent was ended by \($0)" }
         let reason = values["last exit reason"].flatMap {
             $0.hasPrefix("OS_REASON_") ? "the system ended the agent: \($0)" : nil
@@ -83,8 +84,8 @@ package struct LaunchdPrint: Sendable, Equatable {
             restarts: runs.map { max(0, $0 - 1) }, lastFailure: failure, exitStatus: failedStatus)
     }
 
-    /// A job that has a process is not down, whatever the word says: a job that is being ended prints `SIGTERMed` with its
-    /// pid, and one that is being started `spawning` or `xpcproxy`.
+    /// What the job is doing. A job that has a process is not down, whatever its state is called. A job that is being
+    /// ended has the state `SIGTERMed` and a pid. One that is being started has the state `spawning` or `xpcproxy`.
     private var activity: ManagerStatus.Activity {
         switch values["state"] {
         case "running": .active
@@ -95,6 +96,6 @@ package struct LaunchdPrint: Sendable, Equatable {
         }
     }
 
-    /// It is on its way down: a `bootstrap` now would come too soon.
+    /// Whether the job is being ended. It is too early for a `bootstrap` then.
     package var isDraining: Bool { activity == .stopping }
 }

@@ -7,25 +7,26 @@ package struct LaunchdJob: Codable, Sendable, Equatable {
     package var ProgramArguments: [String]
     package var RunAtLoad = true
     package var KeepAlive: Condition
-    /// launchd starts a job at most once in this many seconds; shorter than its default it does not.
+    /// launchd starts a job at most once in this many seconds. Values below its default have no effect.
     package var ThrottleInterval = 10
-    /// Seconds between SIGTERM and SIGKILL. Always set: the default was seen to be 5 and 20, and 0 waits for ever.
+    /// Seconds between SIGTERM and SIGKILL. Always set, because defaults of 5 and 20 were observed. 0 waits forever.
     package var ExitTimeOut: Int
-    /// When the agent ends, launchd kills its process group; QEMU has a group of its own, and is spared this way too.
+    /// By default launchd kills a job's process group when the job ends. This setting prevents that. QEMU also has its
+    /// own process group.
     package var AbandonProcessGroup = true
     package var EnvironmentVariables: [String: String]
     package var WorkingDirectory: String
     package var StandardOutPath = "/dev/null"
     package var StandardErrorPath: String
-    /// No throttling of processor and disk, as a background job has it.
+    /// Avoids the throttling of processor and disk that background jobs get.
     package var ProcessType = "Interactive"
-    /// A login's session, and one without a screen: over SSH.
+    /// The session of a graphical login, and one without a screen, such as over SSH.
     package var LimitLoadToSessionType: [String]?
     package var UserName: String?
-    /// Tells our property lists from others; launchd ignores keys it does not know.
+    /// Distinguishes our property lists from others. launchd ignores keys that it does not know.
     package var HostAgentRegistration = 1
 
-    /// launchd.plist(5), KeepAlive: always, never, or when the last exit was no success.
+    /// `KeepAlive` of launchd.plist(5). The forms in use are never, and only after an unsuccessful exit.
     package enum Condition: Codable, Sendable, Equatable {
         case never
         case afterFailure
@@ -55,7 +56,7 @@ package struct LaunchdJob: Codable, Sendable, Equatable {
         let instance = registration.instance
         Label = ServiceName.launchdLabel(instance, scope: registration.scope)
         ProgramArguments = [registration.binary, "start", instance.text, "--foreground", "--progress"]
-        // The agent ends with success where it is not to be started again: both policies read the same.
+        // The agent exits with success if it must not be started again, so both other policies use the same value.
         KeepAlive = registration.keepAlive == .no ? .never : .afterFailure
         ExitTimeOut = registration.stopGrace + SystemdUnit.stopMargin
         EnvironmentVariables = ["LIMA_HOME": registration.limaHome]
@@ -71,7 +72,7 @@ package struct LaunchdJob: Codable, Sendable, Equatable {
         RegisteredTerms(keepAlive: KeepAlive == .never ? [.no] : [.onFailure, .always])
     }
 
-    /// - Throws: `HostError` with `.usage` for what a property list cannot say: XML has no control characters.
+    /// - Throws: `HostError` with `.usage` for text that a property list cannot contain: XML has no control characters.
     package var text: String {
         get throws {
             let texts = ProgramArguments + EnvironmentVariables.flatMap { [$0.key, $0.value] } + [StandardErrorPath]
@@ -84,7 +85,7 @@ package struct LaunchdJob: Codable, Sendable, Equatable {
         }
     }
 
-    /// A property list that hostagent made; nil for any other.
+    /// Reads a property list that hostagent made; nil for any other.
     package init?(text: [UInt8]) {
         guard let job = try? PropertyListDecoder().decode(LaunchdJob.self, from: Data(text)) else { return nil }
         self = job

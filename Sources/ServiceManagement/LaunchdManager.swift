@@ -1,13 +1,14 @@
 import HostModel
 import HostOS
 
-/// launchd, of this account's sessions and of the machine. Builds everywhere; what it calls exists on macOS.
+/// launchd, both of this account's sessions and of the machine. It builds on every platform, but the tools that it
+/// calls only exist on macOS.
 package struct LaunchdManager: ServiceManager {
     private let account: Account
     private let agents: String
     private let daemons: String
 
-    /// - Parameter root: where the machine's own directories begin.
+    /// - Parameter root: the prefix of the machine's own directories.
     package init(account: Account, environment: [String: String], root: String = "") {
         self.account = account
         agents = (environment["HOME"] ?? account.home) + "/Library/LaunchAgents"
@@ -50,7 +51,7 @@ package struct LaunchdManager: ServiceManager {
         let job = LaunchdJob(registration)
         let file = file(job.Label, scope)
         let foreign = try check(registration, takeOver: takeOver)
-        // One elsewhere is not ours to end: it would start the instance twice.
+        // We may not end a registration in another file, and it would start the instance a second time.
         if let other = foreign.first(where: { $0.file != file }) { throw other.isInTheWay }
         let state = try await printed(try await target(job.Label, scope))
         let before = try? TextFile.read(file, limit: 1 << 20)
@@ -74,9 +75,9 @@ package struct LaunchdManager: ServiceManager {
         return notes
     }
 
-    /// Has launchd load a property list: an agent's at the next login, a daemon's now and at every boot. An override
-    /// that forbids it would outlive everything, so that goes; and so does what is loaded and does not run, for it
-    /// would be started as it was.
+    /// Makes launchd load a property list: an agent's at the next login, a daemon's now and at every boot. An override
+    /// that disables the job is removed, because nothing else removes it. A loaded job that does not run is also
+    /// removed, because launchd would start it with its old settings.
     private func load(_ label: String, _ file: String, _ scope: ManagerScope, _ state: LaunchdPrint?) async throws {
         let isIdle = state != nil && state?.pid == nil
         if scope == .user {
@@ -89,7 +90,7 @@ package struct LaunchdManager: ServiceManager {
         if isIdle { script += #"; launchctl bootout "system/$1""# }
         if state?.pid == nil { script += #"; exec launchctl bootstrap system "$2""# }
         let result = try await privileged("sh", ["-c", script, "sh", label, file]).run()
-        // A daemon that is loaded meanwhile is what was wanted.
+        // It is also a success if the daemon was loaded in the meantime.
         if result.succeeded || LaunchdCode(rawValue: result.status) == .loaded { return }
         if result.complaint.hasPrefix("sudo:") {
             throw HostError(.notPermitted, "sudo did not have launchd load \(file): \(result.complaint)")
@@ -119,7 +120,7 @@ package struct LaunchdManager: ServiceManager {
     package func disable(_ found: FoundRegistration) async throws {
         let target = try await target(found.identifier, found.scope)
         let isLoaded = try await printed(target) != nil
-        // No override of anybody's is left behind.
+        // `enable` removes any override, so that none is left behind.
         if found.scope == .user {
             try await launchctl(["enable", target], accepting: [])
             if isLoaded { try await bootOut(target, asRoot: false, within: exitTimeOut(found)) }
@@ -163,7 +164,7 @@ package struct LaunchdManager: ServiceManager {
             state = nil
         }
         if state?.pid != nil { return }
-        // `disable` beats RunAtLoad and outlives reboots: whatever set it, a start by hand is meant.
+        // `disable` takes precedence over RunAtLoad and survives reboots. A start by hand always removes it.
         let lines =
             state == nil
             ? [["enable", target], ["bootstrap", domain, found.file]] : [["kickstart", target]]
@@ -196,7 +197,7 @@ package struct LaunchdManager: ServiceManager {
         try await bootOut(target, asRoot: false, within: exitTimeOut(found))
     }
 
-    /// `bootout` returns before the job is gone, so it is asked for until launchd does not know it any more.
+    /// `bootout` returns before the job is gone, so this waits until launchd no longer knows the job.
     private func bootOut(_ target: String, asRoot: Bool, within seconds: Int) async throws {
         try await launchctl(["bootout", target], asRoot: asRoot, accepting: [.inProgress, .notLoaded])
         try await awaitGone(target, within: seconds)
@@ -242,7 +243,7 @@ package struct LaunchdManager: ServiceManager {
         }
     }
 
-    /// The targets that overrides forbid, of the domains that these registrations are in.
+    /// The targets that overrides disable in the domains of these registrations.
     private func disabledTargets(_ registrations: [FoundRegistration]) async throws -> Set<String> {
         var domains: Set<String> = []
         for found in registrations {
@@ -258,7 +259,7 @@ package struct LaunchdManager: ServiceManager {
     }
 
     package func lastWords(of registration: FoundRegistration) async -> [String] {
-        // Its standard error goes to a file of the instance.
+        // The agent's standard error goes to a file of the instance.
         guard let bytes = try? TextFile.bytes(registration.file, limit: 1 << 20), let job = LaunchdJob(text: bytes)
         else { return [] }
         return TextFile.tail(job.StandardErrorPath, count: 4096).split(separator: "\n").suffix(6).map(String.init)
@@ -277,8 +278,8 @@ package struct LaunchdManager: ServiceManager {
 
     // MARK: launchctl
 
-    /// The service target of a label: in the domain that knows it, else in the one it would be loaded into. `gui/UID`
-    /// needs a graphical login, `user/UID` exists after any.
+    /// The service target of a label, in the domain that knows it. If none does, the target is in the domain that the
+    /// job would be loaded into. `gui/UID` needs a graphical login; `user/UID` exists after any login.
     private func target(_ label: String, _ scope: ManagerScope) async throws -> String {
         if scope == .system { return "system/\(label)" }
         for domain in ["gui/\(account.uid)", "user/\(account.uid)"] where try await printed("\(domain)/\(label)") != nil
@@ -289,7 +290,7 @@ package struct LaunchdManager: ServiceManager {
         return "\(domain)/\(account.uid)/\(label)"
     }
 
-    /// What `launchctl print` says of a target; nil when launchd does not know it.
+    /// The output of `launchctl print` for a target; nil if launchd does not know it.
     private func printed(_ target: String) async throws -> LaunchdPrint? {
         let result = try await Tool("launchctl", ["print", target]).run()
         if result.succeeded { return LaunchdPrint(result.output) }
@@ -304,7 +305,7 @@ package struct LaunchdManager: ServiceManager {
         throw failure(result, line[0], Array(line.dropFirst()))
     }
 
-    /// A program run by root, through sudo where we are not.
+    /// A program that runs as root, through sudo if we are not root.
     private func privileged(_ program: String, _ arguments: [String]) -> Tool {
         isRoot ? Tool(program, arguments) : Tool("sudo", [program] + arguments)
     }

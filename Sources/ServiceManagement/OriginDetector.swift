@@ -1,21 +1,21 @@
 import HostModel
 import HostOS
 
-/// Finds out who started this agent. The facts come in as values, so that every combination is tested; `current`
-/// reads them from the system.
+/// Finds out who started this agent. The facts are passed in as values, so that tests can cover every combination.
+/// `current` reads them from the system.
 package struct OriginDetector: Sendable {
     /// What a process can know about its origin.
     package struct Facts: Sendable, Equatable {
         package var pid: Int32
         package var parent: Int32
-        /// `SYSTEMD_EXEC_PID` (systemd.exec(5), v248): the process systemd itself executed. Children inherit it.
+        /// `SYSTEMD_EXEC_PID` (systemd.exec(5), v248): the process that systemd itself executed. Children inherit it.
         package var systemdExecPID: String?
         /// `XPC_SERVICE_NAME`: the launchd label; `0` in interactive shells. Children inherit it.
         package var xpcServiceName: String?
         /// The unit of the user manager that this process runs in (sd_pid_get_user_unit(3)).
         package var userUnit: String?
-        /// The unit of the system manager (sd_pid_get_unit(3)): for anything in a user session it is
-        /// `user@UID.service` or a session's scope.
+        /// The unit of the system manager (sd_pid_get_unit(3)). In a user session it is `user@UID.service` or the
+        /// session's scope.
         package var systemUnit: String?
 
         package init(
@@ -39,11 +39,11 @@ package struct OriginDetector: Sendable {
         }
     }
 
-    /// A manager started this agent only if the manager itself executed this very process, as the registration of
-    /// this very instance. Being inside a unit, or having inherited its variables, is not enough.
+    /// A manager started this agent only if it executed this process itself, for the registration of this instance.
+    /// Running inside a unit, or having inherited its variables, is not enough.
     package static func origin(of instance: InstanceName, facts: Facts) -> LaunchOrigin {
         let unit = ServiceName.systemdUnit(instance)
-        // Before v248 there is no such variable, and nobody is taken for systemd.
+        // systemd before v248 does not set the variable, so it is never recognized as the origin.
         let executedBySystemd = facts.systemdExecPID.map { $0 == String(facts.pid) } ?? false
         if executedBySystemd {
             if facts.userUnit == unit { return .manager(kind: .systemd, scope: .user, identifier: unit) }

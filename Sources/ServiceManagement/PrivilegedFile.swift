@@ -2,8 +2,8 @@ import HostOS
 
 /// Files that root puts in place for an unprivileged account.
 enum PrivilegedFile {
-    /// Puts a file in place as a whole or not at all, from standard input: written beside it under a name that nobody else
-    /// can have made, then renamed.
+    /// Writes a file from standard input, completely or not at all. The content goes to a new file beside it, which is
+    /// then renamed. Nobody else can have made that file.
     static func put(_ file: String, _ privileged: (String, [String]) -> Tool) -> Tool {
         let script = #"""
             umask 022 && new=$(mktemp "$1.XXXXXXXX") && cat > "$new" && chmod 0644 "$new" && mv -f "$new" "$1" && exit

@@ -1,10 +1,10 @@
 import HostModel
 
-/// What a manager's file says of an instance that its settings say too, and may say otherwise since.
+/// The settings of an instance as its manager's file has them. `hostagent.yaml` may have changed since.
 package struct RegisteredTerms: Sendable, Equatable {
-    /// The policies that read like this in the file: launchd's cannot tell all apart.
+    /// The policies that the file can stand for. A property list of launchd does not distinguish all of them.
     package var keepAlive: Set<KeepAlive>
-    /// The order among instances; nil where the manager knows none.
+    /// The order among instances; nil if the manager does not support an order.
     package var after: [InstanceName]?
     package var before: [InstanceName]?
 
@@ -14,7 +14,7 @@ package struct RegisteredTerms: Sendable, Equatable {
         self.before = before
     }
 
-    /// The keys of `hostagent.yaml` that count once the file is written anew.
+    /// The keys of `hostagent.yaml` whose values only take effect when the file is written again.
     package func differences(keepAlive: KeepAlive, after: [InstanceName], before: [InstanceName]) -> [String] {
         var keys: [String] = []
         if !self.keepAlive.contains(keepAlive) { keys.append("keepAlive") }

@@ -1,35 +1,35 @@
 import HostModel
 import HostOS
 
-/// What a manager is to be told of an instance.
+/// What a manager has to know about an instance.
 package struct Registration: Sendable, Equatable {
     package var instance: InstanceName
     package var condition: AutostartCondition
-    /// Whose manager it is made with. A user manager can start an instance at boot, too, where it lingers.
+    /// The manager that gets the registration. A user manager can also start an instance at boot if it lingers.
     package var scope: ManagerScope
-    /// Whose guest it is.
+    /// The account that owns the guest.
     package var account: Account
     /// The absolute path of `hostagent`.
     package var binary: String
     package var limaHome: String
-    /// The `PATH` the person had: QEMU and ssh are looked for in it.
+    /// The `PATH` of the person who registers the instance. QEMU and ssh are searched for in it.
     package var searchPath: String?
     package var keepAlive: KeepAlive
-    /// Seconds the guest gets to shut down.
+    /// Seconds that the guest gets to shut down.
     package var stopGrace: Int
-    /// Instances that are started before this one and stopped after it, and the other way round.
+    /// Instances that are started before this one and stopped after it. `before` is the opposite.
     package var after: [InstanceName]
     package var before: [InstanceName]
-    /// Have the manager start it at once, without waiting for it.
+    /// Whether the manager starts the instance at once. `enable` does not wait for the start.
     package var startsNow: Bool
     package var needs: Needs
 
-    /// What the agent and its guest need of the host, where the manager confines them.
+    /// What the agent and its guest need of the host if the manager runs them in a sandbox.
     package struct Needs: Sendable, Equatable, Codable {
-        /// Directories that are written to, besides the one that holds the instances.
+        /// Writable directories, in addition to the one that holds the instances.
         package var writablePaths: [String]
         package var devices: [String]
-        /// A helper has to gain privileges by its file's set-user-id bit or capabilities.
+        /// Whether a helper has to gain privileges from its file's set-user-id bit or capabilities.
         package var newPrivileges: Bool
 
         package init(writablePaths: [String] = [], devices: [String] = ["/dev/kvm"], newPrivileges: Bool = false) {
@@ -61,14 +61,14 @@ package struct Registration: Sendable, Equatable {
     }
 }
 
-/// A file of a registration, as its manager is to find it.
+/// A file of a registration, as its manager reads it.
 package struct RegisteredFile: Sendable, Equatable {
-    /// Without its directory, which is the manager's.
+    /// The name without the directory. The manager determines the directory.
     package var name: String
     package var text: String
 }
 
-/// A registration that is there.
+/// A registration that exists.
 package struct FoundRegistration: Sendable, Equatable {
     package var instance: InstanceName
     package var condition: AutostartCondition
@@ -76,15 +76,15 @@ package struct FoundRegistration: Sendable, Equatable {
     package var identifier: String
     /// The unit file or property list.
     package var file: String
-    /// Made by hostagent. Others, Lima's own for instance, are not touched unasked.
+    /// Whether hostagent made it. Others, such as those of Lima, are only changed on request.
     package var isOurs: Bool
-    /// The `hostagent` that it starts; nil where that cannot be told.
+    /// The `hostagent` that it starts; nil if unknown.
     package var binary: String?
     /// The `LIMA_HOME` of the instance that it starts.
     package var limaHome: String?
-    /// The account that it runs as, where the machine's manager does.
+    /// The account that it runs as if the machine's manager runs it.
     package var owner: String?
-    /// Nil where the file does not tell.
+    /// Nil if the file does not contain them.
     package var terms: RegisteredTerms?
 
     package var scope: ManagerScope { condition.scope }
@@ -106,8 +106,8 @@ package struct FoundRegistration: Sendable, Equatable {
 }
 
 extension FoundRegistration {
-    /// It is ours and starts the instance of this directory of instances, not one of the same name elsewhere or of
-    /// somebody else.
+    /// Whether hostagent made it for the instance in this directory of instances, and not for one of the same name in
+    /// another directory or of another account.
     package func isFor(home: String, of account: Account) -> Bool {
         let isSameHome = limaHome.map { $0 == home || Files.isSame($0, home) } ?? true
         let isSameOwner = owner.map { $0 == account.name || account.uid == 0 } ?? true
@@ -122,7 +122,7 @@ extension FoundRegistration {
         "hostagent autostart enable --take-over \(condition == .boot ? "--condition=boot " : "")\(instance)"
     }
 
-    /// The error that says whose it is.
+    /// The error that names the owner of the conflicting registration.
     var isInTheWay: HostError {
         let whose =
             isOurs
@@ -139,14 +139,15 @@ extension FoundRegistration {
 }
 
 extension ServiceManager {
-    /// Looks whether a registration can be made, before anything is written.
-    /// - Returns: what others made that is in the way and is to be taken over.
+    /// Checks whether a registration can be made, before anything is written.
+    /// - Returns: the conflicting registrations of others, which are to be taken over.
     /// - Throws: `HostError` with `.cannotCreate`.
     @discardableResult
     package func check(_ registration: Registration, takeOver: Bool) throws(HostError) -> [FoundRegistration] {
         let scope = registration.scope
         let there = registrations(of: registration.instance)
-        // The same file; and what somebody else starts by another way would be started twice.
+        // These use the same file, or they are made by others in another scope and would start the instance a second
+        // time.
         let foreign = there.filter { !$0.isFor(registration) && ($0.scope == scope || !$0.isOurs) }
         if let first = foreign.first, !takeOver { throw first.isInTheWay }
         if let other = there.first(where: { $0.isFor(registration) && $0.scope != scope }) {
@@ -156,24 +157,24 @@ extension ServiceManager {
     }
 }
 
-/// What a manager knows of a registration.
+/// What a manager knows about a registration.
 package struct ManagerStatus: Sendable, Equatable {
-    /// What a registered service is doing, in words that both managers share.
+    /// What a registered service is doing, in terms that fit both managers.
     package enum Activity: String, Sendable, Codable, CaseIterable {
         case inactive, starting, active, stopping, failed
-        /// Ended, and started again when its delay is over.
+        /// The service has ended and will be started again after a delay.
         case waiting
     }
 
     package var isEnabled: Bool
     package var isLoaded: Bool
     package var activity: Activity
-    /// The agent.
+    /// The process ID of the agent.
     package var pid: Int32?
-    /// Seconds since 1970 when the activity began.
+    /// When the activity began, in seconds since 1970.
     package var since: Double?
     package var restarts: Int?
-    /// Why it ended last time, in the manager's words; nil when that was no failure.
+    /// Why it last failed, as the manager reports it; nil if its last end was not a failure.
     package var lastFailure: String?
     /// The exit status of the agent that failed.
     package var exitStatus: Int32?
@@ -195,11 +196,11 @@ package struct ManagerStatus: Sendable, Equatable {
         self.nextTry = nextTry
     }
 
-    /// Nothing of it runs or will run by itself.
+    /// Whether nothing of it runs, and the manager will not start it again by itself.
     package var isDown: Bool { activity == .inactive || activity == .failed }
 }
 
-/// One thing that was looked at on this host.
+/// The result of one check of this host.
 package struct HostFinding: Codable, Sendable, Equatable {
     package enum Verdict: String, Sendable, Codable {
         case ok, warning, problem
@@ -208,7 +209,7 @@ package struct HostFinding: Codable, Sendable, Equatable {
     package var check: String
     package var verdict: Verdict
     package var detail: String
-    /// What to do about it.
+    /// How to fix it.
     package var fix: String?
 
     package init(_ check: String, _ verdict: Verdict, _ detail: String, fix: String? = nil) {
@@ -219,52 +220,54 @@ package struct HostFinding: Codable, Sendable, Equatable {
     }
 }
 
-/// A service manager that starts, keeps and stops instances. Each verb runs the manager's own tool and verifies what
-/// came of it.
+/// A service manager that starts instances, keeps them running and stops them. Each method runs the manager's own tool
+/// and verifies the result.
 package protocol ServiceManager: Sendable {
     var kind: ManagerKind { get }
-    /// A start returns when the guest is ready, not when its agent runs.
+    /// Whether a start returns when the guest is ready, and not already when its agent runs.
     var announcesReadiness: Bool { get }
 
-    /// The registrations of one instance, of every condition, whoever made them.
+    /// The registrations of one instance for every condition, whoever made them.
     func registrations(of instance: InstanceName) -> [FoundRegistration]
 
-    /// All registrations of this account's manager and the machine's.
+    /// All registrations with this account's manager and the machine's manager.
     func registrations() -> [FoundRegistration]
 
     /// Makes and enables a registration.
-    /// - Parameter takeOver: replace one that somebody else made.
-    /// - Returns: sentences a person should read.
-    /// - Throws: `HostError`; what was there before is there again then.
+    /// - Parameter takeOver: whether to replace registrations that somebody else made.
+    /// - Returns: sentences that the user should read.
+    /// - Throws: `HostError`. The previous state is restored in that case.
     func enable(_ registration: Registration, takeOver: Bool) async throws -> [String]
 
-    /// Removes a registration that hostagent made, with everything that came of it. Stops what runs through it.
+    /// Removes a registration that hostagent made, with everything that belongs to it. Stops the instance if the
+    /// manager runs it.
     func disable(_ registration: FoundRegistration) async throws
 
-    /// Asks, before anything is stopped, whether this account may have the manager start it again.
-    /// - Throws: `HostError` with `.notPermitted`; the hint is the command a permitted person types.
+    /// Checks, before anything is stopped, whether this account may make the manager start it again.
+    /// - Throws: `HostError` with `.notPermitted`. The hint is the command for a person with permission.
     func requirePermission(toRestart registration: FoundRegistration) async throws
 
     /// The command with which this account starts a registered instance.
     func startCommand(_ registration: Registration) -> String
 
-    /// Starts the registered instance; returns when the manager says that it is ready.
-    /// - Throws: `HostError`; with `.notPermitted` the hint is the command a permitted person types.
+    /// Starts the registered instance. Returns when the manager says that it is ready.
+    /// - Throws: `HostError`. With `.notPermitted`, the hint is the command for a person with permission.
     func start(_ registration: FoundRegistration) async throws
 
-    /// Tells the manager that it is to be stopped, and returns at once: what ends from now on is no failure.
+    /// Tells the manager to stop it and returns at once. The manager then does not treat the end of the agent as a
+    /// failure.
     func beginStop(_ registration: FoundRegistration) async throws
 
-    /// Stops it; returns when the manager says that nothing of it runs.
+    /// Stops it. Returns when the manager says that nothing of it runs.
     func stop(_ registration: FoundRegistration) async throws
 
-    /// The last lines that a registered agent said besides its events, where the manager keeps them.
+    /// The last lines of a registered agent's output, without its events, if the manager keeps them.
     func lastWords(of registration: FoundRegistration) async -> [String]
 
-    /// What would keep registrations from working on this host, and how it is mended.
-    /// - Parameter registrations: those there are.
+    /// Checks for anything that keeps registrations from working on this host, and says how to fix it.
+    /// - Parameter registrations: the existing registrations.
     func diagnose(_ registrations: [FoundRegistration]) async -> [HostFinding]
 
-    /// What the manager knows, in the order of the argument; asked at once for all.
+    /// What the manager knows about each registration, in the order of the argument.
     func status(_ registrations: [FoundRegistration]) async throws -> [ManagerStatus]
 }

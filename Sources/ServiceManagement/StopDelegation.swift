@@ -1,17 +1,17 @@
 import HostModel
 import HostOS
 
-/// Hands a stop to the manager that started the agent, so that its picture stays true.
+/// Passes a stop to the manager that started the agent, so that the manager knows the correct state.
 package enum StopDelegation {
     /// Asks the manager to stop this agent, without waiting for it.
-    /// - Returns: nil when it will; else why the agent has to end itself.
+    /// - Returns: nil if the manager will stop the agent; otherwise why the agent has to end itself.
     package static func ask(_ origin: LaunchOrigin) async -> String? {
         let candidates = commands(for: origin)
         var refusal = "no manager started this agent"
         for command in candidates {
             do {
                 let result = try await command.run()
-                // launchd says "in progress" of a job that takes its time to end.
+                // launchd answers "in progress" for a job that takes some time to end.
                 if result.succeeded || result.status == LaunchdCode.inProgress.rawValue { return nil }
                 refusal = "\(command.executable) said: \(result.complaint)"
             } catch {
@@ -21,8 +21,8 @@ package enum StopDelegation {
         return refusal
     }
 
-    /// The command lines that stop the agent, in the order they are tried. launchd does not tell a job which domain it
-    /// is in: `gui/UID` where its owner is logged in at the screen, else `user/UID`.
+    /// The command lines that stop the agent, in the order in which they are tried. launchd does not tell a job its
+    /// domain. It is `gui/UID` if the owner is logged in at the screen, otherwise `user/UID`.
     package static func commands(for origin: LaunchOrigin) -> [Tool] {
         switch origin {
         case .person: []

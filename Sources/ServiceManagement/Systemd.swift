@@ -2,7 +2,7 @@
     import CSDNotify
     import Glibc
 
-    /// libsystemd, as far as it is needed.
+    /// The functions of libsystemd that are needed.
     enum Systemd {
         static func userUnit(of pid: Int32) -> String? { unit { sd_pid_get_user_unit(pid, $0) } }
 
@@ -15,7 +15,7 @@
             return String(cString: name)
         }
 
-        /// sd_notify(3): true when the message was sent, false when there is nobody to send it to or that failed.
+        /// sd_notify(3): true if the message was sent, false if there is no receiver or sending failed.
         static func notify(_ state: String) -> Bool { sd_notify(0, state) > 0 }
     }
 #else

@@ -10,7 +10,7 @@ extension SystemdManager {
                 "--unit", registration.identifier, "--identifier=hostagent", "--lines=40", "--no-pager", "--output=cat",
             ])
         guard let result = try? await tool.run(), result.succeeded else { return [] }
-        // Its events are there too, as JSON: they are in the event log, as text for people.
+        // The journal also has the agent's events, as JSON. They are left out: the event log has them as readable text.
         return result.output.split(separator: "\n").map(String.init).filter { !$0.hasPrefix("{") }.suffix(6)
     }
 
@@ -57,7 +57,7 @@ extension SystemdManager {
             fix: "loginctl enable-linger \(context.account.name), or register with --condition=boot")
     }
 
-    /// Everything in a user manager is killed when its own stop takes too long (systemd#4206).
+    /// If a user manager takes too long to stop, everything in it is killed (systemd#4206).
     private func stopTimeout() async -> HostFinding? {
         let unit = "user@\(context.account.uid).service"
         guard let tool = try? command(["show", "-P", "TimeoutStopUSec", unit], scope: .system),

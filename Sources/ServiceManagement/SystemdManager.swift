@@ -1,9 +1,9 @@
 import HostModel
 import HostOS
 
-/// systemd, of this account and of the machine.
+/// systemd, both of this account and of the machine.
 package struct SystemdManager: ServiceManager {
-    /// What the manager needs to know of the process that uses it.
+    /// What the manager needs to know about the process that uses it.
     package struct Context: Sendable {
         package var environment: [String: String]
         package var account: Account
@@ -24,7 +24,7 @@ package struct SystemdManager: ServiceManager {
 
     private var isRoot: Bool { context.account.uid == 0 }
 
-    /// systemd.unit(5): where an account's own units are.
+    /// The directory of an account's own units (systemd.unit(5)).
     private var userUnits: String {
         let set = context.environment["XDG_CONFIG_HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil }
         return (set ?? context.account.home + "/.config") + "/systemd/user"
@@ -39,7 +39,7 @@ package struct SystemdManager: ServiceManager {
             let name = ServiceName.systemdUnit(instance)
             let file = directory(condition.scope) + "/" + name
             let text = try? TextFile.read(file, limit: 1 << 20)
-            // Lima enables instances of a template unit: the link in the target's directory is all there is of one.
+            // Lima enables instances of a template unit. Such a unit only consists of a link in the target's directory.
             let target = SystemdUnit.target(condition.scope)
             let link = "\(directory(condition.scope))/\(target).wants/\(name)"
             guard text != nil || Files.kind(link) != nil else { return nil }
@@ -67,15 +67,16 @@ package struct SystemdManager: ServiceManager {
         let foreign = try check(registration, takeOver: takeOver)
         if unit.scope == .user { _ = try userManagerVariables() }
         let before = files.map { (path: $0.path, text: try? TextFile.read($0.path, limit: 1 << 20)) }
-        // A link of theirs is in the way of ours; what they start by other ways is started by them no more.
+        // Foreign registrations that are not in our files are disabled. Their links conflict with ours, or they would
+        // start the instance a second time.
         let links = foreign.filter { found in !files.contains { $0.path == found.file } }
         do {
-            // What runs by the old file would go on under the new one's name.
+            // A service that was started from the old file would continue under the new unit's name.
             for other in foreign where other.scope == unit.scope { try await stopForeign(other) }
             for link in links { try await verb("disable", scope: link.scope, unit: link.identifier) }
             for file in files { try await install(file.text, as: file.path, scope: unit.scope) }
             if unit.scope == .user || isRoot { try await verb("daemon-reload", scope: unit.scope, unit: nil) }
-            // For the system manager enabling reloads too: one call of sudo less (systemctl(1), enable).
+            // For the system manager, `enable` also reloads (systemctl(1), enable). This saves a call of sudo.
             let now = registration.startsNow ? ["--now", "--no-block"] : []
             try await verb("enable", scope: unit.scope, unit: unit.name, more: now)
         } catch {
@@ -101,7 +102,7 @@ package struct SystemdManager: ServiceManager {
         guard result.succeeded else { throw refusal(result, "stop", scope: found.scope, unit: found.identifier) }
     }
 
-    /// Puts back what was there before, as far as it can be.
+    /// Restores the previous files as far as possible.
     private func restore(_ files: [(path: String, text: String?)], scope: ManagerScope) async {
         for file in files {
             if let text = file.text {
@@ -150,7 +151,8 @@ package struct SystemdManager: ServiceManager {
                 throw HostError(.notPermitted, "sudo did not remove \(found.file): \(result.complaint)")
             }
         }
-        // A failed unit is remembered after its file is gone; this forgets it. Of one that did not fail it is refused.
+        // systemd remembers a failed unit after its file is gone. `reset-failed` clears it, and is refused for a unit
+        // that did not fail.
         if found.scope == .user || isRoot {
             try await verb("daemon-reload", scope: found.scope, unit: nil)
             _ = try? await command(["reset-failed", found.identifier], scope: found.scope).run()
@@ -164,14 +166,15 @@ package struct SystemdManager: ServiceManager {
     // MARK: Starting and stopping
 
     package func start(_ found: FoundRegistration) async throws {
-        // Ten quick rounds by hand must not trip the start limit, which counts those too.
+        // systemd's start limit also counts starts by hand. Ten quick ones must not reach it.
         _ = try? await command(["reset-failed", found.identifier], scope: found.scope).run()
         try await verb("start", scope: found.scope, unit: found.identifier)
     }
 
     package func requirePermission(toRestart found: FoundRegistration) async throws {
         guard found.scope == .system, !isRoot else { return }
-        // Needs the same permission as a start (org.freedesktop.systemd1.manage-units) and changes nothing that counts.
+        // `reset-failed` needs the same permission as a start (org.freedesktop.systemd1.manage-units) and changes
+        // nothing important.
         let result = try await command(["reset-failed", found.identifier], scope: .system).run()
         if result.succeeded { return }
         let error = refusal(result, "restart", scope: .system, unit: found.identifier)
@@ -195,7 +198,7 @@ package struct SystemdManager: ServiceManager {
             throw HostError(
                 .failed, "systemd stopped \(found.identifier), and it is \(now?.activity.rawValue ?? "?")")
         }
-        // Who asked for it has no failure to look at, whatever it took to end the agent.
+        // A requested stop is not a failure, however the agent ended.
         if now.activity == .failed {
             _ = try? await command(["reset-failed", found.identifier], scope: found.scope).run()
         }
@@ -212,7 +215,7 @@ package struct SystemdManager: ServiceManager {
                     ["show", "--timestamp=unix", "--property=" + SystemdStatus.properties.joined(separator: ",")]
                         + units, scope: scope)
             } catch {
-                // No user manager: nothing of it runs.
+                // Without a user manager, none of its units runs.
                 continue
             }
             let result = try await tool.run()
@@ -227,7 +230,7 @@ package struct SystemdManager: ServiceManager {
         }
     }
 
-    /// Enabled, as the files say where no manager can be asked.
+    /// Whether it is enabled according to the files, if no manager can be asked.
     private func isLinked(_ found: FoundRegistration) -> Bool {
         let wants = "\(directory(found.scope))/\(SystemdUnit.target(found.scope)).wants"
         return Files.kind("\(wants)/\(found.identifier)") != nil
@@ -235,7 +238,7 @@ package struct SystemdManager: ServiceManager {
 
     // MARK: systemctl
 
-    /// The command line of a verb, with what it needs to find the manager.
+    /// The command line of a verb, with the environment that it needs to find the manager.
     func command(_ arguments: [String], scope: ManagerScope) throws(HostError) -> Tool {
         if scope == .system { return Tool("systemctl", ["--no-ask-password"] + arguments) }
         return Tool(
@@ -243,7 +246,7 @@ package struct SystemdManager: ServiceManager {
             environment: try userManagerVariables().mapValues { $0 })
     }
 
-    /// Without `XDG_RUNTIME_DIR` (su, sudo, cron) there still is a manager where its directory is.
+    /// Without `XDG_RUNTIME_DIR` (su, sudo, cron), there is still a user manager if its directory exists.
     private func userManagerVariables() throws(HostError) -> [String: String] {
         if let set = context.environment["XDG_RUNTIME_DIR"], Files.kind(set + "/systemd") != nil { return [:] }
         let directory = "/run/user/\(context.account.uid)"
@@ -255,8 +258,8 @@ package struct SystemdManager: ServiceManager {
         )
     }
 
-    /// Runs a verb; where it needs root and we are not, through sudo for what changes registrations, and with what to
-    /// type as the error's hint for starts and stops.
+    /// Runs a verb. If it needs root and we are not root, verbs that change registrations run through sudo. For starts
+    /// and stops, the error's hint is the command to type.
     private func verb(_ verb: String, scope: ManagerScope, unit: String?, more: [String] = []) async throws {
         let arguments = [verb] + more + (unit.map { [$0] } ?? [])
         let changesRegistrations = ["enable", "disable", "daemon-reload"].contains(verb)
@@ -289,7 +292,7 @@ package struct SystemdManager: ServiceManager {
             hint: "systemctl \(scope == .user ? "--user " : "")status \(unit) says more")
     }
 
-    /// A command run by root, through sudo.
+    /// A command that runs as root, through sudo.
     static func privileged(_ program: String, _ arguments: [String]) -> Tool { Tool("sudo", [program] + arguments) }
 }
 

@@ -1,13 +1,13 @@
 import HostModel
 
-/// Reads what `systemctl show` prints (systemctl(1)): a block of `Name=value` lines for each unit.
+/// Reads the output of `systemctl show` (systemctl(1)): a block of `Name=value` lines for each unit.
 package enum SystemdStatus {
     static let properties = [
         "Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "MainPID",
         "ExecMainStatus", "StateChangeTimestamp", "RestartUSec",
     ]
 
-    /// The blocks by the unit's name.
+    /// The status of each unit, by its name.
     package static func parse(_ text: String) -> [String: ManagerStatus] {
         var statuses: [String: ManagerStatus] = [:]
         for block in text.split(separator: "\n\n") {
@@ -62,7 +62,7 @@ package enum SystemdStatus {
         }
     }
 
-    /// With `--timestamp=unix` a point in time is `@SECONDS`; empty or 0 means never.
+    /// With `--timestamp=unix`, a point in time is `@SECONDS`. Empty or 0 means never.
     private static func seconds(_ text: String) -> Double? {
         guard text.hasPrefix("@"), let value = Double(text.dropFirst()), value > 0 else { return nil }
         return value

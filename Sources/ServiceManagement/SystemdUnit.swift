@@ -1,7 +1,7 @@
 import HostModel
 import Templates
 
-/// The unit that makes systemd run an instance, rendered for it.
+/// The unit that makes systemd run an instance.
 package struct SystemdUnit: Sendable, Equatable {
     private let registration: Registration
 
@@ -9,32 +9,32 @@ package struct SystemdUnit: Sendable, Equatable {
 
     package var scope: ManagerScope { registration.scope }
     package var name: String { ServiceName.systemdUnit(registration.instance) }
-    /// Seconds the guest is to get.
+    /// Seconds that the guest should get to shut down.
     package var stopGrace: Int { registration.stopGrace }
-    /// Seconds that a unit of this scope can really give it.
+    /// Seconds that a unit of this scope can actually give the guest.
     package var effectiveGrace: Int { Self.effectiveGrace(stopGrace, scope: scope) }
 
-    /// Told apart from a unit that Lima or a person made.
+    /// Distinguishes our units from those that Lima or a person made.
     package static let marker = "io.hostagent.registration/1"
 
-    /// `user@.service` gives a user manager 120 s to stop, then everything in it is killed (systemd#4206); ten
-    /// seconds before that our own unit has to be done.
+    /// `user@.service` gives a user manager 120 s to stop, then everything in it is killed (systemd#4206). Our own unit
+    /// has to finish ten seconds before that.
     package static let userManagerStopLimit = 110
 
-    /// What QEMU and the agent may take beyond the guest's grace: flushing and ending, killing, cleaning up.
+    /// Seconds that QEMU and the agent may take after the guest's grace, to flush and end, kill and clean up.
     package static let stopMargin = 20
 
-    /// The grace that a unit of this scope can really give.
+    /// The part of the grace that a unit of this scope can actually give.
     package static func effectiveGrace(_ grace: Int, scope: ManagerScope) -> Int {
         scope == .user ? min(grace, userManagerStopLimit - stopMargin) : grace
     }
 
-    /// What a unit of this scope is wanted by. A user manager has no `multi-user.target`.
+    /// The target that wants a unit of this scope. A user manager has no `multi-user.target`.
     package static func target(_ scope: ManagerScope) -> String {
         scope == .user ? "default.target" : "multi-user.target"
     }
 
-    /// What a unit file says of what it starts.
+    /// What a unit file says about the service that it starts.
     package struct Facts: Sendable, Equatable {
         package var binary: String?
         package var limaHome: String?
@@ -52,7 +52,7 @@ package struct SystemdUnit: Sendable, Equatable {
         }
     }
 
-    /// Reads a unit file as this type writes them.
+    /// Reads a unit file of the form that this type writes.
     package static func facts(ofText text: String) -> Facts {
         var facts = Facts()
         for line in text.split(separator: "\n") {
@@ -63,7 +63,7 @@ package struct SystemdUnit: Sendable, Equatable {
             case "ExecStart": facts.binary = value
             case "User": facts.owner = value
             case "Restart": facts.terms.keepAlive = value.flatMap(KeepAlive.init).map { [$0] } ?? []
-            // The names of other units, the network's for one, are none of instances.
+            // Other units, such as the network's, are skipped: their names are not those of instances.
             case "After": facts.terms.after?.append(contentsOf: instances(text))
             case "Before": facts.terms.before?.append(contentsOf: instances(text))
             case "Environment":
@@ -80,7 +80,7 @@ package struct SystemdUnit: Sendable, Equatable {
         list.split(separator: " ").compactMap { ServiceName.instance(ofSystemdUnit: String($0)) }
     }
 
-    /// The first word of a list or command line (systemd.syntax(7)); nil where a quotation mark is not closed.
+    /// The first word of a list or command line (systemd.syntax(7)); nil if a quotation mark is not closed.
     private static func firstWord(_ text: Substring) -> String? {
         guard text.hasPrefix("\"") else {
             return text.split(separator: " ").first.map { String($0).replacing("%%", with: "%") }
@@ -127,8 +127,8 @@ package struct SystemdUnit: Sendable, Equatable {
                 ($0, "a path that the guest needs")
             }
         for (text, what) in texts { try Representable.requireOneLine(text, what: what, format: "a unit file") }
-        // systemd refuses an executable whose path has these (string_is_safe() of its source): `systemd-analyze verify`
-        // says "Executable name contains special characters".
+        // systemd refuses an executable whose path contains these characters (string_is_safe() in its source).
+        // `systemd-analyze verify` says "Executable name contains special characters".
         try Representable.require(
             registration.binary, without: "\"'\\", what: "the path of hostagent", format: "ExecStart= of a unit file")
     }
@@ -142,7 +142,7 @@ package struct SystemdUnit: Sendable, Equatable {
             "ENVIRONMENT": environment.map { "Environment=\(Self.word($0))\n" }.joined(),
             "ACCOUNT": scope == .system ? "User=\(Self.escape(registration.account.name))\n" : "",
             "RESTART": registration.keepAlive.rawValue,
-            // The agent asks for more while a phase makes progress; this is how long it may be silent.
+            // The agent asks for more time while a phase makes progress. This is how long it may be silent.
             "TIMEOUT_START": "60s",
             "TIMEOUT_STOP": "\(effectiveGrace + Self.stopMargin)s",
             "PRIVILEGES": registration.needs.newPrivileges ? "" : "NoNewPrivileges=yes\n",
@@ -151,12 +151,13 @@ package struct SystemdUnit: Sendable, Equatable {
         ]
         return Templates.systemdUnit.split(separator: "@", omittingEmptySubsequences: false).enumerated().map {
             index, part in
-            // Between two marks stands a name; a lone @ (as in a unit's name) does not occur in the template.
+            // The name of a value is between two @. The template has no single @, as in a unit's name.
             index % 2 == 0 ? String(part) : values[String(part), default: "@\(part)@"]
         }.joined()
     }
 
-    /// What comes before and after (systemd.unit(5)); the network and the file system of the instances before all.
+    /// The order relative to other units (systemd.unit(5)). The network and the file system of the instances come
+    /// first.
     private var order: String {
         var lines: [String] = []
         if scope == .system {
@@ -175,11 +176,11 @@ package struct SystemdUnit: Sendable, Equatable {
         ["LIMA_HOME=" + registration.limaHome] + (registration.searchPath.map { ["PATH=" + $0] } ?? [])
     }
 
-    /// What the agent and QEMU may touch when the system's manager runs them (systemd.exec(5)). Each line was tried
-    /// with a guest: QEMU's own sandbox needs the call `seccomp`, software emulation writes the code it executes, and
-    /// `/dev/kvm` must be seen.
+    /// What the agent and QEMU may access if the system's manager runs them (systemd.exec(5)). Each line was tested
+    /// with a guest. QEMU's own sandbox needs the system call `seccomp`, software emulation writes the code that it
+    /// executes, and `/dev/kvm` must be visible.
     private var sandbox: String {
-        // A missing directory would keep the unit from starting (status 226), so it may be missing.
+        // The dash allows a directory to be missing. Otherwise the unit would not start (status 226).
         let writable = ([registration.limaHome] + registration.needs.writablePaths).map { Self.word("-" + $0) }
             .joined(separator: " ")
         let devices = registration.needs.devices.map { "DeviceAllow=\(Self.word($0)) rw" }.joined(separator: "\n")
@@ -212,12 +213,12 @@ package struct SystemdUnit: Sendable, Equatable {
             """
     }
 
-    /// Specifiers taken literally (systemd.unit(5)).
+    /// Escapes specifiers, so that they are taken literally (systemd.unit(5)).
     private static func escape(_ text: String) -> String { text.replacing("%", with: "%%") }
 
-    /// One word of a list, an assignment, or a command line's executable, quoted (systemd.syntax(7)). The executable is the
-    /// one word of a command line in which `$` begins no variable (systemd.service(5), COMMAND LINES); there it stands for
-    /// itself, and doubled for two.
+    /// Quotes a word of a list, an assignment, or a command line's executable (systemd.syntax(7)). `$` is not escaped:
+    /// the executable is the only word of a command line in which `$` does not begin a variable, and `$$` stands for
+    /// two (systemd.service(5), COMMAND LINES).
     private static func word(_ text: String) -> String {
         let plain = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:=@,".contains($0)) }
         if plain { return text }

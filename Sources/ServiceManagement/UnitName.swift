@@ -2,7 +2,7 @@ import HostModel
 
 /// The name of an instance's registration with a manager.
 package enum ServiceName {
-    /// `lima-vm@NAME.service`: what Lima itself calls the unit of an instance.
+    /// `lima-vm@NAME.service`, the name that Lima itself uses for the unit of an instance.
     package static func systemdUnit(_ instance: InstanceName) -> String { "lima-vm@\(instance).service" }
 
     /// The instance that a unit of this name is for.
@@ -20,7 +20,7 @@ package enum ServiceName {
         return nil
     }
 
-    /// The launchd label of an instance: of its login registration, or of the one at boot.
+    /// The launchd label of an instance's registration at login or at boot.
     package static func launchdLabel(_ instance: InstanceName, scope: ManagerScope) -> String {
         scope == .user ? "io.lima-vm.autostart.\(instance)" : "io.lima-vm.daemon.\(instance)"
     }

@@ -161,11 +161,12 @@ import Testing
         #expect(ContinuousClock.now - began < .seconds(5))
         #expect(writer.pending.last?.seq == 2000)
         // A new reader gets the lines, and the writer can end.
-        let drained = Task.detached {
-            while !writer.pending.isEmpty { _ = try? reader.read(upTo: 1 << 16, subject: path) }
-        }
-        await drained.value
+        let drain = Task { try await Tool("cat", [path]).run(outputLimit: 0) }
+        await writer.flush(seconds: 20)
         #expect(writer.pending.isEmpty)
+        drain.cancel()
+        _ = try? await drain.value
+        withExtendedLifetime(reader.number) {}
     }
 
     @Test func aLogThatIsRemovedComesBackWithTheNewestEvents() async throws {
