@@ -94,16 +94,23 @@ let package = Package(
                 hummingbird, logging, nioCore, nioHTTP1, nioPosix, serviceLifecycle, unixSignals,
             ], swiftSettings: strict),
         .target(
-            name: "HostCommands",
-            dependencies: [
-                "HostModel", "HostOS", "InstanceStore", "ServiceManagement", "AgentAPI", argumentParser, nioCore, yams,
-            ],
+            name: "InstanceOperations",
+            dependencies: ["HostModel", "HostOS", "InstanceStore", "ServiceManagement", "AgentAPI", nioCore],
             swiftSettings: strict),
         // Floor 4
+        .target(
+            name: "HostCommands",
+            dependencies: [
+                "HostModel", "HostOS", "InstanceStore", "ServiceManagement", "AgentAPI", "InstanceOperations",
+                argumentParser, yams,
+            ],
+            swiftSettings: strict),
+        // Floor 5
         .executableTarget(
             name: "HostAgentMain",
             dependencies: [
-                "HostModel", "HostOS", "HostAgent", "HostCommands", "InstanceStore", "QEMUDriver", "GuestAccess",
+                "HostModel", "HostOS", "HostAgent", "HostCommands", "InstanceOperations", "InstanceStore", "QEMUDriver",
+                "GuestAccess",
                 "GuestDriver", "ServiceManagement", nioCore,
             ], swiftSettings: strict, linkerSettings: selfContained),
         // The references that bench/run measures.
@@ -142,7 +149,8 @@ let package = Package(
                 "InstanceStore", "ServiceManagement",
             ], swiftSettings: strict),
         .testTarget(
-            name: "HostCommandsTests", dependencies: ["AgentAPI", "HostCommands", "HostModel"], swiftSettings: strict),
+            name: "HostCommandsTests", dependencies: ["AgentAPI", "HostCommands", "HostModel", "InstanceOperations"],
+            swiftSettings: strict),
         .testTarget(
             name: "GuestTests",
             dependencies: [

@@ -107,9 +107,21 @@ package final class EventLogWriter: Sendable {
 
     // MARK: On the queue
 
+    /// The oldest lines that wait, no more of them than fit into a part of the log.
+    private var nextBatch: [Line] {
+        var size = 0
+        return state.withLock { state in
+            Array(
+                state.pending.prefix { line in
+                    defer { size += line.text.utf8.count }
+                    return size < limit / 4
+                })
+        }
+    }
+
     private func drain() {
         while true {
-            let batch = state.withLock { $0.pending }
+            let batch = nextBatch
             let written = output.withLock { output in
                 rotate(&output, before: batch)
                 return Self.write(batch, to: &output, path: path)

@@ -4,6 +4,7 @@ import HostAgent
 import HostCommands
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 import NIOCore
 import QEMUDriver
@@ -11,7 +12,7 @@ import ServiceManagement
 
 /// Connects the modules to each other.
 enum Composition {
-    static func context(_ environment: [String: String]) -> CommandContext {
+    static func context(_ environment: [String: String]) -> OperationContext {
         // Both are read early. The lock is only for this process, and the path is only useful while the program is
         // still there.
         let inheritedLock = HostProcess.takeVariable(Upgrade.lockVariable).flatMap { Int32($0) }
@@ -20,7 +21,7 @@ enum Composition {
         let account =
             HostProcess.account
             ?? Account(name: "\(HostProcess.uid)", uid: HostProcess.uid, home: environment["HOME"] ?? "/")
-        return CommandContext(
+        return OperationContext(
             environment: environment, account: account,
             manager: manager(environment, account),
             runAgent: { request in

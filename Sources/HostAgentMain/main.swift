@@ -12,7 +12,7 @@ EventLoops.keepSmall()
 // priority of its threads, is not permitted to, and reports that on standard error at every start.
 Task.detached(priority: .medium) {
     let context = Composition.context(ProcessInfo.processInfo.environment)
-    let status = await CommandContext.$current.withValue(context) {
+    let status = await CurrentContext.$value.withValue(context) {
         await HostAgentCommand.run(Array(CommandLine.arguments.dropFirst()))
     }
     HostProcess.exit(status)

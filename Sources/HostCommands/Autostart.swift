@@ -1,5 +1,6 @@
 import ArgumentParser
 import HostModel
+import InstanceOperations
 
 struct Autostart: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

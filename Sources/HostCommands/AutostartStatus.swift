@@ -3,6 +3,7 @@ import ArgumentParser
 import Foundation
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 import ServiceManagement
 
@@ -21,9 +22,10 @@ struct AutostartStatus: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let context = CommandContext.current
+        let context = OperationContext.current
         if let owner = try OwnerBoundary(nil, context) {
-            return try await owner.perform(["autostart", "status", "--format", format] + names)
+            StandardStreams.output(try await owner.perform(["autostart", "status", "--format", format] + names))
+            return
         }
         let home = try context.home()
         let directories = try home.instances(named: names)
@@ -31,92 +33,18 @@ struct AutostartStatus: AsyncParsableCommand {
         if format == "json" {
             for row in rows { StandardStreams.output(try JSONText.line(row)) }
         } else {
-            StandardStreams.output(AutostartSurvey.table(rows))
+            StandardStreams.output(AutostartTable.render(rows))
         }
     }
 }
 
-/// What `autostart status` shows of an instance.
-package struct AutostartRow: Codable, Sendable, Equatable {
-    package var name: String
-    /// login or boot; left out where it is not registered.
-    package var condition: AutostartCondition?
-    /// Registered at login, with a user manager that runs from boot on: it starts when the host does.
-    package var lingers: Bool?
-    /// The unit or label.
-    package var identifier: String?
-    package var file: String?
-    /// Made by hostagent.
-    package var ours: Bool?
-    package var enabled: Bool
-    package var loaded: Bool
-    package var status: InstanceStatus
-    /// The unit or label that runs it; "a person" for an agent that one started; left out when nothing runs.
-    package var runBy: String?
-    /// RFC 3339.
-    package var since: String?
-    package var restarts: Int?
-    package var lastFailure: String?
-    /// RFC 3339.
-    package var nextTry: String?
-}
-
-/// Puts together what the files, the manager and the agents say. The manager is asked once for all.
-struct AutostartSurvey: Sendable {
-    let context: CommandContext
-
-    func rows(_ directories: [InstanceDirectory]) async throws -> [AutostartRow] {
-        let registrations = directories.map(context.registrations(of:))
-        async let states = InstanceSurvey(context: context).states(directories)
-        let known = try await context.manager.status(registrations.flatMap { $0 })
-        var statuses = known[...]
-        return zip(zip(directories, registrations), await states).map { pair, state in
-            let (directory, found) = pair
-            let mine = Array(statuses.prefix(found.count))
-            statuses = statuses.dropFirst(found.count)
-            return row(directory, found, mine, state)
-        }
-    }
-
-    private func row(
-        _ directory: InstanceDirectory, _ found: [FoundRegistration], _ statuses: [ManagerStatus],
-        _ state: InstanceSurvey.State
-    ) -> AutostartRow {
-        var row = AutostartRow(
-            name: directory.name.text, enabled: false, loaded: false, status: state.status)
-        if let info = state.info {
-            row.runBy = info.autoStartedIdentifier ?? "a person"
-            row.since = info.startedAt
-        }
-        row.lastFailure = state.failure
-        guard let index = found.firstIndex(where: \.isOurs) ?? found.indices.first else { return row }
-        let (registration, status) = (found[index], statuses[index])
-        row.condition = registration.condition
-        let couldLinger = context.manager.kind == .systemd && registration.condition == .login
-        row.lingers = couldLinger ? Linger.isEnabled(context.account) : nil
-        row.identifier = registration.identifier
-        row.file = registration.file
-        row.ours = registration.isOurs
-        row.enabled = status.isEnabled
-        row.loaded = status.isLoaded
-        row.restarts = status.restarts
-        row.since = row.since ?? status.since.map(Self.time)
-        // Why the guest failed says more than how its agent ended.
-        row.lastFailure = state.failure ?? status.lastFailure
-        let next = status.nextTry ?? RestartHistory.load(directory).nextTry
-        row.nextTry = next.flatMap { $0 > HostClock.now ? Self.time($0) : nil }
-        return row
-    }
-
-    private static func time(_ seconds: Double) -> String {
-        Date(timeIntervalSince1970: seconds).formatted(.iso8601)
-    }
-
+/// The table of `autostart status`.
+enum AutostartTable {
     private static func at(_ row: AutostartRow) -> String {
         row.lingers == true ? "boot (linger)" : row.condition?.rawValue ?? "-"
     }
 
-    static func table(_ rows: [AutostartRow]) -> String {
+    static func render(_ rows: [AutostartRow]) -> String {
         let cells = rows.map { row in
             [
                 row.name, at(row), row.condition == nil ? "-" : row.enabled ? "yes" : "no",

@@ -1,4 +1,5 @@
 import ArgumentParser
+import InstanceOperations
 import InstanceStore
 
 /// What an agent asks the program that is to take its place.
@@ -9,7 +10,7 @@ struct Check: AsyncParsableCommand {
     @OptionGroup var instance: InstanceArgument
 
     func run() async throws {
-        let context = CommandContext.current
+        let context = OperationContext.current
         let directory = try context.directory(instance.name)
         try directory.checkSocketPaths()
         try context.check(try Instance(directory))

@@ -1,6 +1,8 @@
 import AgentAPI
 import HostModel
 import HostOS
+import InstanceOperations
+import InstanceStore
 import Synchronization
 
 /// Shows events to a person: on a terminal as text with a line that follows the progress, else as they are on the
@@ -15,6 +17,13 @@ final class Console: Sendable {
     /// The progress line that stands on the terminal.
     private let standing = Mutex("")
     private let saidReady = Atomic(false)
+
+    /// What a person needs to know once an instance runs.
+    static func readyMessage(_ instance: Instance) -> String {
+        let message = instance.configuration.message.trimmed
+        return "\(instance.name) is running; get a shell with: hostagent shell \(instance.name)\n"
+            + (message.isEmpty ? "" : message + "\n")
+    }
 
     /// Back to the first column, and erase the line (ECMA-48, EL).
     private static let eraseLine = "\r\u{1b}[2K"
@@ -50,6 +59,18 @@ final class Console: Sendable {
     /// Says that the guest is ready, where the event did not already.
     func announceReady() {
         if !saidReady.exchange(true, ordering: .relaxed) { StandardStreams.output(messageWhenReady) }
+    }
+
+    /// Shows what an operation tells.
+    var progress: OperationProgress {
+        OperationProgress { item in
+            if case .event(let record) = item {
+                _ = self.show(record)
+            } else if let text = item.sentence {
+                self.finish()
+                StandardStreams.error(text)
+            }
+        }
     }
 
     /// Takes the progress line away.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 
 struct Create: AsyncParsableCommand {
@@ -13,21 +14,28 @@ struct Create: AsyncParsableCommand {
     @Argument(help: "A template (\(InstanceTemplate.names.joined(separator: ", "))), a file, or - for standard input.")
     var source: String
 
+    @OptionGroup var output: OutputOptions
+
     func run() async throws {
-        let context = CommandContext.current
+        let context = OperationContext.current
         let (text, file, implied) = try read(context)
         let name = try InstanceName(name ?? implied)
         if let owner = try OwnerBoundary(nil, context) {
-            return try await owner.perform(["create", "--name", name.text, "-"], input: text)
+            StandardStreams.output(
+                try await owner.perform(["create"] + output.words + ["--name", name.text, "-"], input: text))
+            return
         }
         context.sweep()
-        let warnings = try await InstanceCreator(home: context.home()).create(name: name, source: text, file: file)
-        for warning in warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
-        StandardStreams.output("created \(name); start it with: hostagent start \(name)\n")
+        if output.dryRun {
+            return try output.show(plan: CreateOperation(context: context).plan(name, text, file))
+        }
+        let result = try await CreateOperation(context: context).run(name, text, file)
+        for warning in result.warnings { context.progress(.warning(warning)) }
+        try output.show(result, "created \(name); start it with: hostagent start \(name)\n")
     }
 
     /// The text, what it is called in messages, and the name an instance of it gets.
-    private func read(_ context: CommandContext) throws(HostError) -> (text: String, file: String, implied: String) {
+    private func read(_ context: OperationContext) throws(HostError) -> (text: String, file: String, implied: String) {
         if source == "-" {
             guard let bytes = StandardStreams.input(limit: 16 << 20) else {
                 throw HostError(.badConfiguration, "standard input is longer than any lima.yaml")

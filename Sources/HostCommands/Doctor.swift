@@ -1,6 +1,7 @@
 import ArgumentParser
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 import ServiceManagement
 
@@ -16,7 +17,7 @@ struct Doctor: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let context = CommandContext.current
+        let context = OperationContext.current
         // Of instances that are gone, too; what another account registered at boot is its business.
         let registrations = context.manager.registrations().filter {
             context.account.uid == 0 || [nil, context.account.name].contains($0.owner)
@@ -35,7 +36,7 @@ struct Doctor: AsyncParsableCommand {
         if findings.contains(where: { $0.verdict == .problem }) { throw Exit(status: .unavailable) }
     }
 
-    private static func programs(_ context: CommandContext) -> [HostFinding] {
+    private static func programs(_ context: OperationContext) -> [HostFinding] {
         let qemu = "qemu-system-\(Architecture.host.rawValue)"
         let needed = [
             ([qemu], "qemu-system-x86"), (["qemu-img"], "qemu-utils"), (["ssh"], "openssh-client"),
@@ -49,7 +50,7 @@ struct Doctor: AsyncParsableCommand {
         }
     }
 
-    private func acceleration(_ context: CommandContext) async -> HostFinding {
+    private func acceleration(_ context: OperationContext) async -> HostFinding {
         if let accelerator = HostProcess.hardwareAccelerator {
             switch await context.tryAccelerator() {
             case accelerator: return HostFinding("acceleration", .ok, "\(accelerator.rawValue) works")

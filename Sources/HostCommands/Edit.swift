@@ -1,6 +1,7 @@
 import ArgumentParser
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 import ServiceManagement
 
@@ -17,12 +18,13 @@ struct Edit: AsyncParsableCommand {
     var restart = false
 
     func run() async throws {
-        let context = CommandContext.current
+        let context = OperationContext.current
         let directory = try context.directory(instance.name)
         if let owner = try OwnerBoundary(instance.name, context) {
             if set.isEmpty { throw owner.refuse("edit", "edit \(directory.name)") }
-            return try await owner.perform(
-                ["edit", directory.name.text] + (restart ? ["--restart"] : []) + set.flatMap { ["--set", $0] })
+            let words = ["edit", directory.name.text] + (restart ? ["--restart"] : []) + set.flatMap { ["--set", $0] }
+            StandardStreams.output(try await owner.perform(words))
+            return
         }
         context.sweep(directory)
         let lock = try lock(directory)
@@ -51,7 +53,7 @@ struct Edit: AsyncParsableCommand {
             .held, "another command is editing the instance \"\(directory.name)\"", hint: "try again when it is done")
     }
 
-    private func edit(_ directory: InstanceDirectory, _ context: CommandContext) async throws {
+    private func edit(_ directory: InstanceDirectory, _ context: OperationContext) async throws {
         let old: String
         do {
             old = try TextFile.read(directory.limaYAML)
@@ -100,7 +102,8 @@ struct Edit: AsyncParsableCommand {
         return HostError(error.code, error.message, hint: "the old file is in force; what you typed is in \(draft)")
     }
 
-    private func edited(_ old: String, _ directory: InstanceDirectory, _ context: CommandContext) async throws -> String
+    private func edited(_ old: String, _ directory: InstanceDirectory, _ context: OperationContext) async throws
+        -> String
     {
         let named = ["VISUAL", "EDITOR"].lazy.compactMap { context.environment[$0] }.first { !$0.isEmpty }
         guard HostProcess.isTerminal(0) || named != nil else {
@@ -118,7 +121,7 @@ struct Edit: AsyncParsableCommand {
         return try TextFile.read(draft)
     }
 
-    private func offerRestart(_ directory: InstanceDirectory, _ context: CommandContext) async throws {
+    private func offerRestart(_ directory: InstanceDirectory, _ context: OperationContext) async throws {
         guard try directory.isHeld() else {
             StandardStreams.output("saved; it counts from the next start\n")
             return
@@ -135,7 +138,7 @@ struct Edit: AsyncParsableCommand {
         if let registration = context.registration(of: directory) {
             try await context.manager.requirePermission(toRestart: registration)
         }
-        _ = try await Stopper(context: context, directory: directory).run(force: false)
-        try await Starter(context: context, directory: directory, timeout: nil, progress: false).run()
+        _ = try await StopOperation(context: context, directory: directory).run(force: false)
+        try await StartCommand(context: context, directory: directory).run()
     }
 }

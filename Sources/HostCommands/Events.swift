@@ -2,6 +2,7 @@ import AgentAPI
 import ArgumentParser
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 
 struct Events: AsyncParsableCommand {
@@ -21,10 +22,11 @@ struct Events: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let directory = try CommandContext.current.directory(instance.name)
+        let directory = try OperationContext.current.directory(instance.name)
         if let owner = try OwnerBoundary(instance.name, .current) {
             if follow { throw owner.refuse("follow events", "events --follow \(directory.name)") }
-            return try await owner.perform(["events", "--since", String(since), instance.name])
+            StandardStreams.output(try await owner.perform(["events", "--since", String(since), instance.name]))
+            return
         }
         if follow, try directory.isHeld() {
             try await AgentClient(socket: directory.agentSocket).events(since: since) { record in

@@ -1,6 +1,7 @@
 import ArgumentParser
 import HostModel
 import HostOS
+import InstanceOperations
 
 /// `hostagent`.
 package struct HostAgentCommand: AsyncParsableCommand {

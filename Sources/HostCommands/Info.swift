@@ -3,6 +3,7 @@ import ArgumentParser
 import Foundation
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 
 struct Info: AsyncParsableCommand {
@@ -13,9 +14,10 @@ struct Info: AsyncParsableCommand {
 
     func run() async throws {
         if let owner = try OwnerBoundary(instance.name, .current) {
-            return try await owner.perform(["info", instance.name])
+            StandardStreams.output(try await owner.perform(["info", instance.name]))
+            return
         }
-        let directory = try CommandContext.current.directory(instance.name)
+        let directory = try OperationContext.current.directory(instance.name)
         let info = try await AgentClient.ofRunning(directory).info()
         try info.requireAgent(of: directory)
         StandardStreams.output(try JSONText.pretty(info))

@@ -1,6 +1,7 @@
 import ArgumentParser
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 
 struct List: AsyncParsableCommand {
@@ -23,11 +24,12 @@ struct List: AsyncParsableCommand {
 
     func run() async throws {
         let format = try ListFormat(json ? "json" : format)
-        let context = CommandContext.current
+        let context = OperationContext.current
         let home = try context.home()
         if let owner = try OwnerBoundary(nil, context) {
             let shape = quiet ? ["--quiet"] : ["--format", json ? "json" : self.format]
-            return try await owner.perform(["list"] + shape + names)
+            StandardStreams.output(try await owner.perform(["list"] + shape + names))
+            return
         }
         let directories = try home.instances(named: names)
         if quiet {

@@ -1,6 +1,7 @@
 import Foundation
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 import Yams
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 import ServiceManagement
 
@@ -11,7 +12,7 @@ struct Reap: AsyncParsableCommand {
     @OptionGroup var instance: InstanceArgument
 
     func run() async throws {
-        let context = CommandContext.current
+        let context = OperationContext.current
         let directory = try context.directory(instance.name)
         guard try await SystemdJob.isStoppingOwnUnit(of: directory.name) else { return }
         context.sweep(directory)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import HostModel
+import InstanceOperations
 import InstanceStore
 import ServiceManagement
 
@@ -12,19 +13,23 @@ struct Restart: AsyncParsableCommand {
     var force = false
 
     func run() async throws {
-        let context = CommandContext.current
+        let context = OperationContext.current
         let directory = try context.directory(instance.name)
         if let owner = try OwnerBoundary(instance.name, context) {
-            try await owner.perform(["check", directory.name.text])
-            try await owner.stop(directory.name, force: force)
-            return try await owner.start(directory.name, arguments: ["start", directory.name.text])
+            _ = try await owner.perform(["check", directory.name.text])
+            _ = try await owner.stop(directory.name, force: force)
+            return try await StartCommand(context: context, directory: directory).run(owner)
         }
         // What could not be started again is not stopped.
         _ = try Instance(directory)
         if let registration = context.registration(of: directory) {
             try await context.manager.requirePermission(toRestart: registration)
         }
-        _ = try await Stopper(context: context, directory: directory).run(force: force)
-        try await Starter(context: context, directory: directory, timeout: nil, progress: false).run()
+        let console = Console(messageWhenReady: "", quiet: true)
+        var stopping = context
+        stopping.progress = console.progress
+        _ = try await StopOperation(context: stopping, directory: directory).run(force: force)
+        console.finish()
+        try await StartCommand(context: context, directory: directory).run()
     }
 }

@@ -2,6 +2,7 @@ import AgentAPI
 import ArgumentParser
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 
 struct Shell: AsyncParsableCommand {
@@ -18,7 +19,7 @@ struct Shell: AsyncParsableCommand {
     var command: [String] = []
 
     func run() async throws {
-        let context = CommandContext.current
+        let context = OperationContext.current
         if name == "--help" || name == "-h" { throw CleanExit.helpRequest(self) }
         let directory = try context.directory(name)
         if let owner = try OwnerBoundary(name, context) {
@@ -52,7 +53,7 @@ struct Shell: AsyncParsableCommand {
     }
 
     /// Starts a stopped instance, after asking where somebody can answer.
-    private func startFirst(_ directory: InstanceDirectory, _ context: CommandContext) async throws {
+    private func startFirst(_ directory: InstanceDirectory, _ context: OperationContext) async throws {
         let canAsk = HostProcess.isTerminal(0) && HostProcess.isTerminal(2)
         if !start, canAsk { StandardStreams.error("the instance \"\(name)\" is not running; start it? [Y/n] ") }
         guard start || canAsk, start || Self.isYes(StandardStreams.line()) else {
@@ -60,7 +61,7 @@ struct Shell: AsyncParsableCommand {
                 .unavailable, "the instance \"\(name)\" is not running",
                 hint: "start it with: hostagent start \(name), or use: hostagent shell --start \(name)")
         }
-        try await Starter(context: context, directory: directory, timeout: nil, progress: false, quiet: true).run()
+        try await StartCommand(context: context, directory: directory, quiet: true).run()
     }
 
     /// An empty answer is the one in upper case.

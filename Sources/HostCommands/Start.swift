@@ -2,6 +2,7 @@ import AgentAPI
 import ArgumentParser
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 import ServiceManagement
 
@@ -26,21 +27,25 @@ struct Start: AsyncParsableCommand {
         }
     }
 
+    @OptionGroup var output: OutputOptions
+
     func run() async throws {
-        let context = CommandContext.current
+        let context = OperationContext.current
         do {
             let directory = try context.directory(instance.name)
-            if let owner = try OwnerBoundary(instance.name, context) {
-                if foreground { throw owner.refuse("run an agent", "start --foreground \(directory.name)") }
-                let limit = timeout.map { ["--timeout", String($0)] } ?? []
-                return try await owner.start(directory.name, arguments: ["start"] + limit + [directory.name.text])
-            }
-            try directory.checkSocketPaths()
-            if !foreground { context.sweep(directory) }
+            let owner = try OwnerBoundary(instance.name, context)
+            if let owner, foreground { throw owner.refuse("run an agent", "start --foreground \(directory.name)") }
             if foreground {
+                try directory.checkSocketPaths()
                 try await beTheAgent(context, directory)
+            } else if output.dryRun, let owner {
+                StandardStreams.output(try await owner.perform(["start"] + output.words + [instance.name]))
+            } else if output.dryRun {
+                try output.show(plan: StartOperation(context: context, directory: directory).plan())
             } else {
-                try await Starter(context: context, directory: directory, timeout: timeout, progress: progress).run()
+                try await StartCommand(
+                    context: context, directory: directory, timeout: timeout, progress: progress, json: output.json
+                ).run(owner)
             }
         } catch let error as HostError where foreground && isLaunchds(context) {
             // launchd knows zero and non-zero only: what would fail again must not look like a crash.
@@ -51,28 +56,28 @@ struct Start: AsyncParsableCommand {
     }
 
     /// launchd itself executed this process.
-    private func isLaunchds(_ context: CommandContext) -> Bool {
+    private func isLaunchds(_ context: OperationContext) -> Bool {
         guard let name = try? InstanceName(instance.name) else { return false }
         return OriginDetector.origin(of: name, facts: .current(environment: context.environment)).managerKind
             == .launchd
     }
 
     /// The manager itself executed this process.
-    private func isManagers(_ registration: FoundRegistration, _ context: CommandContext) -> Bool {
+    private func isManagers(_ registration: FoundRegistration, _ context: OperationContext) -> Bool {
         OriginDetector.origin(of: registration.instance, facts: .current(environment: context.environment))
             .autoStartedIdentifier != nil
     }
 
-    private func beTheAgent(_ context: CommandContext, _ directory: InstanceDirectory) async throws {
+    private func beTheAgent(_ context: OperationContext, _ directory: InstanceDirectory) async throws {
         let instance = try Instance(directory)
         if let registration = context.registration(of: directory), !isManagers(registration, context) {
             StandardStreams.error(
                 "hostagent: warning: \(registration.identifier) is registered and does not know of this agent; "
                     + "without --foreground it is asked to start the instance\n")
         }
-        let console = Console(messageWhenReady: Starter.readyMessage(instance))
+        let console = Console(messageWhenReady: Console.readyMessage(instance))
         let wanted = progress || console.isTerminal
-        var request = CommandContext.ForegroundRequest(
+        var request = OperationContext.ForegroundRequest(
             instance: instance, home: try context.home(), environment: context.environment, startLimit: timeout)
         if wanted { request.sink = { record in console.show(record) } }
         let status = try await context.runAgent(request)

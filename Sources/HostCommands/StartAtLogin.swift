@@ -1,6 +1,7 @@
 import ArgumentParser
 import HostModel
 import HostOS
+import InstanceOperations
 
 struct StartAtLogin: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -12,14 +13,17 @@ struct StartAtLogin: AsyncParsableCommand {
     var enabled = true
 
     func run() async throws {
-        let context = CommandContext.current
+        let context = OperationContext.current
         let verb = enabled ? "enable" : "disable"
         StandardStreams.error(
             "hostagent: start-at-login is deprecated; use: hostagent autostart \(verb) \(instance.name)\n")
         if enabled {
-            _ = try await AutostartRequest(condition: .login).enable(instance.name, context)
+            let result = try await AutostartRequest(condition: .login).enable(instance.name, context)
+            for note in result.notes { context.progress(.note(note)) }
+            StandardStreams.output(AutostartEnable.text(result))
         } else {
-            _ = try await AutostartDisable.unregister(try InstanceName(instance.name), context)
+            let result = try await AutostartOperation(context: context).disable(InstanceName(instance.name))
+            for note in result.notes { context.progress(.note(note)) }
         }
     }
 }

@@ -1,6 +1,6 @@
 import ArgumentParser
-import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 
 struct Stop: AsyncParsableCommand {
@@ -12,13 +12,30 @@ struct Stop: AsyncParsableCommand {
     @Flag(help: "End the guest at once, without asking it. What it has not written to disk is lost.")
     var force = false
 
+    @OptionGroup var output: OutputOptions
+
     func run() async throws {
-        let context = CommandContext.current
+        var context = OperationContext.current
+        let console = Console(messageWhenReady: "", quiet: true)
+        if !output.json { context.progress = console.progress }
         let directory = try context.directory(instance.name)
-        if let owner = try OwnerBoundary(instance.name, context) {
-            return try await owner.stop(directory.name, force: force)
+        let operation = StopOperation(context: context, directory: directory)
+        let owner = try OwnerBoundary(instance.name, context)
+        if output.dryRun {
+            guard let owner else { return try output.show(plan: operation.plan(force: force)) }
+            let words = ["stop"] + output.words + (force ? ["--force"] : []) + [instance.name]
+            StandardStreams.output(try await owner.perform(words))
+            return
         }
-        let stopped = try await Stopper(context: context, directory: directory).run(force: force)
-        StandardStreams.output(stopped ? "\(directory.name) is stopped\n" : "\(directory.name) was not running\n")
+        defer { console.finish() }
+        let result =
+            if let owner {
+                try await owner.stop(directory.name, force: force)
+            } else {
+                try await operation.run(force: force)
+            }
+        console.finish()
+        try output.show(
+            result, result.outcome == .stopped ? "\(result.name) is stopped\n" : "\(result.name) was not running\n")
     }
 }

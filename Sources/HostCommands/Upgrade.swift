@@ -2,6 +2,7 @@ import AgentAPI
 import ArgumentParser
 import HostModel
 import HostOS
+import InstanceOperations
 import InstanceStore
 
 struct Upgrade: AsyncParsableCommand {
@@ -15,9 +16,10 @@ struct Upgrade: AsyncParsableCommand {
 
     func run() async throws {
         if let owner = try OwnerBoundary(instance.name, .current) {
-            return try await owner.perform(["upgrade", instance.name])
+            StandardStreams.output(try await owner.perform(["upgrade", instance.name]))
+            return
         }
-        let directory = try CommandContext.current.directory(instance.name)
+        let directory = try OperationContext.current.directory(instance.name)
         let client = try AgentClient.ofRunning(directory)
         let before = try await client.info()
         try before.requireAgent(of: directory)

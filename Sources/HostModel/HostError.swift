@@ -28,15 +28,19 @@ package struct HostError: Error, Sendable, CustomStringConvertible {
     package var message: String
     /// What to do about it, as a sentence or a command line.
     package var hint: String?
+    /// The exit status of the agent or process that failed, if it says more than the code.
+    package var status: HostExitStatus?
 
-    package init(_ code: Code, _ message: String, hint: String? = nil) {
+    package init(_ code: Code, _ message: String, hint: String? = nil, status: HostExitStatus? = nil) {
         self.code = code
         self.message = message
         self.hint = hint
+        self.status = status
     }
 
     package var exitStatus: HostExitStatus {
-        switch code {
+        if let status { return status }
+        return switch code {
         case .failed: .failure
         case .usage: .usage
         case .badConfiguration: .badConfiguration

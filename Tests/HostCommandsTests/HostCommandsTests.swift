@@ -2,6 +2,7 @@ import AgentAPI
 import Foundation
 import HostCommands
 import HostModel
+import InstanceOperations
 import Testing
 
 @Suite struct ListFormatTests {

@@ -5,13 +5,20 @@ import InstanceStore
 import ServiceManagement
 
 /// Starts an agent of its own, or joins one that is starting, and follows it until the guest is ready.
-struct Starter: Sendable {
-    let context: CommandContext
+package struct StartOperation: Sendable {
+    let context: OperationContext
     let directory: InstanceDirectory
+    /// Seconds that the start may take; nil for no limit but the agent's own.
     let timeout: Int?
-    let progress: Bool
-    /// Nothing goes to standard output, which belongs to what comes after the start.
-    var quiet = false
+    /// Somebody sees the events: they are followed also where the manager's answer would do.
+    let follows: Bool
+
+    package init(context: OperationContext, directory: InstanceDirectory, timeout: Int? = nil, follows: Bool = false) {
+        self.context = context
+        self.directory = directory
+        self.timeout = timeout
+        self.follows = follows
+    }
 
     /// How the following ended.
     enum Ending: Sendable {
@@ -22,18 +29,22 @@ struct Starter: Sendable {
     }
 
     /// - Parameter isBeingStarted: the manager was told already and is only followed.
-    func run(isBeingStarted: Bool = false) async throws {
+    /// - Throws: `HostError` with the reason, and with the exit status of the agent that gave up.
+    package func run(isBeingStarted: Bool = false) async throws -> StartResult {
         let instance = try Instance(directory)
-        for warning in instance.warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
+        for warning in instance.warnings { context.progress(.warning(warning)) }
         // Another command may have held it for a moment, or be faster with a start, which is followed like any other.
         for _ in 0..<Self.tries {
             do {
-                if try await joinExisting(instance) { return }
-                guard let registration = context.registration(of: directory) else {
-                    return try await startNew(instance)
+                if let outcome = try await joinExisting() { return await result(outcome) }
+                if let registration = context.registration(of: directory) {
+                    let start = ManagedStart(
+                        operation: self, registration: registration, isBeingStarted: isBeingStarted)
+                    try await start.run()
+                } else {
+                    try await startNew()
                 }
-                let start = ManagedStart(starter: self, registration: registration, isBeingStarted: isBeingStarted)
-                return try await start.run(instance)
+                return await result(.started)
             } catch is Superseded {
                 continue
             } catch is GuestWasGone {
@@ -45,15 +56,29 @@ struct Starter: Sendable {
             hint: "hostagent list shows how it is")
     }
 
+    private func result(_ outcome: StartResult.Outcome) async -> StartResult {
+        let info = try? await AgentClient(socket: directory.agentSocket).info()
+        return StartResult(
+            name: directory.name.text, outcome: outcome, status: info?.state ?? .running,
+            sshLocalPort: info?.sshLocalPort, agentPID: info?.agentPID, guestPID: info?.guestPID,
+            runBy: info?.autoStartedIdentifier)
+    }
+
+    /// What a start would do.
+    package func plan() throws -> OperationPlan {
+        _ = try Instance(directory)
+        let name = directory.name.text
+        if try directory.isHeld() { return OperationPlan(name: name, steps: []) }
+        if let registration = context.registration(of: directory) {
+            return OperationPlan(
+                name: name, steps: ["have \(context.manager.kind.rawValue) start \(registration.identifier)"])
+        }
+        let guest = context.orphan(directory).map { "attach to the guest, process \($0)" } ?? "boot the guest"
+        return OperationPlan(name: name, steps: ["start an agent", guest])
+    }
+
     /// How often a start that somebody else is in the way of is tried.
     private static let tries = 5
-
-    /// What a person needs to know once it runs.
-    static func readyMessage(_ instance: Instance) -> String {
-        let message = instance.configuration.message.trimmed
-        return "\(instance.name) is running; get a shell with: hostagent shell \(instance.name)\n"
-            + (message.isEmpty ? "" : message + "\n")
-    }
 
     /// The agent attached to a guest that had powered itself off, and ended as it should. Who asks for a start wants a
     /// guest that runs.
@@ -69,49 +94,41 @@ struct Starter: Sendable {
             case .exiting(let end)? = lines.last.flatMap({ EventRecord(line: $0.utf8) })?.event,
             end.exitStatus == HostExitStatus.success.rawValue
         else { return }
-        StandardStreams.error("the guest that was left without an agent had powered itself off; starting it anew\n")
+        context.progress(.remark("the guest that was left without an agent had powered itself off; starting it anew"))
         throw GuestWasGone()
-    }
-
-    private func announce(_ text: String) {
-        if !quiet { StandardStreams.output(text) }
     }
 
     // MARK: An agent that is there
 
-    /// Follows an agent that is starting; false when there is none.
-    private func joinExisting(_ instance: Instance) async throws -> Bool {
+    /// Follows an agent that is starting; nil when there is none.
+    private func joinExisting() async throws -> StartResult.Outcome? {
         let client = AgentClient(socket: directory.agentSocket)
         if try !directory.isHeld() {
             // An agent of ours whose lock was removed a moment ago, and who is about to put it back.
-            guard directory.stranger != nil, (try? await client.info()) != nil else { return false }
+            guard directory.stranger != nil, (try? await client.info()) != nil else { return nil }
         }
-        guard let info = try await client.info(holding: directory, within: .seconds(5)) else { return false }
+        guard let info = try await client.info(holding: directory, within: .seconds(5)) else { return nil }
         try info.requireAgent(of: directory)
-        if info.phase.isUsable {
-            announce("\(directory.name) is running already\n")
-            return true
-        }
+        if info.phase.isUsable { return .alreadyRunning }
         if info.phase == .stopping || info.phase.isFinal {
             // As a manager does it: the start comes after the stop that is under way, which has an end of its own.
-            StandardStreams.error("\(directory.name) is being stopped by process \(info.agentPID); waiting for that\n")
+            context.progress(
+                .remark("\(directory.name) is being stopped by process \(info.agentPID); waiting for that"))
             let limit = Duration.seconds(timeout ?? 3600 + 60)
             guard await ProcessIdentity.of(pid: info.agentPID)?.ended(within: limit) ?? true else {
                 throw HostError(
                     .held, "the instance \"\(directory.name)\" is still being stopped by process \(info.agentPID)",
                     hint: "hostagent events \(directory.name) shows how it goes")
             }
-            return false
+            return nil
         }
-        StandardStreams.error("\(directory.name) is being started by process \(info.agentPID); following\n")
-        let console = Console(messageWhenReady: Self.readyMessage(instance), quiet: !progress || quiet)
-        defer { console.finish() }
+        context.progress(.remark("\(directory.name) is being started by process \(info.agentPID); following"))
         let ending = try await withThrowingTaskGroup(of: Ending.self) { group in
-            group.addTask {
+            group.addTask { [progress = context.progress] in
                 var ending = Ending.silence
                 try await client.events(run: info.run) { record in
                     ending = Self.ending(after: record, ending)
-                    _ = console.show(record)
+                    progress(.event(record))
                     return !Self.isOver(ending)
                 }
                 return ending
@@ -120,10 +137,9 @@ struct Starter: Sendable {
             defer { group.cancelAll() }
             return try await group.next() ?? .silence
         }
-        console.finish()
         await awaitEnd(of: ending, agent: ProcessIdentity.of(pid: info.agentPID))
-        try conclude(ending, console)
-        return true
+        try conclude(ending)
+        return .started
     }
 
     /// The error of a start that somebody else carries out and that takes too long for this person.
@@ -145,7 +161,7 @@ struct Starter: Sendable {
 
     // MARK: A new agent
 
-    private func startNew(_ instance: Instance) async throws {
+    private func startNew() async throws {
         let pipe: Pipe
         do {
             pipe = try Pipe()
@@ -167,7 +183,6 @@ struct Starter: Sendable {
         } catch {
             throw HostError(.unavailable, "cannot start an agent: \(error)")
         }
-        let console = Console(messageWhenReady: Self.readyMessage(instance), quiet: !progress || quiet)
         let reader = pipe.closingWriter()
         var ending = Ending.silence
         var rest: [UInt8] = []
@@ -180,16 +195,15 @@ struct Starter: Sendable {
                 rest.removeSubrange(...end)
                 guard let record else { continue }
                 ending = Self.ending(after: record, ending)
-                _ = console.show(record)
+                context.progress(.event(record))
                 if Self.isOver(ending) { break reading }
             }
         }
-        console.finish()
         if case .silence = ending {
             try await explainSilence(pid)
         } else {
             await awaitEnd(of: ending, agent: ProcessIdentity.of(pid: pid))
-            try conclude(ending, console)
+            try conclude(ending)
         }
     }
 
@@ -198,12 +212,11 @@ struct Starter: Sendable {
         // Its standard output is closed, which it does by ending.
         let end = ProcessIdentity.childEnd(of: pid)
         if case .exited(HostExitStatus.held.rawValue) = end, try directory.isHeld() { throw Superseded() }
-        let said = TextFile.tail(directory.agentLog, count: 8192)
-        StandardStreams.error(said.isEmpty ? "hostagent: the agent \(end.description)\n" : said)
-        if case .exited(let code) = end, let status = HostExitStatus(rawValue: code), status != .success {
-            throw Exit(status: status)
-        }
-        throw Exit(status: .failure)
+        var said = TextFile.tail(directory.agentLog, count: 8192).trimmed
+        if said.hasPrefix("hostagent: ") { said.removeFirst("hostagent: ".count) }
+        var status = HostExitStatus.failure
+        if case .exited(let code) = end, let its = HostExitStatus(rawValue: code), its != .success { status = its }
+        throw HostError(.failed, said.isEmpty ? "the agent \(end.description)" : said, status: status)
     }
 
     // MARK: Following
@@ -226,17 +239,18 @@ struct Starter: Sendable {
         if case .failed = ending { _ = await agent?.ended(within: .seconds(3)) }
     }
 
-    private func conclude(_ ending: Ending, _ console: Console) throws {
+    private func conclude(_ ending: Ending) throws {
         switch ending {
-        case .ready: if !quiet { console.announceReady() }
+        case .ready: break
         case .silence: throw HostError(.failed, "the agent of \"\(directory.name)\" ended without a word")
         case .failed(let errors, let status):
             let byItself = status == HostExitStatus.success.rawValue
             if byItself { try checkWhetherGuestWasGone() }
             let quietEnd = byItself ? "its guest powered itself off before it was ready" : "it was stopped"
             let reason = errors.isEmpty ? quietEnd : errors.joined(separator: "; ")
-            StandardStreams.error("hostagent: \"\(directory.name)\" did not start: \(reason)\n")
-            throw Exit(status: byItself ? .failure : HostExitStatus(rawValue: status) ?? .failure)
+            throw HostError(
+                .failed, "\"\(directory.name)\" did not start: \(reason)",
+                status: byItself ? .failure : HostExitStatus(rawValue: status) ?? .failure)
         }
     }
 }

@@ -6,13 +6,13 @@ import ServiceManagement
 
 /// A start of a registered instance: the manager's to carry out. Its agent's events are followed all the same.
 struct ManagedStart: Sendable {
-    let starter: Starter
+    let operation: StartOperation
     let registration: FoundRegistration
     /// The manager was told already.
     let isBeingStarted: Bool
 
-    private var context: CommandContext { starter.context }
-    private var directory: InstanceDirectory { starter.directory }
+    private var context: OperationContext { operation.context }
+    private var directory: InstanceDirectory { operation.directory }
     /// The manager's answer to the start tells when the guest is ready.
     private var answersWhenReady: Bool { context.manager.announcesReadiness && !isBeingStarted }
 
@@ -21,46 +21,51 @@ struct ManagedStart: Sendable {
         case late(HostError)
     }
 
+    /// The manager says that the start failed.
+    private struct ManagerFailed: Error {
+        let reason: String
+    }
+
     /// The agent gave up; its own word for it.
     private struct GaveUp: Error {
         let reason: String
         let status: Int32
     }
 
-    func run(_ instance: Instance) async throws {
+    func run() async throws {
         // A start by hand begins a new count of failures.
         RestartHistory.forget(directory)
-        let console = Console(
-            messageWhenReady: Starter.readyMessage(instance), quiet: !starter.progress || starter.quiet)
         do {
-            try await followToReady(console)
+            try await followToReady()
         } catch let given as GaveUp {
-            console.finish()
-            try starter.checkWhetherGuestWasGone()
-            try await explain(given.reason, status: HostExitStatus(rawValue: given.status))
-        } catch let error as HostError where error.code == .failed {
-            console.finish()
-            try starter.checkWhetherGuestWasGone()
-            try await explain(error.message, status: nil)
+            try operation.checkWhetherGuestWasGone()
+            throw await explanation(given.reason, status: HostExitStatus(rawValue: given.status))
+        } catch let error as ManagerFailed {
+            try operation.checkWhetherGuestWasGone()
+            throw await explanation(error.reason, status: nil)
         }
-        console.finish()
-        if !starter.quiet { console.announceReady() }
     }
 
     /// - Throws: what ended it before the guest was ready.
-    private func followToReady(_ console: Console) async throws {
+    private func followToReady() async throws {
         let late: HostError? = try await withThrowingTaskGroup(of: News.self) { group in
             if !isBeingStarted {
                 group.addTask {
-                    try await context.manager.start(registration)
+                    do {
+                        try await context.manager.start(registration)
+                    } catch let error as HostError where error.code == .failed {
+                        throw ManagerFailed(reason: error.message)
+                    }
                     return .managerIsDone
                 }
             }
             if !answersWhenReady { group.addTask { try await watchForTheEnd() } }
             var isReady = false
-            var isShown = answersWhenReady && !console.shows
-            if !isShown { group.addTask { try await follow(console) ? .followedToReady : .nothing } }
-            if let timeout = starter.timeout { group.addTask { .late(try await starter.lateError(after: timeout)) } }
+            var isShown = answersWhenReady && !operation.follows
+            if !isShown { group.addTask { try await follow() ? .followedToReady : .nothing } }
+            if let timeout = operation.timeout {
+                group.addTask { .late(try await operation.lateError(after: timeout)) }
+            }
             defer { group.cancelAll() }
             while !(isReady && isShown), let news = try await group.next() {
                 switch news {
@@ -76,11 +81,7 @@ struct ManagedStart: Sendable {
             }
             return nil
         }
-        if let late {
-            console.finish()
-            StandardStreams.error("hostagent: \(late)\n")
-            throw Exit(status: late.exitStatus)
-        }
+        if let late { throw late }
     }
 
     private static func afterASecond() async -> News {
@@ -101,14 +102,14 @@ struct ManagedStart: Sendable {
             case .waiting where status.lastFailure == nil: continue
             case .inactive where !hasBegun && ContinuousClock.now - began < .seconds(5): continue
             case .waiting, .inactive, .failed:
-                throw HostError(.failed, status.lastFailure ?? "its agent ended")
+                throw ManagerFailed(reason: status.lastFailure ?? "its agent ended")
             }
         }
     }
 
     /// Shows the events of the agent that the manager starts, from its first on, until the guest is ready.
     /// - Throws: `GaveUp` when that agent does.
-    private func follow(_ console: Console) async throws -> Bool {
+    private func follow() async throws -> Bool {
         let client = AgentClient(socket: directory.agentSocket)
         var backoff = Backoff(from: .milliseconds(5), to: .milliseconds(100))
         while !Task.isCancelled {
@@ -117,11 +118,11 @@ struct ManagedStart: Sendable {
                 guard (try? await backoff.pause()) != nil else { return false }
                 continue
             }
-            var ending = Starter.Ending.silence
+            var ending = StartOperation.Ending.silence
             try? await client.events { record in
-                ending = Starter.ending(after: record, ending)
-                _ = console.show(record)
-                return !Starter.isOver(ending)
+                ending = StartOperation.ending(after: record, ending)
+                context.progress(.event(record))
+                return !StartOperation.isOver(ending)
             }
             switch ending {
             case .ready: return true
@@ -133,17 +134,17 @@ struct ManagedStart: Sendable {
     }
 
     /// A start that the manager tried and that failed: the manager's result, and the last that was said.
-    private func explain(_ reason: String, status: HostExitStatus?) async throws {
-        let known = try await context.manager.status([registration]).first
+    private func explanation(_ reason: String, status: HostExitStatus?) async -> HostError {
+        let known = (try? await context.manager.status([registration]))?.first
         // The agent's own reason first; what it said besides, where it could not even begin its log.
         let failure = await InstanceSurvey(context: context).states([directory]).first?.failure
         let said = (failure.map { [$0] } ?? []) + (await context.manager.lastWords(of: registration))
         let result = known?.lastFailure ?? reason
-        StandardStreams.error(
-            "hostagent: \"\(directory.name)\" did not start: \(registration.identifier): \(result)\n"
-                + said.map { "  \($0)\n" }.joined())
         // An agent of launchd's ends with success where it is not to be started again.
         let own = status == .success ? nil : status
-        throw Exit(status: own ?? known?.exitStatus.flatMap(HostExitStatus.init(rawValue:)) ?? .failure)
+        return HostError(
+            .failed, "\"\(directory.name)\" did not start: \(registration.identifier): \(result)",
+            hint: said.isEmpty ? nil : said.joined(separator: "\n  "),
+            status: own ?? known?.exitStatus.flatMap(HostExitStatus.init(rawValue:)) ?? .failure)
     }
 }

@@ -47,10 +47,12 @@ package struct InstanceRow: Codable, Sendable, Equatable {
 }
 
 /// Finds out how instances are. Every one gets a row, whatever is wrong with it, and none holds up another.
-struct InstanceSurvey: Sendable {
-    let context: CommandContext
+package struct InstanceSurvey: Sendable {
+    let context: OperationContext
 
-    func rows(_ directories: [InstanceDirectory]) async -> [InstanceRow] {
+    package init(context: OperationContext) { self.context = context }
+
+    package func rows(_ directories: [InstanceDirectory]) async -> [InstanceRow] {
         await withTaskGroup(of: (Int, InstanceRow).self) { group in
             for (index, directory) in directories.enumerated() {
                 group.addTask { (index, await row(directory)) }

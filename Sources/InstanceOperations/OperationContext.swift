@@ -4,9 +4,9 @@ import HostOS
 import InstanceStore
 import ServiceManagement
 
-/// What commands are given by the program: the process's environment, and the one thing that is not the command
-/// line's business, running an agent.
-package struct CommandContext: Sendable {
+/// What operations are given by the program: the process's environment, its manager, and what only the composition root
+/// can do: run an agent, and find and end guests.
+package struct OperationContext: Sendable {
     /// What `start --foreground` asks the agent to do.
     package struct ForegroundRequest: Sendable {
         package var instance: Instance
@@ -15,6 +15,13 @@ package struct CommandContext: Sendable {
         /// Seconds; nil: no limit but the agent's own.
         package var startLimit: Int?
         package var sink: (@Sendable (EventRecord) -> Bool)?
+
+        package init(instance: Instance, home: LimaHome, environment: [String: String], startLimit: Int?) {
+            self.instance = instance
+            self.home = home
+            self.environment = environment
+            self.startLimit = startLimit
+        }
     }
 
     package var environment: [String: String]
@@ -31,6 +38,8 @@ package struct CommandContext: Sendable {
     package var check: @Sendable (Instance) throws -> Void
     /// Tries what accelerates guests on this host: nil where that cannot be tried.
     package var tryAccelerator: @Sendable () async -> Accelerator?
+    /// What operations tell while they are under way.
+    package var progress = OperationProgress.sentences
 
     package init(
         environment: [String: String], account: Account, manager: any ServiceManager,
@@ -50,13 +59,6 @@ package struct CommandContext: Sendable {
         self.orphan = orphan
     }
 
-    /// The context of the commands that run in this task.
-    @TaskLocal package static var current = CommandContext(
-        environment: [:], account: Account(name: "nobody", uid: 65534, home: "/"),
-        manager: SystemdManager(.init(environment: [:], account: Account(name: "nobody", uid: 65534, home: "/"))),
-        runAgent: { _ in throw HostError(.failed, "this program runs no agents") },
-        endOrphan: { _, _ in false }, orphan: { _ in nil }, check: { _ in }, tryAccelerator: { nil })
-
     /// The registration by which a manager starts this instance, nil where a person's own agent does.
     package func registration(of directory: InstanceDirectory) -> FoundRegistration? {
         registrations(of: directory).first(where: \.isOurs)
@@ -70,14 +72,14 @@ package struct CommandContext: Sendable {
     }
 
     /// Repairs what commands that were killed left, and says so.
-    func sweep(_ directory: InstanceDirectory? = nil) {
+    package func sweep(_ directory: InstanceDirectory? = nil) {
         let home = try? home()
         let removed =
             (home.map(Leftovers.sweep) ?? []) + (directory.map(Leftovers.sweep) ?? [])
         let notes =
             removed.map { "removed \($0), which a command that was killed left" }
             + (directory.map { $0.clearWayForLock() + Leftovers.rescueDrafts($0) } ?? [])
-        for note in notes { StandardStreams.error("hostagent: note: \(note)\n") }
+        for note in notes { progress(.note(note)) }
     }
 
     package func home() throws(HostError) -> LimaHome { try LimaHome(environment: environment) }

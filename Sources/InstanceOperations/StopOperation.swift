@@ -5,13 +5,39 @@ import InstanceStore
 import ServiceManagement
 
 /// Stops an instance by whatever still lives of it, and verifies that nothing does.
-struct Stopper: Sendable {
-    let context: CommandContext
+package struct StopOperation: Sendable {
+    let context: OperationContext
     let directory: InstanceDirectory
+
+    package init(context: OperationContext, directory: InstanceDirectory) {
+        self.context = context
+        self.directory = directory
+    }
+
+    /// - Parameter force: end the guest at once, without asking it.
+    /// - Throws: `HostError` when something still runs.
+    package func run(force: Bool) async throws -> StopResult {
+        let wasRunning = try await stop(force: force)
+        return StopResult(name: directory.name.text, outcome: wasRunning ? .stopped : .notRunning)
+    }
+
+    /// What a stop would do.
+    package func plan(force: Bool) throws -> OperationPlan {
+        let name = directory.name.text
+        let how = force ? "end the guest without asking it" : "ask the guest to shut down"
+        if try directory.isHeld() {
+            let unit = context.registration(of: directory).map { "through \($0.identifier)" } ?? "through its agent"
+            return OperationPlan(name: name, steps: ["\(how), \(unit)"])
+        }
+        if let pid = context.orphan(directory) {
+            return OperationPlan(name: name, steps: ["\(how), process \(pid), which has no agent"])
+        }
+        return OperationPlan(name: name, steps: [])
+    }
 
     /// - Returns: false when nothing ran.
     /// - Throws: `HostError` when something still does.
-    func run(force: Bool) async throws -> Bool {
+    private func stop(force: Bool) async throws -> Bool {
         context.sweep(directory)
         let quieted = try await quietManager()
         if let ended = try await endOrphan(force: force) { return ended || quieted }
@@ -19,11 +45,11 @@ struct Stopper: Sendable {
         let info: AgentInfo
         do {
             guard let answer = try await client.info(holding: directory, within: .seconds(3)) else {
-                return try await run(force: force) || quieted
+                return try await stop(force: force) || quieted
             }
             info = answer
         } catch {
-            guard force else { throw Starter.heldSilently(directory) }
+            guard force else { throw StartOperation.heldSilently(directory) }
             // The manager is told first, or it would take the kill for a crash and start another.
             let registration = context.registration(of: directory)
             if let registration { try await context.manager.beginStop(registration) }
@@ -37,15 +63,13 @@ struct Stopper: Sendable {
         let agent = ProcessIdentity.of(pid: info.agentPID)
         // An agent that a manager started hands the stop to that manager.
         _ = try await client.stop(force: force)
-        let console = Console(messageWhenReady: "", quiet: true)
         try? await client.events(since: Int.max / 2, run: info.run) { record in
             switch record.event {
-            case .stopStep, .guestEnded: _ = console.show(record)
+            case .stopStep, .guestEnded: context.progress(.event(record))
             default: break
             }
             return true
         }
-        console.finish()
         // The stream ends a moment before the process does.
         _ = await agent?.waitUntilEnded()
         if let registration = FoundRegistration(of: info, directory.name) { try await settle(registration) }
@@ -108,7 +132,7 @@ struct Stopper: Sendable {
     }
 
     /// Ends a guest that no agent holds, if there is one.
-    func reap() async throws { _ = try await endOrphan(force: false) }
+    package func reap() async throws { _ = try await endOrphan(force: false) }
 
     /// Ends a guest without an agent under the instance's lock, so that no start can come in between; nil when an
     /// agent holds it.
@@ -121,7 +145,7 @@ struct Stopper: Sendable {
         do {
             guard let lock = try FileLock.acquire(path: directory.agentLock) else { return nil }
             if let stranger = directory.stranger { throw directory.heldBy(stranger: stranger) }
-            for note in directory.clearWay() { StandardStreams.error("hostagent: note: \(note)\n") }
+            for note in directory.clearWay() { context.progress(.note(note)) }
             ended = try await context.endOrphan(directory, force)
             // Under the lock and without a guest, these name nobody.
             for path in directory.liveNames { try? Files.remove(path) }
