@@ -12,7 +12,7 @@ package struct AgentClient: Sendable {
     package init(socket: String) { self.socket = socket }
 
     /// - Parameter patience: how long the whole answer may take.
-    /// - Throws: `HostError` with `.unavailable` when nobody answers there.
+    /// - Throws: `HostError` with `.unavailable` when no agent answers.
     package func info(patience: TimeAmount = .seconds(3)) async throws -> AgentInfo {
         let answer = try await exchange(.info, patience: patience)
         guard let info = try? JSONDecoder().decode(AgentInfo.self, from: Data(answer)) else {
@@ -80,7 +80,8 @@ package struct AgentClient: Sendable {
                 (since, run, isAgain, vain) = (last.seq, last.run, true, 0)
             } else {
                 vain += 1
-                guard isAgain, vain <= Self.vainLimit else { return }
+                guard vain <= Self.vainLimit else { return }
+                isAgain = true
                 try await Task.sleep(for: .milliseconds(100))
             }
         }

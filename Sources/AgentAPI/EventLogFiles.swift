@@ -10,16 +10,17 @@ package enum EventLogFiles {
     /// - Throws: `SystemCallError` when there is no log, or it cannot be read.
     package static func lines(_ path: String, limit: Int = 1 << 30) throws(SystemCallError) -> [Substring] {
         let newer = wholeLines(try TextFile.read(path, limit: limit))
-        guard let run = newer.first.flatMap({ EventRecord(line: $0.utf8) })?.run,
-            let text = try? TextFile.read(older(path), limit: limit)
-        else { return newer }
-        let before = wholeLines(text)
-        return before.last.flatMap { EventRecord(line: $0.utf8) }?.run == run ? before + newer : newer
+        let before = (try? TextFile.read(older(path), limit: limit)).map(wholeLines) ?? []
+        let run = (newer.first ?? before.last).flatMap { EventRecord(line: $0.utf8) }?.run
+        guard let run, before.last.flatMap({ EventRecord(line: $0.utf8) })?.run == run else { return newer }
+        // Lines that stand first in the newer file are repeated from the older one.
+        let last = before.last.flatMap { EventRecord.seq(ofLine: Array($0.utf8)[...]) } ?? 0
+        return before + newer.filter { (EventRecord.seq(ofLine: Array($0.utf8)[...]) ?? 0) > last }
     }
 
     private static func wholeLines(_ text: String) -> [Substring] {
         var lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-        // What comes after the last line end is empty, or cut off.
+        // The text after the last line end is empty or an unfinished line.
         lines.removeLast()
         return lines.filter { !$0.isEmpty }
     }

@@ -1,6 +1,6 @@
 import HostModel
 
-/// What an event on the wire says besides its envelope: one type a kind. On the wire it is the key `kind`, and `payload`
+/// The content of an event on the wire without its envelope: one type a kind. On the wire it is the key `kind`, and `payload`
 /// where the kind has one.
 package enum WireEvent: Sendable, Equatable {
     case phase

@@ -16,6 +16,12 @@ package struct GuestRecord: Codable, Sendable, Equatable {
     /// Helper processes that outlive the agent, as the guest does.
     package var helpers: [HelperRecord]?
 
+    private enum CodingKeys: String, CodingKey {
+        case driver, process, accelerator, sshLocalPort, helpers
+        // As version 0.1 calls it: a guest that it started is attached to with what is known of it.
+        case configurationDigests = "startedWith"
+    }
+
     package init(
         driver: String, process: ProcessIdentity, accelerator: Accelerator, sshLocalPort: Int,
         configurationDigests: [String: String]?, helpers: [HelperRecord]? = nil

@@ -12,6 +12,8 @@ package struct Lifecycle: Sendable {
     /// Set while nobody can log in to a guest that had been ready before. The guest is `degraded` until a login works.
     private var accessFault: String?
     private var hasStalledWhileStarting = false
+    /// A stop that was asked for while a guest was being attached to is to end it without asking.
+    var isForced = false
     /// A machine that crashed or hung during the boot has been booted again. Happens once until the guest is usable.
     private var hasBootedAgain = false
     /// A guest that is slow to boot has been given more time. Also happens once.
@@ -89,7 +91,7 @@ package struct Lifecycle: Sendable {
     private mutating func attached(_ readiness: Readiness, fault: String?) -> [Action] {
         guard case .attaching(let abort) = state else { return [] }
         provisioningFault = fault
-        if let abort { return beginStop(outcome: abort) }
+        if let abort { return isForced ? endMachine(outcome: abort) : beginStop(outcome: abort) }
         guard readiness == .ready else {
             state = .booting
             let wait: Action = readiness == .booting ? .awaitGuest : .awaitGreeting
@@ -320,7 +322,7 @@ package struct Lifecycle: Sendable {
         return failure + [.stopTimer(.phaseDeadline), .cancelStart, .announceStopping, .finish(outcome, endedBy: nil)]
     }
 
-    private mutating func heartbeat(_ beat: Heartbeat) -> [Action] {
+    private mutating func heartbeat(_ beat: HeartbeatResult) -> [Action] {
         switch (beat, state) {
         case (.stalled(let reason), _): return stall(reason)
         case (.late, .running):

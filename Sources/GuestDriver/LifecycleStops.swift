@@ -19,6 +19,7 @@ extension Lifecycle {
             return [.announceStopping, .cancelStart]
         case .attaching:
             state = .attaching(abort: .stopped)
+            isForced = isForced || force
             return [.announceStopping]
         case .launching:
             state = .launching(abort: .stopped)

@@ -70,7 +70,7 @@ extension Lifecycle {
         case bootOverdue(BootSign, evidence: String)
         /// The time of the current rung of the stop ladder has passed.
         case ladderTimePassed
-        case heartbeat(Heartbeat)
+        case heartbeat(HeartbeatResult)
         /// The host's clock was set, or the host slept.
         case hostClockChanged
     }
@@ -94,7 +94,7 @@ extension Lifecycle {
     }
 
     /// The result of asking the machine whether it lives.
-    package enum Heartbeat: Sendable, Equatable {
+    package enum HeartbeatResult: Sendable, Equatable {
         case answered
         /// The machine answers, but the guest is stalled because its disk is not available.
         case stalled(reason: String)

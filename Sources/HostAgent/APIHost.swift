@@ -12,13 +12,13 @@ final class APIHost: Sendable {
     }
 
     private let socket: String
-    private let face: APIServer.AgentFace
+    private let handlers: APIServer.AgentHandlers
     private let bag = TaskBag()
     private let running = Mutex<Running?>(nil)
 
-    init(socket: String, face: APIServer.AgentFace) {
+    init(socket: String, handlers: APIServer.AgentHandlers) {
         self.socket = socket
-        self.face = face
+        self.handlers = handlers
     }
 
     private var spare: SpareName { SpareName(of: socket) }
@@ -30,7 +30,7 @@ final class APIHost: Sendable {
         let failure = Mutex<String?>("the server ended at once")
         let server: APIServer
         do {
-            server = try APIServer(socket: socket, face: face) { [spare] in
+            server = try APIServer(socket: socket, handlers: handlers) { [spare] in
                 spare.keep()
                 failure.withLock { $0 = nil }
                 continuation.finish()
@@ -64,8 +64,11 @@ final class APIHost: Sendable {
     func restore() async throws -> Bool {
         if spare.restore() { return true }
         guard Files.kind(socket) == nil else { return false }
-        // A listener that nobody can reach any more must not stay.
-        running.withLock { $0 }?.task.cancel()
+        // The old listener has no name any more, so it is ended.
+        let old = running.withLock { $0 }?.task
+        old?.cancel()
+        // Its end removes the name that it was bound to.
+        await old?.value
         try await start()
         return true
     }

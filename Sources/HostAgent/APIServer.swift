@@ -11,10 +11,10 @@ import NIOPosix
 import ServiceLifecycle
 import Synchronization
 
-/// Serves the API on `ha.sock`: what is asked goes through `AgentFace`, nothing is decided here.
+/// Serves the API on `ha.sock`: what is asked goes through `AgentHandlers`, nothing is decided here.
 struct APIServer: Service {
     /// What the API shows and may do.
-    struct AgentFace: Sendable {
+    struct AgentHandlers: Sendable {
         var info: @Sendable () -> AgentInfo
         var log: EventLog
         /// Begins a stop and says who carries it out.
@@ -30,10 +30,10 @@ struct APIServer: Service {
     private let service: any Service
 
     /// - Parameter onBound: called once the socket can be connected to.
-    init(socket: String, face: AgentFace, onBound: @escaping @Sendable () -> Void) throws {
+    init(socket: String, handlers: AgentHandlers, onBound: @escaping @Sendable () -> Void) throws {
         // The server's own messages are of no use to the person who runs a guest; failures reach us as errors.
         let logger = Logger(label: "api") { _ in SwiftLogNoOpLogHandler() }
-        let responder = Self.router(face).buildResponder()
+        let responder = Self.router(handlers).buildResponder()
         service = try HTTPServerBuilder.http1(
             configuration: .init(
                 additionalChannelHandlers: [PeerGuard()],
@@ -59,7 +59,7 @@ struct APIServer: Service {
                 }
                 try await writer.write(response: response.head, body: response.body)
                 // Only after its answer: nothing is answered after that.
-                if let upgrade = context.upgrade.value { await face.upgrade(upgrade) }
+                if let upgrade = context.upgrade.value { await handlers.upgrade(upgrade) }
             },
             onServerRunning: { _ in
                 // The umask made it 0700; a socket is not executed. The directory keeps others away meanwhile.
@@ -72,40 +72,40 @@ struct APIServer: Service {
         try await withTaskExecutorPreference(EventLoopExecutor()) { try await service.run() }
     }
 
-    private static func router(_ face: AgentFace) -> Router<APIContext> {
+    private static func router(_ handlers: AgentHandlers) -> Router<APIContext> {
         let router = Router(context: APIContext.self)
         for route in Route.allCases {
             router.on(RouterPath(route.path), method: route.method == .get ? .get : .post) { request, context in
-                try await answer(route, request, context, face)
+                try await answer(route, request, context, handlers)
             }
         }
         return router
     }
 
     private static func answer(
-        _ route: Route, _ request: Request, _ context: APIContext, _ face: AgentFace
+        _ route: Route, _ request: Request, _ context: APIContext, _ handlers: AgentHandlers
     ) async throws -> Response {
         let query = request.uri.queryParameters
         switch route {
-        case .info: return json(face.info())
+        case .info: return json(handlers.info())
         case .health:
-            let phase = face.log.snapshot.phase
+            let phase = handlers.log.snapshot.phase
             return json(HealthBody(phase: phase), status: phase == .running ? .ok : .serviceUnavailable)
         case .events:
             guard let since = query["since"].map({ Int($0) }) ?? 0, since >= 0 else {
                 return failure(.badRequest, "since must be the number of an event, 0 or more")
             }
-            return events(face.log, since: since, run: query["run"].map(String.init), channel: context.channel)
-        case .stop: return json(await face.stop(query["force"] == "true"), status: .accepted)
+            return events(handlers.log, since: since, run: query["run"].map(String.init), channel: context.channel)
+        case .stop: return json(await handlers.stop(query["force"] == "true"), status: .accepted)
         case .reload:
             do {
-                return json(try await face.reload())
+                return json(try await handlers.reload())
             } catch {
                 return failure(error.code == .badConfiguration ? .unprocessableContent : .conflict, error.message)
             }
         case .upgrade:
             do {
-                let upgrade = try await face.checkUpgrade()
+                let upgrade = try await handlers.checkUpgrade()
                 context.upgrade.value = upgrade
                 return json(upgrade, status: .accepted)
             } catch {

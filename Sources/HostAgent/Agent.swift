@@ -20,7 +20,7 @@ package struct Agent: Sendable {
         package var version: String
         /// Seconds the whole start may take; nil: what each phase may.
         package var startLimit: Int?
-        /// Gets every event, besides the log and the socket.
+        /// Gets every event, in addition to the log and the socket.
         package var sink: EventLog.Sink?
         /// How guests of this driver see the host.
         package var network: GuestSeed.Network
@@ -119,7 +119,7 @@ package struct Agent: Sendable {
     private struct TakenInstance {
         let claim: InstanceClaim
         let survivor: Survivor?
-        /// What was found in disorder and repaired.
+        /// A sentence for each repair that was made.
         let repairs: [String]
     }
 
@@ -190,7 +190,7 @@ package struct Agent: Sendable {
     private func serve(_ reception: Reception, signals: UnixSignalsSequence) async throws -> HostExitStatus {
         let (log, supervisor, origin) = (reception.log, reception.supervisor, reception.origin)
         // The socket answers from before the guest boots until after it has stopped.
-        let host = APIHost(socket: directory.agentSocket, face: reception.face)
+        let host = APIHost(socket: directory.agentSocket, handlers: reception.handlers)
         try await host.start()
         let repairs = Repairs(
             directory: directory, reception: reception, host: host,
@@ -200,18 +200,26 @@ package struct Agent: Sendable {
         besideGuest.start { await reception.obey(signals) }
         besideGuest.start { await repairs.run(watch) }
         let outcome = await supervisor.run()
+        // A disk that hangs must not keep an agent without a guest.
+        DispatchQueue.global().asyncAfter(deadline: .now() + 15) { HostProcess.exit(HostExitStatus.failure.rawValue) }
 
         let status = outcome.exitStatus(keepAlive: reception.live.settings.keepAlive, manager: origin.managerKind)
-        delay(for: origin).remember(
-            outcome, status: outcome.exitStatus(keepAlive: .onFailure, manager: .none), log: log)
+        // A directory that another instance has by now keeps its own files.
+        let isOurs = supervisor.holdsClaim
+        if isOurs {
+            delay(for: origin).remember(
+                outcome, status: outcome.exitStatus(keepAlive: .onFailure, manager: .none), log: log)
+        }
         log.emit(.exiting(status: status.rawValue))
-        // We end the streams. Readers get a moment for the last events; nobody can hold us up longer.
+        // The agent ends the event streams. Readers get a moment for the last events, and cannot delay the end longer.
         log.close()
         await log.drain(seconds: 1)
+        await besideGuest.close()
+        // Closing the server would remove the socket's name, whoever has it now; the end of the process does not.
+        guard isOurs else { return status }
         try? Files.remove(directory.agentPID)
         DispatchQueue.global().asyncAfter(deadline: .now() + 2) { HostProcess.exit(status.rawValue) }
         await host.shutDown()
-        await besideGuest.close()
         return status
     }
 }

@@ -22,7 +22,7 @@ package struct Deadlines: Sendable, Equatable {
         switch phase {
         case .preparing: 300
         case .booting: 300
-        // A guest that had been ready, and is degraded when it lets nobody in.
+        // For a guest that had been ready before. It is degraded if no login works within this time.
         case .attaching: 60
         default: 900
         }

@@ -32,6 +32,8 @@ package final class EventLog: Sendable {
         var drained: AsyncStream<Void>.Continuation?
         /// The newest lines, to be put into a log that somebody removed.
         var recent: [EventLogWriter.Line] = []
+        /// What the next agent reads to know how far the guest has come, however long this run becomes.
+        var deciding: [EventLogWriter.Line] = []
         var closed = false
     }
 
@@ -40,7 +42,7 @@ package final class EventLog: Sendable {
     private let startedMonotonic: Double
     private let state: Mutex<State>
 
-    /// Bytes that a log may have, where nobody set another limit.
+    /// The default limit of a log in bytes.
     package static let defaultLimit = 16 << 20
     /// How many of the newest lines are kept in memory.
     private static let recentCapacity = 64
@@ -85,13 +87,18 @@ package final class EventLog: Sendable {
             state.reportIfDrained()
         }
         DispatchQueue.global().asyncAfter(deadline: .now() + seconds) { continuation.finish() }
-        async let flushed: Void = writer.flush(seconds: seconds)
+        async let flushed = writer.flush(seconds: seconds)
         for await _ in drained {}
-        await flushed
+        _ = await flushed
     }
 
     /// Waits until what was emitted is on disk, at most for this many seconds.
-    package func flush(seconds: Double) async { await writer.flush(seconds: seconds) }
+    /// - Returns: false when the time was over first.
+    @discardableResult
+    package func flush(seconds: Double) async -> Bool { await writer.flush(seconds: seconds) }
+
+    /// The same without giving way to other tasks, right before the program is replaced.
+    func waitForWrites() { writer.waitForWrites() }
 
     /// Makes the log anew where somebody removed it, with the newest events.
     /// - Returns: it was gone.
@@ -142,9 +149,9 @@ package final class EventLog: Sendable {
             let numbered = EventLogWriter.Line(seq: state.seq, text: line)
             state.recent.append(numbered)
             if state.recent.count > Self.recentCapacity { state.recent.removeFirst() }
-            writer.append(numbered)
+            writer.append(numbered, standing: state.decide(event, numbered))
             deliver(record, &state)
-            // A reader that does not keep up is let go; it can come back for what it missed.
+            // The stream of a reader that does not keep up is ended. The reader can come back for the events it missed.
             var dropped: [AsyncStream<String>.Continuation] = []
             for (id, follower) in state.followers {
                 if case .dropped = follower.yield(line) {
@@ -222,33 +229,72 @@ package final class EventLog: Sendable {
     }
 
     private func read(_ last: inout Int, _ through: Int, _ portion: ([UInt8]) async throws -> Void) async throws {
-        for file in [EventLogFiles.older(path), path] {
-            guard let reader = try? Descriptor(path: file, flags: 0) else { continue }
-            var rest: [UInt8] = []
-            while true {
-                let bytes = try reader.read(upTo: 32_768, subject: file)
-                if bytes.isEmpty { break }
-                rest += bytes
-                guard let end = rest.lastIndex(of: UInt8(ascii: "\n")) else { continue }
-                let lines = rest[...end].split(separator: UInt8(ascii: "\n"))
-                rest.removeSubrange(...end)
-                // The older file can be another run's, whose numbers mean nothing here.
-                if file != path, let first = lines.first, EventRecord(line: first)?.run != run { break }
-                var wanted: [UInt8] = []
-                for line in lines {
-                    guard let seq = EventRecord.seq(ofLine: line), seq > last, seq <= through else { continue }
-                    wanted += line + [UInt8(ascii: "\n")]
-                    last = seq
-                }
-                if !wanted.isEmpty { try await portion(wanted) }
+        // Both are opened before either is read: a rotation in between takes no lines away.
+        let older = try? Descriptor(path: EventLogFiles.older(path), flags: 0)
+        let newer = try? Descriptor(path: path, flags: 0)
+        if let older {
+            try await read(older, &last, through, ofThisRun: false, portion)
+        }
+        if let newer {
+            try await read(newer, &last, through, ofThisRun: true, portion)
+        }
+    }
+
+    private func read(
+        _ file: borrowing Descriptor, _ last: inout Int, _ through: Int, ofThisRun isKnown: Bool,
+        _ portion: ([UInt8]) async throws -> Void
+    ) async throws {
+        var isOurs = isKnown
+        var rest: [UInt8] = []
+        while true {
+            let bytes = try await Self.nextPart(of: file.number, path)
+            if bytes.isEmpty { return }
+            rest += bytes
+            guard let end = rest.lastIndex(of: UInt8(ascii: "\n")) else { continue }
+            let lines = rest[...end].split(separator: UInt8(ascii: "\n"))
+            rest.removeSubrange(...end)
+            // The older file can be another run's, whose numbers mean nothing here.
+            if !isOurs, let first = lines.first, EventRecord(line: first)?.run != run { return }
+            isOurs = true
+            var wanted: [UInt8] = []
+            for line in lines {
+                guard let seq = EventRecord.seq(ofLine: line), seq > last, seq <= through else { continue }
+                wanted += line + [UInt8(ascii: "\n")]
+                last = seq
+            }
+            if !wanted.isEmpty { try await portion(wanted) }
+        }
+    }
+
+    /// Reads on a thread of its own: the answers of the API run on one event loop, which a disk that hangs must not stop.
+    private static func nextPart(of number: Int32, _ path: String) async throws -> [UInt8] {
+        try await withCheckedThrowingContinuation { continuation in
+            readers.async {
+                continuation.resume(with: Result { try Descriptor.read(from: number, upTo: 32_768, subject: path) })
             }
         }
     }
+
+    private static let readers = DispatchQueue(label: "event-log-readers", attributes: .concurrent)
 }
 
 extension EventLog.State {
     fileprivate func reportIfDrained() {
         if subscriptions == 0, sinkBacklog == 0 { drained?.finish() }
+    }
+
+    /// Keeps the events that decide what an agent makes of a guest that it attaches to.
+    /// - Returns: those that count now; nil when nothing has changed.
+    fileprivate mutating func decide(
+        _ event: AgentEvent, _ line: EventLogWriter.Line
+    ) -> [EventLogWriter.Line]? {
+        switch event {
+        case .guestSpawned, .guestRebooted: deciding = [line]
+        case .guestReady, .provisioningFailed: deciding.append(line)
+        default: return nil
+        }
+        if deciding.count > 32 { deciding.remove(at: 1) }
+        return deciding
     }
 
     /// What an event changes in the standing state.

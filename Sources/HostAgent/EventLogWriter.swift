@@ -3,7 +3,7 @@ import Dispatch
 import HostOS
 import Synchronization
 
-/// Puts the lines of an event log on disk, on a queue of its own: a disk that hangs or is full delays nobody else. Lines
+/// Writes the lines of an event log to disk on its own queue, so that a hung or full disk delays nothing else. Lines
 /// that cannot be written wait, up to a limit, and the file's size is bounded: the newest lines are kept.
 package final class EventLogWriter: Sendable {
     /// An event as it stands in the log.
@@ -20,6 +20,8 @@ package final class EventLogWriter: Sendable {
     private struct State {
         /// Lines that are not on disk yet, in order.
         var pending: [Line] = []
+        /// Lines that the next agent needs, whatever is dropped: they stand first in each new file.
+        var standing: [Line] = []
         /// A drain is queued or under way.
         var isDraining = false
         /// Finished when nothing is pending.
@@ -30,8 +32,14 @@ package final class EventLogWriter: Sendable {
     /// What the queue alone uses.
     private struct Output: ~Copyable {
         var file: Descriptor
+
+        init(path: String) throws(SystemCallError) {
+            file = try Descriptor(path: path, flags: Descriptor.appending)
+            size = file.size()
+        }
+
         /// Bytes of whole lines in the file.
-        var size = 0
+        var size: Int
     }
 
     private let path: String
@@ -57,11 +65,13 @@ package final class EventLogWriter: Sendable {
     package init(appendingTo path: String, limit: Int) throws(SystemCallError) {
         self.path = path
         self.limit = limit
-        output = Mutex(Output(file: try Descriptor(path: path, flags: Descriptor.appending)))
+        output = Mutex(try Output(path: path))
     }
 
-    package func append(_ line: Line) {
+    /// - Parameter standing: what stands first in each new file from now on; nil changes nothing.
+    package func append(_ line: Line, standing: [Line]? = nil) {
         let isIdle = state.withLock { state in
+            if let standing { state.standing = standing }
             state.pending.append(line)
             if state.pending.count > Self.capacity { state.pending.removeFirst() }
             defer { state.isDraining = true }
@@ -74,16 +84,19 @@ package final class EventLogWriter: Sendable {
     package var pending: [Line] { state.withLock { $0.pending } }
 
     /// Waits until everything is on disk, at most for so many seconds.
-    package func flush(seconds: Double) async {
+    /// - Returns: false when the time was over first.
+    @discardableResult
+    package func flush(seconds: Double) async -> Bool {
         let (written, continuation) = AsyncStream.makeStream(of: Void.self)
         let isDone = state.withLock { state in
             if state.pending.isEmpty { return true }
             state.waiters.append(continuation)
             return false
         }
-        if isDone { return }
+        if isDone { return true }
         DispatchQueue.global().asyncAfter(deadline: .now() + seconds) { continuation.finish() }
         for await _ in written {}
+        return state.withLock { $0.pending.isEmpty }
     }
 
     /// Makes the file anew where somebody removed or replaced it.
@@ -91,11 +104,12 @@ package final class EventLogWriter: Sendable {
     func restore(_ lines: [Line]) {
         queue.async {
             self.output.withLock { output in
-                guard !output.file.isStill(at: self.path) else { return }
-                guard let file = try? Descriptor(path: self.path, flags: Descriptor.appending) else { return }
-                output = Output(file: file)
-                let written = Self.write(lines, to: &output, path: self.path)
-                // What stands in the new file is not pending any more.
+                guard !output.file.isStill(at: self.path), let new = try? Output(path: self.path) else { return }
+                output = new
+                // The newest lines, and those that never came to disk.
+                let pending = self.state.withLock { $0.pending }
+                let first = pending.first?.seq ?? .max
+                let written = Self.write(lines.filter { $0.seq < first } + pending, to: &output, path: self.path)
                 let last = written.last?.seq ?? 0
                 self.state.withLock { $0.pending.removeAll { $0.seq <= last } }
             }
@@ -103,7 +117,13 @@ package final class EventLogWriter: Sendable {
     }
 
     /// The file under the path is the one that is written to.
-    var isInPlace: Bool { output.withLock { $0.file.isStill(at: path) } }
+    var isInPlace: Bool {
+        // One that is just being written to, perhaps on a disk that hangs, is not asked.
+        output.withLockIfAvailable { $0.file.isStill(at: path) } ?? true
+    }
+
+    /// Waits until the lines that were appended so far have been written, or could not be.
+    func waitForWrites() { queue.sync {} }
 
     // MARK: On the queue
 
@@ -172,10 +192,15 @@ package final class EventLogWriter: Sendable {
     private func rotate(_ output: inout Output, before batch: [Line]) {
         let size = batch.reduce(0) { $0 + $1.text.utf8.count }
         guard output.size > 0, output.size + size > limit / 2, output.file.isStill(at: path) else { return }
-        guard (try? Files.move(path, to: EventLogFiles.older(path))) != nil,
-            let file = try? Descriptor(path: path, flags: Descriptor.appending)
-        else { return }
-        output = Output(file: file)
+        guard (try? Files.move(path, to: EventLogFiles.older(path))) != nil else { return }
+        guard let new = try? Output(path: path) else {
+            try? Files.move(EventLogFiles.older(path), to: path)
+            return
+        }
+        output = new
+        let first = batch.first?.seq ?? .max
+        let standing = state.withLock { $0.standing }.filter { $0.seq < first }
+        _ = Self.write(standing, to: &output, path: path)
     }
 
     /// A full disk must not stop the guest; it is said once, where a person looks.

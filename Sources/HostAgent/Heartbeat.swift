@@ -1,5 +1,6 @@
 import GuestDriver
 import HostModel
+import HostOS
 import NIOCore
 import ServiceManagement
 import Synchronization
@@ -9,16 +10,15 @@ import Synchronization
 ///
 /// Its task runs on the event loop that serves the monitor: a beat that hops between threads wakes each of them.
 final class Heartbeat: GuestService {
-    /// What changed, and the seconds since the last answer.
-    typealias Report = @Sendable (Lifecycle.Heartbeat, Int) -> Void
+    /// What changed, the seconds since the last answer, and the guest's process.
+    typealias Report = @Sendable (Lifecycle.HeartbeatResult, Int, ProcessIdentity) -> Void
 
     private let notifier: Notifier
     private let executor = EventLoopExecutor()
     private let bag: TaskBag
     private let atEveryBeat: @Sendable () -> Void
     private let report: Report
-    private let alarm = Alarm()
-    private let task = Mutex<Task<Void, Never>?>(nil)
+    private let current = Mutex<(alarm: Alarm, task: Task<Void, Never>)?>(nil)
 
     /// Seconds between two questions.
     static let interval = 20
@@ -36,24 +36,26 @@ final class Heartbeat: GuestService {
 
     /// Begins to beat; does nothing where it does already.
     func start(beside live: LiveGuest) {
-        task.withLock { task in
-            guard task == nil else { return }
-            task = bag.start(on: executor) { [self] in await run(live.guest) }
+        current.withLock { current in
+            guard current == nil else { return }
+            let alarm = Alarm()
+            current = (alarm, bag.start(on: executor) { [self] in await run(live.guest, alarm) })
         }
     }
 
     func stop() {
-        task.withLock { task in
-            task?.cancel()
-            task = nil
+        current.withLock { current in
+            current?.task.cancel()
+            current = nil
         }
     }
 
-    private func run(_ guest: any Guest) async {
+    private func run(_ guest: any Guest, _ alarm: Alarm) async {
+        let process = guest.record.process
         notifier.feedWatchdog()
         var lastAnswer = NIODeadline.now()
         var isTroubled = false
-        while await sleep(.seconds(isTroubled ? 1 : Int64(Self.interval))) {
+        while await sleep(.seconds(isTroubled ? 1 : Int64(Self.interval)), alarm) {
             atEveryBeat()
             do {
                 // The answer is waited for 10 s (QMPConnection).
@@ -64,24 +66,24 @@ final class Heartbeat: GuestService {
                 let wasTroubled = isTroubled
                 isTroubled = stall != nil
                 if let stall {
-                    report(.stalled(reason: stall), silence)
+                    report(.stalled(reason: stall), silence, process)
                 } else if wasTroubled {
-                    report(.answered, silence)
+                    report(.answered, silence, process)
                 }
             } catch {
                 if Task.isCancelled { return }
                 isTroubled = true
                 let silence = (NIODeadline.now() - lastAnswer).wholeSeconds
-                report(silence >= Self.lostAfter ? .lost : .late, silence)
+                report(silence >= Self.lostAfter ? .lost : .late, silence, process)
             }
         }
     }
 
     /// Beats now: something has happened that is looked after at every beat.
-    func hasten() { alarm.ring() }
+    func hasten() { current.withLock { $0?.alarm }?.ring() }
 
     /// False when the task was cancelled meanwhile.
-    private func sleep(_ time: TimeAmount) async -> Bool {
+    private func sleep(_ time: TimeAmount, _ alarm: Alarm) async -> Bool {
         guard let scheduled = alarm.set({ executor.loop.scheduleTask(in: time) {} }) else { return !Task.isCancelled }
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
@@ -94,7 +96,7 @@ final class Heartbeat: GuestService {
         return !Task.isCancelled
     }
 
-    /// The moment that is slept until. One that rings while nobody sleeps is not forgotten.
+    /// The moment until which the heartbeat sleeps. A ring that comes between two sleeps ends the next one at once.
     private final class Alarm: Sendable {
         private struct State {
             var sleeper: Scheduled<Void>?

@@ -30,8 +30,18 @@ package final class InstanceClaim: Sendable {
     private static let patience = 50
 
     /// The path still leads to the directory in which the agent began, and it is still an instance.
-    private var isInPlace: Bool {
+    package var isInPlace: Bool {
         Files.identity(directory.path) == identity && Files.kind(directory.limaYAML) != nil
+    }
+
+    /// The lock is held, and its file is in the directory in which the agent began. Nothing is renewed.
+    package var isIntact: Bool {
+        lock.withLock { lock in
+            guard let held = lock.take() else { return false }
+            let isIntact = isInPlace && held.isStill(at: directory.agentLock)
+            lock = consume held
+            return isIntact
+        }
     }
 
     /// Renews a claim whose file is gone.
@@ -47,7 +57,7 @@ package final class InstanceClaim: Sendable {
                 failures.store(0, ordering: .relaxed)
                 return .held
             }
-            // Without its own file it keeps nobody away, and is all there is until there is a new one.
+            // The old lock excludes nobody without its file. It is kept until there is a new one.
             lock = consume held
             let count = failures.add(1, ordering: .relaxed).newValue
             return !isInPlace || count > Self.patience ? .gone : .notYet

@@ -18,7 +18,7 @@ final class LiveConfiguration: Sendable {
     private let origin: LaunchOrigin
     /// What the file says by which the manager started this agent.
     private let registered: @Sendable () -> RegisteredTerms
-    /// A digest of what the guest was started with; nil where nothing tells.
+    /// A digest of the configuration that the guest was started with; nil if it is unknown.
     private let guestHas: [String: String]?
     private let state: Mutex<State>
 
@@ -29,7 +29,7 @@ final class LiveConfiguration: Sendable {
     ) {
         directory = instance.directory
         self.origin = origin
-        // A file that is not ours was made from what the settings were, for all that we know.
+        // A file that hostagent did not make is assumed to agree with the settings at the start.
         let first = instance.settings
         self.registered = {
             registered()
@@ -43,13 +43,13 @@ final class LiveConfiguration: Sendable {
     var forwards: [PortForward] { state.withLock { $0.instance.configuration.portForwards } }
 
     var pending: [PendingChange] {
-        state.withLock { state in
-            // Nobody tells us when `autostart enable` was done.
-            if let known = state.pending, !known.contains(where: { $0.until == .enable }) { return known }
-            let pending = pending(of: state.instance)
-            state.pending = pending
-            return pending
-        }
+        let (known, instance) = state.withLock { ($0.pending, $0.instance) }
+        // The agent is not told when `autostart enable` was run, so pending keys of that kind are looked up again.
+        if let known, !known.contains(where: { $0.until == .enable }) { return known }
+        // The manager's files are read without the lock, which others wait for.
+        let pending = pending(of: instance)
+        state.withLock { $0.pending = pending }
+        return pending
     }
 
     /// Reads the files again.
@@ -57,6 +57,7 @@ final class LiveConfiguration: Sendable {
     /// - Throws: `HostError` when they have a mistake; everything stays as it was then.
     func reload() throws(HostError) -> (applied: [String], warnings: [String]) {
         let new = try Instance(directory)
+        let pending = pending(of: new)
         return state.withLock { state in
             let old = state.instance
             var applied: [String] = []
@@ -64,7 +65,6 @@ final class LiveConfiguration: Sendable {
             if new.configuration.message != old.configuration.message { applied.append("message") }
             if new.settings.stopGrace != old.settings.stopGrace { applied.append("stopGrace") }
             state.instance = new
-            let pending = pending(of: new)
             state.pending = pending
             let isPending = pending.contains { $0.key == "keepAlive" }
             if new.settings.keepAlive != old.settings.keepAlive, !isPending { applied.append("keepAlive") }

@@ -72,7 +72,7 @@ package final class PortForwarding: GuestService {
         return enqueue(&state) { [worker = Worker(guest: guest, log: log)] in await worker.makeSo(wanted) }
     }
 
-    /// After the host slept or the guest stood still: opens anew what nobody listens for any more.
+    /// Opens the forwards again that lost their listener while the host slept or the guest stood still.
     ///
     /// All ways lead through the guest's one network: that its SSH server greets proves the far end of all of them, a
     /// connection the near end of each. What UDP does with a packet nobody can see from here.

@@ -17,15 +17,15 @@ struct Reception: Sendable {
     let finder: any GuestFinder
     let capabilities: GuestCapabilities
 
-    private var upgrade: Upgrade {
-        Upgrade(
+    private var upgrade: ProgramReplacement {
+        ProgramReplacement(
             directory: options.instance.directory, finder: finder, binary: options.upgrade.binary,
             arguments: options.upgrade.arguments)
     }
 
     /// What the socket may ask for.
-    var face: APIServer.AgentFace {
-        APIServer.AgentFace(
+    var handlers: APIServer.AgentHandlers {
+        APIServer.AgentHandlers(
             info: { info }, log: log, stop: { force in await stop(force: force) },
             reload: { () throws(HostError) in try await reload() },
             checkUpgrade: { () throws(HostError) in
@@ -48,7 +48,7 @@ struct Reception: Sendable {
                     supervisor.requestStop(by: "SIGINT", force: interrupts > 1)
                 case .sighup where hadTerminal && !HostProcess.hasTerminal:
                     supervisor.requestStop(by: "SIGHUP", force: false)
-                // These take their time, in which a stop is still heard. What is wrong is an event.
+                // These take time, and a stop must still be heard meanwhile. A failure is reported as an event.
                 case .sighup: group.addTask { _ = try? await reload() }
                 case .sigusr2: group.addTask { await upgradeNow() }
                 default: supervisor.requestStop(by: "SIGTERM", force: false)

@@ -3,7 +3,7 @@ import HostOS
 import InstanceStore
 
 /// Puts back what a running agent and its guest need to be reached, when somebody removes it from the instance's directory:
-/// nobody could speak to an agent without a socket, and without the lock there could be two.
+/// without its socket an agent cannot be reached, and without its lock a second agent could start.
 struct Repairs: Sendable {
     let directory: InstanceDirectory
     let reception: Reception
@@ -19,11 +19,15 @@ struct Repairs: Sendable {
         for await _ in watch.losses {
             guard (try? await Task.sleep(for: Self.patience)) != nil else { return }
             // A directory where the lock belongs would keep the lock from coming back.
-            var done = isInstance ? directory.clearWay() : []
-            while !reception.supervisor.renewClaim() {
+            var done = reception.supervisor.holdsDirectory ? directory.clearWay() : []
+            var claim = reception.supervisor.renewClaim()
+            while claim == .notYet {
                 guard (try? await Task.sleep(for: Self.patience)) != nil else { return }
-                if isInstance { done += directory.clearWay() }
+                if reception.supervisor.holdsDirectory { done += directory.clearWay() }
+                claim = reception.supervisor.renewClaim()
             }
+            // The path leads to another instance's directory, or to none. Nothing is written there.
+            if claim == .gone { return }
             // A machine that ends removes its own sockets.
             guard isInstance, reception.log.snapshot.phase.hasGuest else { continue }
             done += await putBack()

@@ -2,7 +2,7 @@ import Foundation
 import HostModel
 import InstanceStore
 
-/// What an agent that its manager starts again owes the host: a growing wait before the next launch after failures,
+/// The wait of an agent that its manager starts again: it grows with each failure before the next launch,
 /// and an end of it. An agent that a person started tries at once.
 package struct RestartDelay: Sendable {
     private let directory: InstanceDirectory

@@ -66,9 +66,23 @@ struct StartWork: Sendable {
 
     func confirmAccess(probes: Bool) async throws {
         let began = HostProcess.monotonicSeconds
-        try await access.confirm()
+        if probes { try await access.confirm() } else { try await confirmPatiently() }
         log.emit(.accessConfirmed(milliseconds: Int((HostProcess.monotonicSeconds - began) * 1000)))
         if probes { try await access.runProbes() }
+    }
+
+    /// A guest that had been ready before is never given up: also an ssh that cannot be started is tried again.
+    private func confirmPatiently() async throws {
+        var backoff = Backoff(from: .seconds(1), to: .seconds(30))
+        while true {
+            do {
+                return try await access.confirm()
+            } catch is CancellationError {
+                throw CancellationError()
+            } catch {
+                try await backoff.pause()
+            }
+        }
     }
 
     /// What a guest looks like that takes long to boot.

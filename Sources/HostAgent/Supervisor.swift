@@ -8,42 +8,6 @@ import Synchronization
 /// The one owner of the lifecycle: takes requests, guest events and timers from one queue, asks the state machine, and
 /// performs what it answers, in order. What takes time runs in tasks of its bag and comes back through the queue.
 package actor Supervisor {
-    /// What a supervisor is given.
-    package struct Parts: Sendable {
-        package var driver: any GuestDriver
-        package var access: any AccessPlan
-        package var delay: RestartDelay
-        package var claim: InstanceClaim
-        package var survivor: Survivor?
-        package var log: EventLog
-        package var notifier: Notifier
-        package var deadlines: Deadlines
-        package var forwards: [PortForward]
-        /// Logs that the guest fills.
-        package var guestLogs: [BoundedLog]
-        /// Waits for a timer's time.
-        package var sleep: @Sendable (Duration) async throws -> Void
-
-        package init(
-            driver: any GuestDriver, access: any AccessPlan, delay: RestartDelay, claim: InstanceClaim,
-            survivor: Survivor?, log: EventLog, notifier: Notifier, deadlines: Deadlines, forwards: [PortForward],
-            guestLogs: [BoundedLog] = [],
-            sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
-        ) {
-            self.driver = driver
-            self.access = access
-            self.delay = delay
-            self.claim = claim
-            self.survivor = survivor
-            self.log = log
-            self.notifier = notifier
-            self.deadlines = deadlines
-            self.forwards = forwards
-            self.guestLogs = guestLogs
-            self.sleep = sleep
-        }
-    }
-
     /// What enters the queue. Live things travel with the message that announces them.
     private enum Message: Sendable {
         case input(Lifecycle.Input)
@@ -57,8 +21,9 @@ package actor Supervisor {
         case provisioningFailed(mode: String, script: String, status: Int)
         /// The instance's directory is gone, or another agent's by now.
         case claimLost
+        case heartbeat(Lifecycle.HeartbeatResult, of: ProcessIdentity)
         /// Become another program, if now is a good time.
-        case upgrade(Upgrade, version: String, CheckedContinuation<HostError?, Never>)
+        case upgrade(ProgramReplacement, version: String, CheckedContinuation<HostError?, Never>)
     }
 
     private let parts: Parts
@@ -105,9 +70,9 @@ package actor Supervisor {
         heartbeat = Heartbeat(notifier: parts.notifier, in: bag) {
             clock.check()
             if parts.claim.renew() == .gone { enqueue.yield(.claimLost) }
-        } report: { [log = parts.log] beat, silence in
+        } report: { [log = parts.log] beat, silence, process in
             if beat == .late { log.emit(.guestUnresponsive(seconds: silence)) }
-            enqueue.yield(.input(.heartbeat(beat)))
+            enqueue.yield(.heartbeat(beat, of: process))
         }
     }
 
@@ -133,8 +98,16 @@ package actor Supervisor {
 
     /// Becomes another program.
     /// - Returns: only when that cannot be, with the reason.
-    nonisolated func upgrade(_ upgrade: Upgrade, version: String) async -> HostError? {
-        await withCheckedContinuation { continuation in
+    nonisolated func upgrade(_ upgrade: ProgramReplacement, version: String) async -> HostError? {
+        // The next agent reads from the log how far its guest had come.
+        guard await log.flush(seconds: 2) else {
+            let failure = HostError(
+                .held, "the event log cannot be written just now, and the new agent would read it",
+                hint: "make room on the disk, then try again")
+            log.emit(.warning("not upgraded: \(failure.message)"))
+            return failure
+        }
+        return await withCheckedContinuation { continuation in
             let result = enqueue.yield(.upgrade(upgrade, version: version, continuation))
             if case .terminated = result { continuation.resume(returning: Self.noTimeToUpgrade(.stopped)) }
         }
@@ -155,23 +128,24 @@ package actor Supervisor {
 
     /// Writes the records of the live guest again, where they were removed.
     /// - Returns: one was gone.
-    func restoreRecords() -> Bool {
-        guard let live, lifecycle.phase.hasGuest else { return false }
-        return parts.driver.finder.restoreRecord(of: SurvivingGuest(live.guest.record))
+    nonisolated func restoreRecords() async -> Bool {
+        guard let record = await liveRecord else { return false }
+        return parts.driver.finder.restoreRecord(of: SurvivingGuest(record))
     }
 
-    /// Looks after the claim on the instance. Without its directory a guest can be found by nobody, and a new one of the
-    /// same name could come up.
-    /// - Returns: false when it has to be looked after again soon.
+    private var liveRecord: GuestRecord? { lifecycle.phase.hasGuest ? live?.guest.record : nil }
+
+    /// The path of the instance still leads to the directory in which the agent began.
+    nonisolated var holdsDirectory: Bool { parts.claim.isInPlace }
+    nonisolated var holdsClaim: Bool { parts.claim.isIntact }
+
+    /// Looks after the claim on the instance. If it is lost the guest is stopped: without its directory nobody could find
+    /// it, and a new guest of the same name could start beside it.
     @discardableResult
-    nonisolated func renewClaim() -> Bool {
-        switch parts.claim.renew() {
-        case .held: return true
-        case .notYet: return false
-        case .gone:
-            enqueue.yield(.claimLost)
-            return true
-        }
+    nonisolated func renewClaim() -> InstanceClaim.Renewal {
+        let renewal = parts.claim.renew()
+        if renewal == .gone { enqueue.yield(.claimLost) }
+        return renewal
     }
 
     // MARK: The queue
@@ -227,6 +201,9 @@ package actor Supervisor {
         case .bootOverdue(let sign, let generation):
             guard timers[.phaseDeadline] == generation else { return [] }
             return lifecycle.handle(.bootOverdue(sign, evidence: parts.access.evidence))
+        case .heartbeat(let beat, let process):
+            // The last beat of a machine that was replaced says nothing about the new one.
+            return live?.guest.record.process == process ? lifecycle.handle(.heartbeat(beat)) : []
         case .claimLost:
             requestStop(by: "loss of the instance's directory", force: false)
             return []
@@ -374,12 +351,13 @@ package actor Supervisor {
     // MARK: Being replaced
 
     /// - Returns: only when this agent goes on, with the reason.
-    private func replaceProgram(_ upgrade: Upgrade, version: String) -> HostError {
+    private func replaceProgram(_ upgrade: ProgramReplacement, version: String) -> HostError {
         let failure: HostError
         if let refusal = refusalToUpgrade() {
             failure = refusal
         } else {
             log.emit(.upgrading(version: version))
+            log.waitForWrites()
             failure = upgrade.perform(parts.claim) { isToStop.load(ordering: .sequentiallyConsistent) }
         }
         log.emit(.warning("not upgraded: \(failure.message)"))
@@ -422,7 +400,8 @@ package actor Supervisor {
         }
         // A guest that could not be attached to, and lives, has to be found by whoever comes next.
         let isLeft = live == nil && parts.survivor?.guest.process.isAlive ?? false
-        if !isLeft { parts.driver.finder.forget() }
+        // A directory that another instance has by now keeps its own records.
+        if !isLeft, parts.claim.isIntact { parts.driver.finder.forget() }
         for service in services { service.stop() }
         live?.channel?.close()
         log.setGuest(pid: nil, accelerator: nil)

@@ -10,9 +10,9 @@ package struct Survivor: Sendable {
     let previousRun: String?
     let previousAgent: Int32?
     let readiness: Lifecycle.Readiness
-    /// What its provisioning scripts said to that agent.
+    /// The failures of its provisioning scripts that were reported to that agent.
     let provisioningFailures: [AgentEvent]
-    /// What was found in disorder and repaired, to be said once the guest is ours.
+    /// Repairs that were made. They are reported once the agent is attached.
     var repairs: [String] = []
 
     /// To be made before a new log begins, and before `ha.pid` names somebody else.
@@ -37,7 +37,7 @@ package struct Survivor: Sendable {
                 if readiness == .unknown { readiness = .ready }
             case .guestRebooted, .guestSpawned:
                 if readiness == .unknown { readiness = .booting }
-                // What was said before the guest booted is of another boot; an agent that attached said it again.
+                // Earlier lines belong to another boot. An agent that attached has repeated what still counts.
                 break reading
             default: break
             }

@@ -15,7 +15,7 @@ enum Composition {
     static func context(_ environment: [String: String]) -> OperationContext {
         // Both are read early. The lock is only for this process, and the path is only useful while the program is
         // still there.
-        let inheritedLock = HostProcess.takeVariable(Upgrade.lockVariable).flatMap { Int32($0) }
+        let inheritedLock = HostProcess.takeVariable(ProgramReplacement.lockVariable).flatMap { Int32($0) }
         let binary = HostProcess.stableExecutablePath
         // A uid that the user database does not know has no name and no home.
         let account =
@@ -101,6 +101,7 @@ enum Composition {
     /// - Returns: false if there is no such guest.
     private static func endOrphan(_ directory: InstanceDirectory, force: Bool) async throws -> Bool {
         let finder = try finder(directory)
+        finder.restoreSockets()
         guard let survivor = try finder.survivor() else { return false }
         let settings = (try? Instance(directory))?.settings ?? Settings()
         // In a unit of a user manager, the time to stop is limited.

@@ -36,10 +36,10 @@ final class Console: Sendable {
         width = isTerminal ? HostProcess.terminalWidth(1) : 80
     }
 
-    /// - Returns: false when nobody reads any more.
+    /// - Returns: false when the reader has gone.
     func show(_ record: EventRecord) -> Bool {
         if quiet {
-            // What somebody who sees no events has to know all the same.
+            // Port warnings are shown also to a person who sees no events.
             if let warning = EventText.portWarning(record) { StandardStreams.error("hostagent: \(warning)\n") }
             return true
         }

@@ -18,13 +18,17 @@ struct Create: AsyncParsableCommand {
 
     func run() async throws {
         let context = OperationContext.current
-        let (text, file, implied) = try read(context)
-        let name = try InstanceName(name ?? implied)
         if let owner = try OwnerBoundary(nil, context) {
+            // The owner's process opens the file: root would read one that only root may read.
+            let isStandardInput = source == "-"
+            let input = isStandardInput ? StandardStreams.input(limit: 16 << 20) : nil
+            let words = ["create"] + output.words + (name.map { ["--name", $0] } ?? []) + [source]
             StandardStreams.output(
-                try await owner.perform(["create"] + output.words + ["--name", name.text, "-"], input: text))
+                try await owner.perform(words, input: input.map { String(decoding: $0, as: UTF8.self) }))
             return
         }
+        let (text, file, implied) = try read(context)
+        let name = try InstanceName(name ?? implied)
         context.sweep()
         if output.dryRun {
             return try output.show(plan: CreateOperation(context: context).plan(name, text, file))

@@ -113,7 +113,7 @@ struct Edit: AsyncParsableCommand {
         let draft = directory.path + "/" + Leftovers.draftName()
         defer { try? Files.remove(draft) }
         try TextFile.replace(draft, with: old)
-        // As git and crontab do it: the variable may hold arguments, so a shell reads it; the file is its own word.
+        // As in git and crontab, the variable may hold arguments, so a shell splits it. The file is passed as one word.
         let status = try HostProcess.runInteractively("/bin/sh", ["-c", "\(named ?? "vi") \"$1\"", "sh", draft])
         guard status == 0 else {
             throw HostError(.failed, "the editor ended with status \(status); nothing was changed")

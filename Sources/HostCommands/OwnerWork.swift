@@ -10,7 +10,9 @@ import ServiceManagement
 struct OwnerWork: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "owner", abstract: "For root: works in the directory of this account.", shouldDisplay: false,
-        subcommands: [FactsCommand.self, SetKeepAlive.self, Restore.self, Tidy.self, CheckDeletable.self])
+        subcommands: [
+            FactsCommand.self, SetKeepAlive.self, Restore.self, Tidy.self, ForgetFailures.self, CheckDeletable.self,
+        ])
 
     struct FactsCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(commandName: "facts")
@@ -52,6 +54,15 @@ struct OwnerWork: AsyncParsableCommand {
         func run() async throws {
             let context = OperationContext.current
             try await RegistrationWork.tidy(try context.directory(instance.name), context)
+        }
+    }
+
+    struct ForgetFailures: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "forget-failures")
+        @OptionGroup var instance: InstanceArgument
+
+        func run() async throws {
+            RestartHistory.forget(try OperationContext.current.directory(instance.name))
         }
     }
 

@@ -35,7 +35,7 @@ struct Upgrade: AsyncParsableCommand {
         }
     }
 
-    /// Nothing tells when a socket is bound again.
+    /// No event tells when a socket is bound again.
     private func newRun(_ client: AgentClient, _ before: AgentInfo, _ directory: InstanceDirectory) async throws
         -> AgentInfo
     {

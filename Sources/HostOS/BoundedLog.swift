@@ -31,22 +31,31 @@ package struct BoundedLog: Sendable {
             return
         }
         repeat {
-            cut(file)
+            await cut(file)
             guard (try? await Task.sleep(for: Self.interval)) != nil else { return }
         } while await writes.next()
     }
 
     /// Empties the log when it is too long.
-    private func cut(_ file: borrowing Descriptor) {
+    private func cut(_ file: borrowing Descriptor) async {
         let size = file.size()
         guard size > limit / 2 else { return }
+        let number = file.number
         let kept = min(size, limit / 2)
-        var end = [UInt8](repeating: 0, count: kept)
-        let got = pread(file.number, &end, kept, off_t(size - kept))
-        // On a full disk the end is lost. Stopping the growth matters more.
-        if got > 0 { try? TextFile.replace(path + ".1", with: Array(end[..<got])) }
-        file.truncate(to: 0)
+        // A disk that hangs blocks a thread of its own, not one that others wait for.
+        await withCheckedContinuation { (done: CheckedContinuation<Void, Never>) in
+            Self.queue.async {
+                var end = [UInt8](repeating: 0, count: kept)
+                let got = pread(number, &end, kept, off_t(size - kept))
+                // On a full disk the end is lost. Stopping the growth matters more.
+                if got > 0 { try? TextFile.replace(path + ".1", with: Array(end[..<got])) }
+                _ = ftruncate(number, 0)
+                done.resume()
+            }
+        }
     }
+
+    private static let queue = DispatchQueue(label: "bounded-logs", attributes: .concurrent)
 
     /// Reports writes to a file, one at a time. The source is suspended after each event until the next one is asked
     /// for, so a guest that writes constantly does not wake this process constantly.
@@ -57,19 +66,20 @@ package struct BoundedLog: Sendable {
 
         /// Tracks whether the source is suspended, as it is at first. Resuming a source twice ends the program.
         private final class Gate: Sendable {
-            private let isClosed = Mutex(true)
+            private let state = Mutex((isClosed: true, isEnded: false))
 
-            func open(_ source: any DispatchSourceProtocol) {
-                isClosed.withLock { isClosed in
-                    if isClosed { source.resume() }
-                    isClosed = false
+            func open(_ source: any DispatchSourceProtocol, forGood: Bool = false) {
+                state.withLock { state in
+                    if state.isClosed { source.resume() }
+                    state = (isClosed: false, isEnded: state.isEnded || forGood)
                 }
             }
 
             func close(_ source: any DispatchSourceProtocol) {
-                isClosed.withLock { isClosed in
-                    if !isClosed { source.suspend() }
-                    isClosed = true
+                state.withLock { state in
+                    if state.isClosed || state.isEnded { return }
+                    source.suspend()
+                    state.isClosed = true
                 }
             }
         }
@@ -115,7 +125,7 @@ package struct BoundedLog: Sendable {
         deinit {
             source.cancel()
             // A suspended source does not call its cancel handler.
-            gate.open(source)
+            gate.open(source, forGood: true)
         }
     }
 }

@@ -85,6 +85,26 @@ package enum Files {
         return stat(path, &info) == 0 ? info.st_uid : nil
     }
 
+    /// The first account other than root that owns a directory on the way to a path, or what is there, from its end
+    /// upwards; nil if all of it is root's. Links are looked at themselves, and followed. What does not exist is left out.
+    package static func firstForeignOwner(onTheWayTo path: String) -> UInt32? {
+        var resolved: String?
+        if let real = realpath(path, nil) {
+            resolved = String(cString: real)
+            free(real)
+        }
+        for start in [path, resolved].compactMap({ $0 }) {
+            var current = start[...]
+            while !current.isEmpty {
+                var info = stat()
+                if lstat(String(current), &info) == 0, info.st_uid != 0 { return info.st_uid }
+                guard let slash = current.lastIndex(of: "/") else { break }
+                current = current[..<slash]
+            }
+        }
+        return nil
+    }
+
     /// Identifies the file or directory a path leads to. The value is unique on this host as long as that file exists.
     package static func identity(_ path: String) -> FileIdentity? {
         var info = stat()

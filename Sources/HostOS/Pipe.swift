@@ -24,6 +24,11 @@ package struct Pipe: ~Copyable {
 extension Descriptor {
     /// Reads the bytes that are available, waiting for at least one. Empty at the end of the data.
     package borrowing func read(upTo count: Int = 16_384, subject: String) throws(SystemCallError) -> [UInt8] {
+        try Self.read(from: number, upTo: count, subject: subject)
+    }
+
+    /// The same of a descriptor whose owner keeps it open meanwhile.
+    package static func read(from number: Int32, upTo count: Int, subject: String) throws(SystemCallError) -> [UInt8] {
         var buffer = [UInt8](repeating: 0, count: count)
         let got = try systemCall("read", subject) {
             #if canImport(Glibc)

@@ -22,6 +22,8 @@ package struct SystemCallError: Error, Sendable, Equatable, CustomStringConverti
     package var description: String { "\(call) \(subject): \(reason)" }
 
     package var isMissing: Bool { code == ENOENT || code == ENOTDIR }
+    /// The other side cannot take more just now.
+    package var isBusy: Bool { code == EAGAIN || code == EWOULDBLOCK }
     package var isFull: Bool { code == ENOSPC || code == EDQUOT }
     package var isDenied: Bool { code == EACCES || code == EPERM || code == EROFS }
 }

@@ -17,7 +17,7 @@ package struct AutostartOperation: Sendable {
         return (mine, found.filter { !mine.contains($0) })
     }
 
-    /// Removes the registrations of an instance, which may be all that is left of it. What they run is stopped.
+    /// Removes the registrations of an instance, which need not exist any more. Agents that they started are stopped.
     package func disable(_ name: InstanceName) async throws -> AutostartResult {
         let (mine, others) = try registrations(of: name)
         for registration in mine {

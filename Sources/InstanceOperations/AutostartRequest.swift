@@ -86,7 +86,7 @@ private struct InstanceFiles: Sendable {
 
     init(_ directory: InstanceDirectory, owner: Account, home: LimaHome, _ context: OperationContext) {
         self.directory = directory
-        let isOther = context.account.uid == 0 && Files.owner(directory.path) != 0
+        let isOther = context.account.uid == 0 && owner.uid != 0
         boundary = isOther ? OwnerBoundary(context: context, home: home, owner: owner) : nil
     }
 

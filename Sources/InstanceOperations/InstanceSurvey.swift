@@ -1,4 +1,5 @@
 import AgentAPI
+import Foundation
 import HostModel
 import HostOS
 import InstanceStore
@@ -63,7 +64,21 @@ package struct InstanceSurvey: Sendable {
         }
     }
 
+    /// What a process of the owner says of an instance in a directory that is not root's.
+    private func rowByOwner(_ directory: InstanceDirectory) async -> InstanceRow? {
+        guard let owner = OwnerBoundary(directory, context) else { return nil }
+        do {
+            let line = try await owner.perform(["list", "--json", directory.name.text])
+            return try JSONDecoder().decode(InstanceRow.self, from: Data(line.utf8))
+        } catch {
+            return InstanceRow(
+                name: directory.name.text, hostname: "lima-\(directory.name)", status: .broken, dir: directory.path,
+                vmType: "qemu", arch: Architecture.host.rawValue, errors: ["\(error)"], protected: false)
+        }
+    }
+
     private func row(_ directory: InstanceDirectory) async -> InstanceRow {
+        if let row = await rowByOwner(directory) { return row }
         var row = InstanceRow(
             name: directory.name.text, hostname: "lima-\(directory.name)", status: .stopped, dir: directory.path,
             vmType: "qemu", arch: Architecture.host.rawValue, protected: Files.kind(directory.protected) != nil)
@@ -123,6 +138,10 @@ package struct InstanceSurvey: Sendable {
     }
 
     private func state(of directory: InstanceDirectory) async -> State {
+        if let row = await rowByOwner(directory) {
+            return State(
+                status: row.status, errors: row.errors ?? [], agentPID: row.hostAgentPID, guestPID: row.driverPID)
+        }
         do {
             guard try directory.isHeld() else {
                 if let stranger = directory.stranger {

@@ -26,7 +26,7 @@ struct ManagedStart: Sendable {
         let reason: String
     }
 
-    /// The agent gave up; its own word for it.
+    /// The agent gave up, with its own reason.
     private struct GaveUp: Error {
         let reason: String
         let status: Int32
@@ -71,7 +71,7 @@ struct ManagedStart: Sendable {
                 switch news {
                 case .managerIsDone:
                     isReady = isReady || answersWhenReady
-                    // The event that says so is on its way; a reader in trouble holds nobody up for long.
+                    // The event that reports it follows in a moment. It is not waited for longer than a second.
                     if isReady, !isShown { group.addTask { await Self.afterASecond() } }
                 case .followedToReady: (isReady, isShown) = (true, true)
                 case .timeIsUp: isShown = true
@@ -113,7 +113,7 @@ struct ManagedStart: Sendable {
         let client = AgentClient(socket: directory.agentSocket)
         var backoff = Backoff(from: .milliseconds(5), to: .milliseconds(100))
         while !Task.isCancelled {
-            // Nothing tells when a socket appears.
+            // No event tells when a socket appears.
             if (try? await client.info()) == nil {
                 guard (try? await backoff.pause()) != nil else { return false }
                 continue
@@ -136,7 +136,7 @@ struct ManagedStart: Sendable {
     /// A start that the manager tried and that failed: the manager's result, and the last that was said.
     private func explanation(_ reason: String, status: HostExitStatus?) async -> HostError {
         let known = (try? await context.manager.status([registration]))?.first
-        // The agent's own reason first; what it said besides, where it could not even begin its log.
+        // The agent's own reason comes first, then its standard error, for an agent that could not begin its log.
         let failure = await InstanceSurvey(context: context).states([directory]).first?.failure
         let said = (failure.map { [$0] } ?? []) + (await context.manager.lastWords(of: registration))
         let result = known?.lastFailure ?? reason

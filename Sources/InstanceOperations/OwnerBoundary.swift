@@ -11,23 +11,24 @@ package struct OwnerBoundary: Sendable {
     package let home: LimaHome
     let owner: Account
 
-    /// - Returns: nil where this process is not root, or works in its own directory.
+    /// - Returns: nil where this process is not root, or no other account has a say in where the directory is.
     package init?(_ name: String? = nil, _ context: OperationContext) throws(HostError) {
-        guard context.account.uid == 0 else { return nil }
         let home = try context.home()
-        if let name, let name = try? InstanceName(name), Files.kind(home.directory(of: name).path) != nil {
-            self.init(home.directory(of: name), context)
-        } else {
+        guard let name, let instance = try? InstanceName(name) else {
             self.init(path: home.path, home, context)
+            return
         }
+        self.init(path: home.directory(of: instance).path, home, context)
     }
 
     package init?(_ directory: InstanceDirectory, _ context: OperationContext) {
         self.init(path: directory.path, LimaHome(path: directory.home), context)
     }
 
+    /// Not only the owner of the directory decides where its name leads, but the owner of every directory above it: the
+    /// first account other than root counts, on the path as it is written and as it is resolved.
     private init?(path: String, _ home: LimaHome, _ context: OperationContext) {
-        guard context.account.uid == 0, let uid = Files.owner(path), uid != 0 else { return nil }
+        guard context.account.uid == 0, let uid = Files.firstForeignOwner(onTheWayTo: path) else { return nil }
         self.init(
             context: context, home: home,
             owner: HostProcess.account(uid: uid) ?? Account(name: "\(uid)", uid: uid, home: "/"))
@@ -55,7 +56,7 @@ package struct OwnerBoundary: Sendable {
     }
 
     /// Runs a command as the owner.
-    /// - Returns: its standard output. What it says on standard error is progress.
+    /// - Returns: its standard output. Lines of its standard error are reported as progress.
     /// - Throws: `HostError` with what it said and its status, where it failed.
     package func perform(_ arguments: [String], input: String? = nil) async throws -> String {
         let result = try await ask(arguments, input: input)
@@ -74,7 +75,7 @@ package struct OwnerBoundary: Sendable {
         try JSONDecoder().decode(Value.self, from: Data(try await perform(arguments).utf8))
     }
 
-    /// What cannot be done through a process without a terminal.
+    /// The error for a command that needs a terminal.
     package func refuse(_ what: String, _ command: String) -> HostError {
         HostError(
             .notPermitted, "root does not \(what) in the directory of \(owner.name)",
@@ -95,14 +96,37 @@ package struct OwnerBoundary: Sendable {
     package func start(_ name: InstanceName, timeout: Int?) async throws -> StartResult {
         if let registration = registration(of: name) {
             let wasDown = try await isDown(registration)
-            // One that is being started already is waited for.
-            try await context.manager.start(registration)
+            // A start by hand begins a new count of failures.
+            _ = try await perform(["owner", "forget-failures", name.text])
+            try await managerStart(registration, name, timeout: timeout)
             var result: StartResult = try await answer(["start", "--json", name.text])
             if wasDown { result.outcome = .started }
             return result
         }
         let limit = timeout.map { ["--timeout", String($0)] } ?? []
         return try await answer(["start", "--json"] + limit + [name.text])
+    }
+
+    /// If it is being started already, this waits for it.
+    private func managerStart(_ registration: FoundRegistration, _ name: InstanceName, timeout: Int?) async throws {
+        do {
+            guard let timeout else { return try await context.manager.start(registration) }
+            let manager = context.manager
+            let isDone: Void? = try await withTimeLimit(.seconds(timeout)) { try await manager.start(registration) }
+            if isDone == nil {
+                throw HostError(
+                    .failed, "\"\(name)\" was not ready within \(timeout) s, and is still being started",
+                    hint: "hostagent list shows how it goes")
+            }
+        } catch let error as HostError where error.code == .failed && timeout == nil {
+            let known = (try? await context.manager.status([registration]))?.first
+            // The agent's own reason is in a directory that only its owner's process reads.
+            let row: InstanceRow? = try? await answer(["list", "--json", name.text])
+            throw HostError(
+                .failed,
+                "\"\(name)\" did not start: \(registration.identifier): \(known?.lastFailure ?? error.message)",
+                hint: row?.errors?.last, status: known?.exitStatus.flatMap(HostExitStatus.init(rawValue:)))
+        }
     }
 
     package func stop(_ name: InstanceName, force: Bool) async throws -> StopResult {

@@ -27,7 +27,7 @@ extension AgentClient {
 
     /// What the agent says of itself. One that is just dying, beginning or becoming another version holds its lock and
     /// does not answer for a moment.
-    /// - Returns: nil when nobody holds the instance any more.
+    /// - Returns: nil when the instance is not held any more.
     /// - Throws: `HostError` with `.held` where it stays silent.
     package func info(holding directory: InstanceDirectory, within patience: Duration) async throws -> AgentInfo? {
         var backoff = Backoff(from: .milliseconds(5), to: .milliseconds(100))

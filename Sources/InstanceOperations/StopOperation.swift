@@ -108,7 +108,7 @@ package struct StopOperation: Sendable {
 
     /// An agent that holds the lock and does not answer: ended by force, then its guest.
     private func killSilentAgent() async throws {
-        // Its socket names it, and so does a file that may be stale: nobody is shot who does not have the lock open.
+        // The socket and `ha.pid` only claim which process it is. It is killed only if it has the lock open.
         let candidates = [UnixSocket.listener(path: directory.agentSocket), directory.recordedAgentPID]
         let agents = candidates.compactMap { $0.flatMap(ProcessIdentity.of(pid:)) }
         guard let agent = agents.first(where: isHolder) else {
@@ -147,7 +147,7 @@ package struct StopOperation: Sendable {
             if let stranger = directory.stranger { throw directory.heldBy(stranger: stranger) }
             for note in directory.clearWay() { context.progress(.note(note)) }
             ended = try await context.endOrphan(directory, force)
-            // Under the lock and without a guest, these name nobody.
+            // The caller holds the lock and there is no guest, so these files are stale.
             for path in directory.liveNames { try? Files.remove(path) }
             lock.release()
         } catch let error as SystemCallError {
@@ -158,9 +158,13 @@ package struct StopOperation: Sendable {
 }
 
 extension FoundRegistration {
-    /// The registration through which an agent runs, by its own word; nil for one that a person started.
+    /// The registration that an agent says it was started by; nil for an agent that a person started.
     fileprivate init?(of info: AgentInfo, _ instance: InstanceName) {
         guard let scope = info.manager.scope, let identifier = info.autoStartedIdentifier else { return nil }
+        // An agent's word is a claim: only this instance's own unit or label is ever stopped.
+        guard
+            [ServiceName.systemdUnit(instance), ServiceName.launchdLabel(instance, scope: scope)].contains(identifier)
+        else { return nil }
         self.init(
             instance: instance, condition: scope == .user ? .login : .boot, identifier: identifier, file: "",
             isOurs: false)

@@ -54,7 +54,8 @@ package struct LimaYAML {
             var budget = 20_000
             var function = SHA256()
             feed(value, to: &function, &budget)
-            digests[name] = Hexadecimal.text(function.finalize().prefix(8))
+            // Without leading zeros, as version 0.1 kept them in records that are still compared with.
+            digests[name] = function.finalize().prefix(8).map { String($0, radix: 16) }.joined()
         }
         return digests
     }

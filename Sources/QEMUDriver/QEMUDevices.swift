@@ -106,7 +106,7 @@ struct ChannelPort: QEMUDevice {
 }
 
 /// The guest's console, and the device by which its kernel reports a panic.
-struct Console: QEMUDevice {
+struct SerialConsole: QEMUDevice {
     var log: String
 
     var arguments: [String] {

@@ -127,8 +127,9 @@ package struct QEMUDriver: GuestDriver {
                     return try await QMPConnection.open(socket: socket, timeout: .seconds(30))
                 } catch {
                     // QEMU opens its monitor before its disks, so it reports a bad disk only when it ends.
-                    guard await process.ended(within: .seconds(2)) else { throw error }
-                    throw failure(of: await process.waitUntilEnded()?.description ?? "is gone")
+                    let end = try await withTimeLimit(.seconds(2)) { await process.waitUntilEnded() }
+                    guard let end else { throw error }
+                    throw failure(of: end?.description ?? "is gone")
                 }
             }
             guard process.isAlive else {

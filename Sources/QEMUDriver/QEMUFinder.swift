@@ -20,7 +20,6 @@ package struct QEMUFinder: GuestFinder {
     // MARK: Finding
 
     package func survivor() throws -> SurvivingGuest? {
-        restoreSockets()
         if let record = GuestRecord.load(paths.record), record.process.isAlive, evidence.proves(record.process) {
             return SurvivingGuest(record)
         }
@@ -74,7 +73,7 @@ package struct QEMUFinder: GuestFinder {
     private func monitor(of process: ProcessIdentity, patience: Duration) async throws -> QMPConnection {
         // Silence counts only on the process's own socket. It may have been removed, or replaced by that of another
         // process.
-        guard SpareName(of: paths.qmpSocket).isTrue || UnixSocket.listener(path: paths.qmpSocket) == process.pid else {
+        guard leads(to: process) else {
             throw HostError(
                 .held,
                 "cannot attach to QEMU, process \(process.pid): its socket \(paths.qmpSocket) was removed or replaced",
@@ -94,6 +93,17 @@ package struct QEMUFinder: GuestFinder {
         throw process.isAlive
             ? HostError(.failed, "QEMU, process \(process.pid), does not answer")
             : HostError(.failed, "QEMU, process \(process.pid), ended before the connection was made")
+    }
+
+    /// The monitor's socket is this process's. One with a full backlog cannot be asked whose it is; its second name, which
+    /// it was given when it was made, answers for it.
+    private func leads(to process: ProcessIdentity) -> Bool {
+        do {
+            let connection = try UnixSocket.connect(path: paths.qmpSocket)
+            return UnixSocket.peer(of: connection.number)?.pid == process.pid
+        } catch {
+            return error.isBusy && SpareName(of: paths.qmpSocket).isTrue
+        }
     }
 
     package func kill(_ survivor: SurvivingGuest) async -> Bool {

@@ -35,7 +35,7 @@ package struct QEMUMachine: Sendable {
         [
             Monitor(socket: paths.qmpSocket), boot, Disk(path: paths.disk, format: "qcow2"),
             SeedDrive(path: paths.cidata), GuestNetwork(sshLocalPort: sshLocalPort),
-            ChannelPort(socket: paths.channelSocket), Console(log: paths.serialLog),
+            ChannelPort(socket: paths.channelSocket), SerialConsole(log: paths.serialLog),
         ]
     }
 

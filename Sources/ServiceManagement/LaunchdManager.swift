@@ -53,7 +53,12 @@ package struct LaunchdManager: ServiceManager {
         let foreign = try check(registration, takeOver: takeOver)
         // We may not end a registration in another file, and it would start the instance a second time.
         if let other = foreign.first(where: { $0.file != file }) { throw other.isInTheWay }
-        let state = try await printed(try await target(job.Label, scope))
+        let target = try await target(job.Label, scope)
+        var state = try await printed(target)
+        if let draining = state, draining.isDraining {
+            try await awaitGone(target, within: job.ExitTimeOut)
+            state = nil
+        }
         let before = try? TextFile.read(file, limit: 1 << 20)
         try await install(try job.text, as: file, scope: scope)
         do {

@@ -99,6 +99,8 @@ struct LaunchdTests {
             #expect(try await host.run("launchctl", "bootstrap", "gui/0", plist).status == 37)
             #expect(try await host.run("launchctl", "bootout", "gui/0/job").status == 36)
             #expect(try await host.run("launchctl", "bootstrap", "gui/0", plist).status == 5, "too soon")
+            let draining = try await host.run("launchctl", "print", "gui/0/job").output
+            #expect(draining.contains("state = SIGTERMed") && draining.contains("pid = "), "\(draining)")
             try TextFile.replace(host.home.path + "/go", with: "")
             let gone = try await eventually(within: 10) {
                 try await host.run("launchctl", "print", "gui/0/job").status == 113
@@ -164,6 +166,14 @@ struct LaunchdTests {
 
             // A loaded job that does not run is started with kickstart.
             #expect(try await host.run("hostagent", "start", name).succeeded)
+
+            // A job that is being ended has a process, and is not running: the start waits until launchd let it go.
+            #expect(try await host.run("launchctl", "bootout", Self.target).status == 36)
+            let status2 = try await host.run("hostagent", "autostart", "status", "--format", "json")
+            #expect(status2.output.contains(#""status":"Stopping""#), "\(status2)")
+            let after = try await host.run("hostagent", "start", name)
+            #expect(after.succeeded, "\(after)")
+            #expect(try await host.info(name)?.state == .running)
             let disabled = try await host.run("hostagent", "autostart", "disable", name)
             #expect(disabled.succeeded, "\(disabled)")
             #expect(try await host.run("pgrep", "-c", "qemu-system|hostagent").output == "0\n")

@@ -6,7 +6,7 @@ import InstanceStore
 
 /// Replaces the agent by the program that is now on disk, in the same process: the manager sees the same main process,
 /// the lock stays held, and the guest is attached to as after a crash.
-package struct Upgrade: Sendable {
+package struct ProgramReplacement: Sendable {
     /// The variable that hands the lock's descriptor to the new program.
     package static let lockVariable = "HOSTAGENT_INHERITED_LOCK"
 
