@@ -123,6 +123,40 @@ struct ClaimTests {
         }
     }
 
+    /// Another instance takes the path of a running one. Its files are not written to, and its names not removed.
+    @Test func anotherInstanceTakesThePath() async throws {
+        let home = try TestHome()
+        for name in ["orig", "other"] {
+            #expect(try await home.run("create", "--name", name, "mini").succeeded)
+            #expect(try await home.run("start", name).succeeded)
+        }
+        let agent = try #require(ProcessIdentity.of(pid: try await Self.info(home, "orig").agentPID))
+        let (guest, others) = (try await Self.guest(home, "orig"), try await Self.guest(home, "other"))
+        // Its agent is dead, so that nothing but the other agent could change the directory.
+        try await Self.killAgent(home, "other")
+        let before = try Files.names(in: home.directory("other"))
+        let prints = before.map { Files.fingerprint("\(home.directory("other"))/\($0)") }
+        let moved = try await Tool(
+            "sh", ["-c", #"mv "$1/orig" "$1/old" && mv "$1/other" "$1/orig""#, "sh", home.path]
+        ).run()
+        #expect(moved.succeeded)
+        let isGone = await eventually(within: 120) { !agent.isAlive && !guest.isAlive }
+        #expect(isGone)
+        let after = try Files.names(in: home.directory("orig"))
+        // QEMU itself removes the names that it bound its sockets to, by their paths. The hidden names stay.
+        let byQEMU = ["qmp.sock", "chan.sock"]
+        #expect(after == before.filter { !byQEMU.contains($0) })
+        // The console may have been written to by its own guest.
+        let now = before.map { Files.fingerprint("\(home.directory("orig"))/\($0)") }
+        for (index, name) in before.enumerated() where !(["serial.log", "disk"] + byQEMU).contains(name) {
+            #expect(now[index] == prints[index], "\(name)")
+        }
+        #expect(others.isAlive)
+        #expect(try await home.run("start", "orig").succeeded)
+        #expect(try await Self.guest(home, "orig") == others)
+        #expect(try await home.run("stop", "orig").succeeded)
+    }
+
     /// A backup that is restored over a running instance names a guest whose files are gone.
     @Test func aRestoredBackup() async throws {
         let home = try TestHome()

@@ -146,6 +146,28 @@ import Testing
         next.close()
     }
 
+    /// What the next agent has to know of the guest outlasts every rotation.
+    @Test func whatDecidesIsKept() async throws {
+        let scratch = try Scratch()
+        let path = scratch.path + "/log"
+        let log = try EventLog(path: path, sink: nil, limit: 64 << 10)
+        log.emit(.guestSpawned(pid: 1, accelerator: .tcg))
+        log.emit(.provisioningFailed(mode: "system", script: "001", status: 7))
+        log.emit(.guestReady)
+        for number in 1...4000 {
+            log.emit(.guestLog(line: "\(number) \(String(repeating: "x", count: 80))"))
+            if number % 100 == 0 { await log.flush(seconds: 10) }
+        }
+        await log.flush(seconds: 10)
+        log.close()
+        let kinds = try EventLogFiles.lines(path).compactMap { EventRecord(line: $0.utf8)?.event.kind }
+        for kind in ["guest-spawned", "provisioning-failed", "guest-ready"] {
+            #expect(kinds.filter { $0 == kind }.count == 1, "\(kind)")
+        }
+        let kept = try await past(log, since: 0, through: 4003)
+        #expect(kept.prefix(3) == [1, 2, 3] && kept.last == 4003 && kept == kept.sorted())
+    }
+
     /// The log has a queue of its own. A write to a hung disk that never ends blocks neither emitters nor readers.
     @Test func aHungDiskHoldsUpNobody() async throws {
         let scratch = try Scratch()

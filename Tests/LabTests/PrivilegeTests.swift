@@ -71,6 +71,20 @@ struct PrivilegeTests {
             }
             #expect(try await lab.root("find \(Lab.home) -user root ! -type l").output == "")
 
+            // An instance that is a link to a directory of root's, and one that root owns in the account's directory.
+            #expect(try await lab.root("mkdir /root/inside; install -d \(Lab.home)/roots").succeeded)
+            try await lab.tester("ln -s /root/inside ~/.lima/linked")
+            for name in ["linked", "roots"] {
+                for command in ["stop", "stop --force", "delete --force", "start", "autostart disable"] {
+                    _ = try await lab.root("timeout 60 env \(root) \(command) \(name)")
+                    let inside = try await lab.root("ls -A /root/inside \(Lab.home)/roots 2> /dev/null").output
+                    #expect(!inside.contains("lock"), "\(command) \(name): \(inside)")
+                }
+            }
+            #expect(try await lab.root("ls -A /root/inside").output == "")
+            try await lab.tester("rm -f ~/.lima/linked")
+            #expect(try await lab.root("rm -rf \(Lab.home)/roots").succeeded)
+
             // This record names a process of root.
             let victim = try await lab.root(
                 "setsid sleep 3600 > /dev/null 2>&1 < /dev/null & echo $! $(cut -d' ' -f22 /proc/$!/stat) "
