@@ -8,24 +8,6 @@ import Synchronization
 /// The one owner of the lifecycle: takes requests, guest events and timers from one queue, asks the state machine, and
 /// performs what it answers, in order. What takes time runs in tasks of its bag and comes back through the queue.
 package actor Supervisor {
-    /// What enters the queue. Live things travel with the message that announces them.
-    private enum Message: Sendable {
-        case input(Lifecycle.Input)
-        case launched(LiveGuest)
-        case attached(LiveGuest)
-        /// Work of a start has ended badly.
-        case startWork(Lifecycle.Input, attempt: Int)
-        case timer(Lifecycle.Timer, generation: Int)
-        /// A guest that is slow to boot was looked at.
-        case bootOverdue(Lifecycle.BootSign, generation: Int)
-        case provisioningFailed(mode: String, script: String, status: Int)
-        /// The instance's directory is gone, or another agent's by now.
-        case claimLost
-        case heartbeat(Lifecycle.HeartbeatResult, of: ProcessIdentity)
-        /// Become another program, if now is a good time.
-        case upgrade(ProgramReplacement, version: String, CheckedContinuation<HostError?, Never>)
-    }
-
     private let parts: Parts
     private let work: StartWork
     private let bag = TaskBag()

@@ -39,4 +39,22 @@ extension Supervisor {
             self.sleep = sleep
         }
     }
+
+    /// What enters the queue. Live things travel with the message that announces them.
+    enum Message: Sendable {
+        case input(Lifecycle.Input)
+        case launched(LiveGuest)
+        case attached(LiveGuest)
+        /// Work of a start has ended badly.
+        case startWork(Lifecycle.Input, attempt: Int)
+        case timer(Lifecycle.Timer, generation: Int)
+        /// A guest that is slow to boot was looked at.
+        case bootOverdue(Lifecycle.BootSign, generation: Int)
+        case provisioningFailed(mode: String, script: String, status: Int)
+        /// The instance's directory is gone, or another agent's by now.
+        case claimLost
+        case heartbeat(Lifecycle.HeartbeatResult, of: ProcessIdentity)
+        /// Become another program, if now is a good time.
+        case upgrade(ProgramReplacement, version: String, CheckedContinuation<HostError?, Never>)
+    }
 }
