@@ -5,14 +5,14 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 
-/// Talks to one agent over its socket.
+/// A client of one agent's socket.
 package struct AgentClient: Sendable {
     private let socket: String
 
     package init(socket: String) { self.socket = socket }
 
-    /// - Parameter patience: how long the whole answer may take.
-    /// - Throws: `HostError` with `.unavailable` when no agent answers.
+    /// - Parameter patience: how long the complete answer may take.
+    /// - Throws: `HostError` with `.unavailable` if no agent answers.
     package func info(patience: TimeAmount = .seconds(3)) async throws -> AgentInfo {
         let answer = try await exchange(.info, patience: patience)
         guard let info = try? JSONDecoder().decode(AgentInfo.self, from: Data(answer)) else {
@@ -34,7 +34,7 @@ package struct AgentClient: Sendable {
         try await decoded(exchange(.reload, patience: .seconds(30)))
     }
 
-    /// Asks the agent to become the program that is now on disk. It answers before it does.
+    /// Asks the agent to replace itself by the program that is now on disk. The agent answers before it does so.
     package func upgrade() async throws -> UpgradeBody {
         try await decoded(exchange(.upgrade, patience: .seconds(30)))
     }
@@ -47,8 +47,9 @@ package struct AgentClient: Sendable {
         }
     }
 
-    /// The agent's events after `since`, then live ones, until the agent ends the stream or `body` is false. A reader
-    /// that fell behind and was let go comes back for what it missed.
+    /// Passes the agent's events after `since` to `body`, then live events, until the agent ends the stream or `body`
+    /// returns false. If the agent disconnects a slow reader, this method connects again and continues after the last
+    /// event.
     package func events(
         since: Int = 0, run: String? = nil, _ body: (EventRecord) async throws -> Bool
     ) async throws {
@@ -73,8 +74,8 @@ package struct AgentClient: Sendable {
                     if !(try await body(record)) { return }
                 }
             }
-            // The last event of a run says so. A stream that brought nothing would bring nothing again, but for an agent
-            // that was replaced once more.
+            // The last event of a run has `exiting`. An empty stream means that there is nothing more to read, unless
+            // the agent was replaced once more.
             if let last {
                 if last.status.exiting == true { return }
                 (since, run, isAgain, vain) = (last.seq, last.run, true, 0)
@@ -87,8 +88,8 @@ package struct AgentClient: Sendable {
         }
     }
 
-    /// An agent that becomes another program, or is started again after a crash, binds its socket anew; nothing tells
-    /// when.
+    /// An agent that is upgraded, or restarted after a crash, binds its socket again. No event announces this, so the
+    /// client retries.
     private func opened(again: Bool) async throws -> HTTPConnection {
         var backoff = Backoff(from: .milliseconds(5), to: .milliseconds(100))
         let deadline = ContinuousClock.now + .seconds(again ? 3 : 0)
@@ -102,7 +103,7 @@ package struct AgentClient: Sendable {
         }
     }
 
-    /// How often a stream that brings nothing is opened again.
+    /// How many empty streams in a row are followed by another attempt.
     private static let vainLimit = 5
 
     private func exchange(_ route: Route, query: String = "", patience: TimeAmount) async throws -> [UInt8] {

@@ -1,13 +1,13 @@
 import Foundation
 import HostModel
 
-/// What `GET /v1/info` answers. `autoStartedIdentifier` and `sshLocalPort` are Lima's.
+/// The body of `GET /v1/info`. `autoStartedIdentifier` and `sshLocalPort` are keys of Lima.
 package struct AgentInfo: Codable, Sendable, Equatable {
-    /// The unit or label of the manager that started this agent; left out when a person did.
+    /// The systemd unit or launchd label that started this agent; absent if a person started it.
     package var autoStartedIdentifier: String?
     package var sshLocalPort: Int?
     package var instance: String
-    /// The instance's directory; nil of agents that do not tell.
+    /// The instance's directory; nil for an agent that does not report it.
     package var dir: String?
     package var driver: String
     package var state: InstanceStatus
@@ -22,12 +22,12 @@ package struct AgentInfo: Codable, Sendable, Equatable {
     package var readyAt: String?
     package var accelerator: Accelerator?
     package var manager: Manager
-    /// What of the configuration waits for the guest's next start, or for the registration to be written anew; nil of
-    /// agents that do not tell.
+    /// Configuration changes that take effect at the guest's next start, or when the registration is written again; nil
+    /// for an agent that does not report them.
     package var pending: [PendingChange]?
-    /// What the guest can do; nil of agents that do not tell.
+    /// What the guest can do; nil for an agent that does not report it.
     package var capabilities: GuestCapabilities?
-    /// Where an agent that a person started runs: a session, a terminal's scope, another service.
+    /// The unit around an agent that a person started: a session, a terminal's scope, or another service.
     package var enclosingUnit: String?
 
     package struct Manager: Codable, Sendable, Equatable {
@@ -80,7 +80,7 @@ package struct APIErrorBody: Codable, Sendable, Equatable {
     package init(message: String) { self.message = message }
 }
 
-/// What `GET /v1/health` answers.
+/// The body of `GET /v1/health`.
 package struct HealthBody: Codable, Sendable, Equatable {
     package var state: InstanceStatus
     package var phase: Phase
@@ -91,9 +91,9 @@ package struct HealthBody: Codable, Sendable, Equatable {
     }
 }
 
-/// What `POST /v1/stop` answers.
+/// The body of `POST /v1/stop`.
 package struct StopBody: Codable, Sendable, Equatable {
-    /// The manager's unit the stop was handed to; left out where the agent does it itself.
+    /// The manager's unit that carries out the stop; absent if the agent stops the guest itself.
     package var delegatedTo: String?
 
     package init(delegatedTo: String?) { self.delegatedTo = delegatedTo }

@@ -1,19 +1,19 @@
 import HostOS
 
-/// The files that a run's events are in: the log, and an older part of it once the log has become long.
+/// The files that hold a run's events: the log, and its older part once the log was rotated.
 package enum EventLogFiles {
-    /// Where the older part is. It can also be the log of the run before.
+    /// The path of the older part. That file can also be the log of the previous run.
     package static func older(_ path: String) -> String { path + ".1" }
 
-    /// The lines of the last run, oldest first. A line that was never finished is left out.
-    /// - Parameter limit: bytes of each file that are read.
-    /// - Throws: `SystemCallError` when there is no log, or it cannot be read.
+    /// The lines of the last run, oldest first. An unfinished line is left out.
+    /// - Parameter limit: the maximum number of bytes to read from each file.
+    /// - Throws: `SystemCallError` if the log is missing or cannot be read.
     package static func lines(_ path: String, limit: Int = 1 << 30) throws(SystemCallError) -> [Substring] {
         let newer = wholeLines(try TextFile.read(path, limit: limit))
         let before = (try? TextFile.read(older(path), limit: limit)).map(wholeLines) ?? []
         let run = (newer.first ?? before.last).flatMap { EventRecord(line: $0.utf8) }?.run
         guard let run, before.last.flatMap({ EventRecord(line: $0.utf8) })?.run == run else { return newer }
-        // Lines that stand first in the newer file are repeated from the older one.
+        // The first lines of the newer file can repeat lines of the older one. Skip them.
         let last = before.last.flatMap { EventRecord.seq(ofLine: Array($0.utf8)[...]) } ?? 0
         return before + newer.filter { (EventRecord.seq(ofLine: Array($0.utf8)[...]) ?? 0) > last }
     }

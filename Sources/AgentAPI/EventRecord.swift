@@ -1,15 +1,15 @@
 import Foundation
 import HostModel
 
-/// An event on the wire: one JSON object a line. The fields under `status` are Lima's with Lima's meaning, so that
-/// Lima's event watchers understand the stream; the others are ours.
+/// An event on the wire: one JSON object per line. The fields under `status` have Lima's names and meaning, so that
+/// Lima's event watchers understand the stream. The other fields are ours.
 package struct EventRecord: Codable, Sendable, Equatable {
     /// RFC 3339, UTC, with milliseconds.
     package var time: String
     package var status: Status
-    /// Which run of the agent this is.
+    /// The ID of the agent's run.
     package var run: String
-    /// 1, 2, 3 … within the run.
+    /// Counts the events of a run from 1.
     package var seq: Int
     package var phase: Phase
     /// Seconds since the agent started.
@@ -17,7 +17,8 @@ package struct EventRecord: Codable, Sendable, Equatable {
     /// What happened: `kind` and `payload` on the wire.
     package var event: WireEvent
 
-    /// Lima's status. The first five are state and stand in every event; the others are happenings and are sent once.
+    /// Lima's status. The first five fields are state and are part of every event. The others report a single
+    /// occurrence and are sent once.
     package struct Status: Codable, Sendable, Equatable {
         package var running: Bool?
         package var degraded: Bool?
@@ -29,7 +30,7 @@ package struct EventRecord: Codable, Sendable, Equatable {
     }
 
     package struct PortForwardStatus: Codable, Sendable, Equatable {
-        /// `forwarding`, `stopping` or `failed`, as Lima has them.
+        /// `forwarding`, `stopping` or `failed`, as in Lima.
         package var type: String
         package var `protocol`: String
         package var guestAddr: String
@@ -62,7 +63,7 @@ package struct EventRecord: Codable, Sendable, Equatable {
         }
     }
 
-    /// The state that stands in every event.
+    /// The state that is part of every event.
     package struct Standing: Sendable, Equatable {
         package var errors: [String] = []
         package var sshLocalPort: Int?
@@ -95,11 +96,11 @@ package struct EventRecord: Codable, Sendable, Equatable {
         }
     }
 
-    /// The line on the wire, with its end.
+    /// The line on the wire, including the line end.
     package var line: String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        // Strings, numbers and booleans always encode.
+        // Encoding cannot fail: the record only contains strings, numbers and booleans.
         return (try? encoder.encode(self)).map { String(decoding: $0, as: UTF8.self) + "\n" } ?? ""
     }
 
@@ -136,8 +137,8 @@ extension EventRecord {
         try event.encode(into: &values, kind: .kind, payload: .payload)
     }
 
-    /// The number in a line on the wire, without decoding the rest; nil for a line that is no event. Quotation marks within
-    /// texts are escaped, so the key cannot occur in one.
+    /// The sequence number in a line, found without decoding the rest; nil if the line is not an event. Quotation marks
+    /// inside strings are escaped, so a string cannot contain the key.
     package static func seq(ofLine line: ArraySlice<UInt8>) -> Int? {
         let key = Array(#""seq":"#.utf8)
         guard line.count > key.count else { return nil }

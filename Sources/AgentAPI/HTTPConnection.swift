@@ -33,7 +33,7 @@ struct HTTPConnection: Sendable {
         channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
     }
 
-    /// Closes the connection after this long, which ends `parts`.
+    /// Closes the connection after `patience`, which ends `parts`.
     func expire(after patience: TimeAmount) {
         channel.eventLoop.scheduleTask(in: patience) { [channel] in channel.close(promise: nil) }
     }
@@ -54,7 +54,7 @@ struct HTTPConnection: Sendable {
         func channelInactive(context: ChannelHandlerContext) { continuation.finish() }
 
         func errorCaught(context: ChannelHandlerContext, error: any Error) {
-            // An answer that ends when the connection does is whole; what is not whole has no `.end`.
+            // A complete answer may end together with the connection. An incomplete answer has no `.end`.
             continuation.finish()
             context.close(promise: nil)
         }

@@ -1,9 +1,9 @@
-/// A change of the configuration that a running guest does not have yet.
+/// A configuration change that has not taken effect yet.
 package struct PendingChange: Codable, Sendable, Hashable, Comparable {
     package enum Until: String, Codable, Sendable, CaseIterable {
-        /// The guest's next start.
+        /// Takes effect at the guest's next start.
         case restart
-        /// `autostart enable`, which writes the manager's file anew.
+        /// Takes effect at `autostart enable`, which writes the manager's file again.
         case enable
     }
 
@@ -18,9 +18,9 @@ package struct PendingChange: Codable, Sendable, Hashable, Comparable {
     package static func < (left: Self, right: Self) -> Bool { left.key < right.key }
 }
 
-/// What `POST /v1/reload` answers.
+/// The body of `POST /v1/reload`.
 package struct ReloadBody: Codable, Sendable, Equatable {
-    /// Keys that count from now on.
+    /// Keys whose new values are now in effect.
     package var applied: [String]
     package var pending: [PendingChange]
     package var warnings: [String]
@@ -32,10 +32,10 @@ package struct ReloadBody: Codable, Sendable, Equatable {
     }
 }
 
-/// What `POST /v1/upgrade` answers before the agent becomes the new version.
+/// The body of `POST /v1/upgrade`, sent before the agent is replaced by the new version.
 package struct UpgradeBody: Codable, Sendable, Equatable {
     package var version: String
-    /// The run that ends; the new version's is another.
+    /// The run that ends. The new version starts another run.
     package var run: String
 
     package init(version: String, run: String) {

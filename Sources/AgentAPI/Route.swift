@@ -1,4 +1,4 @@
-/// The routes of the API: the one table that the server, the client and docs/api.md go by.
+/// The routes of the API. The server, the client and docs/api.md all use this table.
 package enum Route: String, CaseIterable, Sendable {
     case info, events, health, stop, reload, upgrade
 
@@ -16,7 +16,7 @@ package enum Route: String, CaseIterable, Sendable {
         }
     }
 
-    /// What may follow the path.
+    /// The query that may follow the path.
     package var query: String {
         switch self {
         case .events: "?since=SEQ&run=ID"
@@ -25,7 +25,7 @@ package enum Route: String, CaseIterable, Sendable {
         }
     }
 
-    /// What is answered, and with which status.
+    /// The description of the answer, with its status codes.
     package var answer: String {
         switch self {
         case .info:
@@ -41,7 +41,7 @@ package enum Route: String, CaseIterable, Sendable {
         }
     }
 
-    /// The table of docs/api.md.
+    /// The table in docs/api.md.
     package static var table: String {
         "| route | answer |\n|---|---|\n"
             + allCases.map { "| `\($0.method.rawValue) \($0.path)\($0.query)` | \($0.answer) |\n" }.joined()

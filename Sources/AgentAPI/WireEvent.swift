@@ -1,7 +1,7 @@
 import HostModel
 
-/// The content of an event on the wire without its envelope: one type a kind. On the wire it is the key `kind`, and `payload`
-/// where the kind has one.
+/// The content of an event on the wire, without the envelope: one payload type per kind. It is encoded as the key
+/// `kind`, and `payload` if the kind has one.
 package enum WireEvent: Sendable, Equatable {
     case phase
     case guestSpawned(GuestSpawned)
@@ -23,7 +23,7 @@ package enum WireEvent: Sendable, Equatable {
     case warning(Message)
     case failure(Message)
     case exiting(Exiting)
-    /// A kind that this program does not know, of a newer agent.
+    /// A kind that this program does not know, sent by a newer agent.
     case unknown(kind: String)
 
     package struct GuestSpawned: Codable, Sendable, Equatable {
@@ -34,7 +34,7 @@ package enum WireEvent: Sendable, Equatable {
     package struct Attached: Codable, Sendable, Equatable {
         package var pid: Int32
         package var accelerator: Accelerator
-        /// Of the agent that died and left its guest.
+        /// The run of the agent that died and left its guest running.
         package var previousRun: String?
         package var previousAgentPID: Int32?
     }
@@ -63,7 +63,7 @@ package enum WireEvent: Sendable, Equatable {
     }
 
     package struct GuestEnded: Codable, Sendable, Equatable {
-        /// The rung that ended it; left out where it ended by itself.
+        /// The step that ended the guest; absent if the guest ended by itself.
         package var step: StopStep?
         package var seconds: Double
     }

@@ -4,7 +4,7 @@ import Logging
 import ServiceLifecycle
 import Synchronization
 
-/// Keeps one server on the agent's socket, also when somebody removes the socket's name.
+/// Runs the API server on the agent's socket, and restores the socket if its file is removed.
 final class APIHost: Sendable {
     private struct Running {
         let group: ServiceGroup
@@ -23,7 +23,7 @@ final class APIHost: Sendable {
 
     private var spare: SpareName { SpareName(of: socket) }
 
-    /// Binds the socket; returns once it can be connected to.
+    /// Binds the socket. Returns once clients can connect.
     /// - Throws: `HostError` with `.cannotCreate`.
     func start() async throws {
         let (bound, continuation) = AsyncStream.makeStream(of: Void.self)
@@ -58,22 +58,22 @@ final class APIHost: Sendable {
         HostError(.cannotCreate, "cannot listen on \(socket): \(reason)")
     }
 
-    /// Makes the socket reachable again where somebody removed or replaced its name: by its second name, so that no
-    /// connection is lost; where both are gone, by a new server in the place of the old one.
-    /// - Returns: it was not reachable.
+    /// Makes the socket reachable again if its file was removed or replaced. Its second name restores it without losing
+    /// connections. If both names are gone, a new server replaces the old one.
+    /// - Returns: true if the socket was not reachable.
     func restore() async throws -> Bool {
         if spare.restore() { return true }
         guard Files.kind(socket) == nil else { return false }
-        // The old listener has no name any more, so it is ended.
+        // Nobody can reach the old listener any more, so end it.
         let old = running.withLock { $0 }?.task
         old?.cancel()
-        // Its end removes the name that it was bound to.
+        // Wait for its end, because it removes the socket's name.
         await old?.value
         try await start()
         return true
     }
 
-    /// Ends the server, after the answers that are under way.
+    /// Shuts the server down after it has finished the current answers.
     func shutDown() async {
         spare.remove()
         try? Files.remove(socket)

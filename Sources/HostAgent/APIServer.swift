@@ -11,27 +11,27 @@ import NIOPosix
 import ServiceLifecycle
 import Synchronization
 
-/// Serves the API on `ha.sock`: what is asked goes through `AgentHandlers`, nothing is decided here.
+/// Serves the API on `ha.sock`. All requests go through `AgentHandlers`; the server decides nothing.
 struct APIServer: Service {
-    /// What the API shows and may do.
+    /// What the API can read from the agent, and what it can make the agent do.
     struct AgentHandlers: Sendable {
         var info: @Sendable () -> AgentInfo
         var log: EventLog
-        /// Begins a stop and says who carries it out.
+        /// Begins a stop and reports who carries it out.
         var stop: @Sendable (_ force: Bool) async -> StopBody
         /// Reads the configuration again.
         var reload: @Sendable () async throws(HostError) -> ReloadBody
-        /// Says which program the agent would become.
+        /// Reports which version would replace the agent.
         var checkUpgrade: @Sendable () async throws(HostError) -> UpgradeBody
-        /// Becomes it.
+        /// Replaces the agent by that version.
         var upgrade: @Sendable (UpgradeBody) async -> Void
     }
 
     private let service: any Service
 
-    /// - Parameter onBound: called once the socket can be connected to.
+    /// - Parameter onBound: called once clients can connect to the socket.
     init(socket: String, handlers: AgentHandlers, onBound: @escaping @Sendable () -> Void) throws {
-        // The server's own messages are of no use to the person who runs a guest; failures reach us as errors.
+        // The server's own log messages do not help a person who runs a guest. Failures are thrown as errors.
         let logger = Logger(label: "api") { _ in SwiftLogNoOpLogHandler() }
         let responder = Self.router(handlers).buildResponder()
         service = try HTTPServerBuilder.http1(
@@ -47,7 +47,7 @@ struct APIServer: Service {
                 let response: Response
                 do {
                     let answer = try await responder.respond(to: request, context: context)
-                    // The router's own refusals have no body.
+                    // The router sends its own error responses without a body.
                     let refused = answer.status.code >= 400 && answer.body.contentLength == 0
                     response = refused ? Self.refusal(answer.status, request) : answer
                 } catch let error as any HTTPResponseError {
@@ -58,11 +58,12 @@ struct APIServer: Service {
                     response = Self.failure(.internalServerError, "\(error)")
                 }
                 try await writer.write(response: response.head, body: response.body)
-                // Only after its answer: nothing is answered after that.
+                // An upgrade ends this server, so the answer must be sent first.
                 if let upgrade = context.upgrade.value { await handlers.upgrade(upgrade) }
             },
             onServerRunning: { _ in
-                // The umask made it 0700; a socket is not executed. The directory keeps others away meanwhile.
+                // The umask made the mode 0700, but a socket needs no execute permission. Until the mode is set, the
+                // directory's mode keeps other accounts away.
                 try? Files.setMode(socket, 0o600)
                 onBound()
             })
@@ -118,9 +119,9 @@ struct APIServer: Service {
         let body = ResponseBody { writer in
             let subscription = log.subscribe()
             defer { subscription.cancel() }
-            // A client that goes away ends the wait for an event that may never come.
+            // When the client disconnects, stop waiting for an event that may never come.
             channel.closeFuture.whenComplete { _ in subscription.cancel() }
-            // Another run's numbers mean nothing here, nor do numbers that were never given.
+            // Sequence numbers of another run are meaningless here, and so are numbers above the last event.
             let known = (run == nil || run == log.run) && since <= subscription.emitted
             try await log.past(since: known ? since : 0, through: subscription.emitted) { bytes in
                 try await writer.write(ByteBuffer(bytes: bytes))
@@ -143,7 +144,7 @@ struct APIServer: Service {
     }
 
     private static func refusal(_ refused: HTTPResponse.Status, _ request: Request) -> Response {
-        // A path that is there, asked in a way that it is not.
+        // The path exists, but not with this method.
         let isThere = refused == .notFound && Route.allCases.contains { $0.path == request.uri.path }
         let status = isThere ? .methodNotAllowed : refused
         return failure(status, "\(request.method) \(request.uri.path): \(status.reasonPhrase)")
@@ -158,7 +159,7 @@ struct APIServer: Service {
 struct APIContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let channel: any Channel
-    /// What is to be done after the answer.
+    /// The upgrade to perform after the answer.
     let upgrade = SetOnce<UpgradeBody>()
 
     final class SetOnce<Value: Sendable>: Sendable {
@@ -175,14 +176,15 @@ struct APIContext: RequestContext {
     }
 }
 
-/// Closes connections of other accounts, and those whose client has gone.
+/// Closes connections from other accounts, and connections whose client has left.
 private final class PeerGuard: ChannelInboundHandler, RemovableChannelHandler, Sendable {
     typealias InboundIn = NIOAny
 
     func handlerAdded(context: ChannelHandlerContext) {
         guard let provider = context.channel as? any SocketOptionProvider else { return }
         let channel = context.channel
-        // Mode 0600 and the directory's 0700 keep others away; this holds when somebody loosened those.
+        // The socket's mode 0600 and the directory's mode 0700 keep other accounts away. This check protects the agent
+        // if somebody loosened those modes.
         PeerCredentials.uid(of: provider, on: context.eventLoop).whenComplete { result in
             guard case .success(let uid) = result, uid == HostProcess.uid || uid == 0 else {
                 channel.close(promise: nil)
@@ -193,7 +195,7 @@ private final class PeerGuard: ChannelInboundHandler, RemovableChannelHandler, S
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if case ChannelEvent.inputClosed = event {
-            // A client may close its half after a request and still wants the answer; one that left wants nothing.
+            // A client may close its sending half and still wait for the answer, so it gets a second.
             let channel = context.channel
             context.eventLoop.scheduleTask(in: .seconds(1)) { channel.close(promise: nil) }
         }

@@ -1,36 +1,36 @@
 import GuestAccess
 import HostModel
 
-/// Everything between the agent and the inside of one guest: its seed, its keys, its port, its channel, its probes.
+/// The agent's access to one guest: its seed, keys, SSH port, channel and probes.
 package protocol AccessPlan: Sendable {
-    /// Makes the key pair and the guest's seed volume.
+    /// Creates the key pair and the guest's seed volume.
     func prepare() async throws
 
-    /// The port of 127.0.0.1 for this start.
-    /// - Throws: `HostError` with `.unavailable` when the configured one is taken.
+    /// Chooses the SSH port on 127.0.0.1 for this start.
+    /// - Throws: `HostError` with `.unavailable` if the configured port is taken or no port is free.
     func choosePort() throws(HostError) -> Int
 
-    /// Writes how ssh reaches the guest by this port.
+    /// Writes the ssh configuration that reaches the guest through this port.
     func writeSSHConfiguration(port: Int) throws(HostError)
 
-    /// Writes it again where somebody removed it.
-    /// - Returns: it was gone, and is there again.
+    /// Writes the ssh configuration again if it was removed.
+    /// - Returns: true if the file was missing and has been restored.
     func restoreSSHConfiguration() -> Bool
 
-    /// - Returns: nil for a guest that has no channel.
-    /// - Throws: `HostError` when it cannot be connected to.
+    /// - Returns: nil if the guest has no channel.
+    /// - Throws: `HostError` if the connection fails.
     func openChannel() async throws -> (any ChannelToGuest)?
 
-    /// Logs in once; tries until that works.
+    /// Tries to log in until one login succeeds.
     func confirm() async throws
 
-    /// Waits until the guest's SSH server greets.
+    /// Waits for the greeting of the guest's SSH server.
     func waitForGreeting() async throws
 
-    /// Runs the readiness probes one after the other; each is tried until it succeeds.
-    /// - Throws: `HostError` with the probe's hint when one does not within its time.
+    /// Runs the readiness probes one after the other. Each is tried until it succeeds.
+    /// - Throws: `HostError` with the probe's hint if a probe exceeds its time limit.
     func runProbes() async throws
 
-    /// What is known when a start took too long, as the end of an error.
+    /// What is known about a start that took too long, worded as the end of an error message.
     var evidence: String { get }
 }

@@ -10,28 +10,27 @@ import ServiceLifecycle
 import ServiceManagement
 import UnixSignals
 
-/// The foreground process that supervises one guest, from the lock to its release.
+/// The foreground process that supervises one guest. It holds the instance's lock from beginning to end.
 package struct Agent: Sendable {
-    /// What an agent is given.
     package struct Options: Sendable {
         package var instance: Instance
         package var home: LimaHome
         package var environment: [String: String]
         package var version: String
-        /// Seconds the whole start may take; nil: what each phase may.
+        /// The limit in seconds for the complete start; nil if only the limits of the phases apply.
         package var startLimit: Int?
-        /// Gets every event, in addition to the log and the socket.
+        /// Receives every event, in addition to the log and the socket.
         package var sink: EventLog.Sink?
-        /// How guests of this driver see the host.
+        /// The guest's view of the network with this driver.
         package var network: GuestSeed.Network
         package var driverName: String
-        /// Logs that the guest fills, with their limits.
+        /// Logs that the guest can fill, with their limits.
         package var guestLogs: [BoundedLog]
-        /// What the file says by which a manager of this scope starts the instance.
+        /// Reads the terms in the file with which a manager of this scope starts the instance.
         package var registered: @Sendable (ManagerScope) -> RegisteredTerms?
-        /// The program on disk, and the arguments with which it would take this one's place.
+        /// The program on disk that an upgrade executes, and its arguments.
         package var upgrade: (binary: String, arguments: [String])
-        /// The descriptor of the lock that the program before this one, in the same process, held.
+        /// The descriptor of the lock that the previous program held in this process, after an upgrade.
         package var inheritedLock: Int32?
 
         package init(
@@ -67,9 +66,9 @@ package struct Agent: Sendable {
 
     /// Supervises the guest to its end.
     /// - Returns: the exit status.
-    /// - Throws: `HostError` before anything was touched: another process holds the instance, and the like.
+    /// - Throws: `HostError` if the agent cannot begin, for example because another process holds the instance.
     package func run() async throws -> HostExitStatus {
-        // The lock comes before anything is touched, handlers before the manager may think that we are ready.
+        // Take the lock before changing anything. Install the signal handlers before the manager can consider us ready.
         let found = try takeInstance()
         let survivor = found.survivor
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup, .sigusr2)
@@ -89,7 +88,8 @@ package struct Agent: Sendable {
                     searchPath: options.environment["PATH"]),
                 delay: delay(for: origin), claim: found.claim, survivor: survivor, log: log, notifier: Notifier(),
                 deadlines: deadlines(for: origin, survivor), forwards: live.forwards, guestLogs: options.guestLogs))
-        // The first event of a run that attaches is that it did; these were said when the guest was started.
+        // A run that attaches begins with the `attached` event. These warnings were reported when the guest was
+        // started.
         if survivor == nil {
             for warning in options.instance.warnings + found.repairs { log.emit(.warning(warning)) }
         }
@@ -108,27 +108,27 @@ package struct Agent: Sendable {
     }
 
     private func deadlines(for origin: LaunchOrigin, _ survivor: Survivor?) -> Deadlines {
-        // What a person gave a start does not count for a guest that is there.
+        // A limit for the start does not apply to a guest that is already running.
         Deadlines(
             grace: origin.effectiveGrace(options.instance.settings), start: survivor == nil ? options.startLimit : nil)
     }
 
     // MARK: The instance
 
-    /// An instance that is this agent's.
+    /// An instance that this agent has locked.
     private struct TakenInstance {
         let claim: InstanceClaim
         let survivor: Survivor?
-        /// A sentence for each repair that was made.
+        /// One sentence for each repair.
         let repairs: [String]
     }
 
-    /// Takes the lock, and only then looks at or changes anything else.
+    /// Takes the lock before it inspects or changes anything else.
     private func takeInstance() throws -> TakenInstance {
         var repairs = directory.clearWayForLock()
         guard let lock = try acquireLock() else { throw Self.held(directory) }
         repairs += directory.clearWay()
-        // Somebody may hold it without our lock: Lima itself, or a guest that outlived its agent.
+        // The instance may be in use without our lock: by Lima, or by a guest that outlived its agent.
         if let pid = directory.stranger { throw directory.heldBy(stranger: pid) }
         if driver.finder.restoreSockets() {
             repairs.append("a socket of the guest's machine was removed; it is there again")
@@ -137,21 +137,21 @@ package struct Agent: Sendable {
         do {
             try directory.writeAgentPID()
         } catch {
-            // It is information; a guest that is there is not left alone for want of it.
+            // The PID file is only informative. A surviving guest still needs its agent if the file cannot be written.
             if survivor == nil {
                 throw HostError(
                     .cannotCreate, "cannot write \(directory.agentPID): \(error.reason)",
                     hint: error.isFull ? "make room on that disk" : nil)
             }
         }
-        // Only a socket can be answered on; anything else under its name would be in the way of ours.
+        // Any other kind of file under the socket's name would prevent us from binding it.
         if let kind = Files.kind(directory.agentSocket), kind != .socket { try? Files.remove(directory.agentSocket) }
         repairs += Leftovers.sweep(directory).map { "removed \($0), which a process that was killed left" }
         survivor?.repairs = repairs
         return TakenInstance(claim: InstanceClaim(lock, of: directory), survivor: survivor, repairs: repairs)
     }
 
-    /// - Returns: nil when somebody else holds it.
+    /// - Returns: nil if another process holds the lock.
     private func acquireLock() throws -> FileLock? {
         if let inherited = options.inheritedLock,
             let adopted = FileLock.adopt(descriptor: inherited, path: directory.agentLock)
@@ -167,7 +167,7 @@ package struct Agent: Sendable {
         }
     }
 
-    /// The error that says who holds an instance.
+    /// The error for an instance that another process holds.
     package static func held(_ directory: InstanceDirectory) -> HostError {
         let holder = directory.recordedAgentPID.map { "process \($0)" } ?? "another process"
         return HostError(
@@ -189,7 +189,7 @@ package struct Agent: Sendable {
 
     private func serve(_ reception: Reception, signals: UnixSignalsSequence) async throws -> HostExitStatus {
         let (log, supervisor, origin) = (reception.log, reception.supervisor, reception.origin)
-        // The socket answers from before the guest boots until after it has stopped.
+        // The API is available from before the guest boots until after it has stopped.
         let host = APIHost(socket: directory.agentSocket, handlers: reception.handlers)
         try await host.start()
         let repairs = Repairs(
@@ -200,11 +200,11 @@ package struct Agent: Sendable {
         besideGuest.start { await reception.obey(signals) }
         besideGuest.start { await repairs.run(watch) }
         let outcome = await supervisor.run()
-        // A disk that hangs must not keep an agent without a guest.
+        // An agent without a guest must end even if a disk hangs.
         DispatchQueue.global().asyncAfter(deadline: .now() + 15) { HostProcess.exit(HostExitStatus.failure.rawValue) }
 
         let status = outcome.exitStatus(keepAlive: reception.live.settings.keepAlive, manager: origin.managerKind)
-        // A directory that another instance has by now keeps its own files.
+        // The path may belong to another instance by now. Do not write to its files.
         let isOurs = supervisor.holdsClaim
         if isOurs {
             delay(for: origin).remember(
@@ -215,7 +215,8 @@ package struct Agent: Sendable {
         log.close()
         await log.drain(seconds: 1)
         await besideGuest.close()
-        // Closing the server would remove the socket's name, whoever has it now; the end of the process does not.
+        // Closing the server would remove the socket's name, which may belong to another instance by now. Exiting the
+        // process does not remove it.
         guard isOurs else { return status }
         try? Files.remove(directory.agentPID)
         DispatchQueue.global().asyncAfter(deadline: .now() + 2) { HostProcess.exit(status.rawValue) }

@@ -1,13 +1,13 @@
 import GuestDriver
 import HostModel
 
-/// How long everything may take.
+/// Time limits for starting and stopping a guest.
 package struct Deadlines: Sendable, Equatable {
-    /// Seconds the guest gets to shut down.
+    /// The time in seconds that the guest has to shut down.
     package var grace: Int
-    /// How long the stop ladder waits.
+    /// The waits of the stop ladder.
     var stop: StopTimes { StopTimes(grace: grace) }
-    /// Seconds for the whole start, when a person set a limit.
+    /// The limit in seconds for the complete start, if a person set one.
     package var start: Int?
 
     package init(grace: Int, start: Int?) {
@@ -15,23 +15,23 @@ package struct Deadlines: Sendable, Equatable {
         self.start = start
     }
 
-    /// Seconds a phase may take. A full distribution boots in 50 s under emulation on a slow machine, and in several
-    /// minutes where twenty do so at once: one that is busy gets the time twice (Lima waits ten minutes, too), one that
-    /// does nothing is booted again after it.
+    /// The limit of a phase in seconds. A full distribution boots in 50 s under emulation on a slow machine, and in
+    /// several minutes if twenty do so at once. A guest that is still busy at its limit gets the same time once more
+    /// (Lima also waits ten minutes). A guest that does nothing is booted again.
     static func limit(of phase: Phase) -> Int {
         switch phase {
         case .preparing: 300
         case .booting: 300
-        // For a guest that had been ready before. It is degraded if no login works within this time.
+        // This guest was ready before. It becomes degraded if no login works within this time.
         case .attaching: 60
         default: 900
         }
     }
 
-    /// Seconds without any use of its disks after which a booting guest is taken to have hung.
+    /// A booting guest that has not used its disks for this many seconds is considered to hang.
     static let silence = 60.0
 
-    /// The limit that a person set for the start is over.
+    /// True if the limit that a person set for the start has passed.
     func isOver(elapsed: Double) -> Bool { start.map { elapsed >= Double($0) } ?? false }
 
     /// - Parameter elapsed: seconds since the agent started.

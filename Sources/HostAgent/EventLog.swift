@@ -5,10 +5,11 @@ import HostModel
 import HostOS
 import Synchronization
 
-/// The agent's memory of what happened: numbers events, has them written to `ha.stdout.log`, and hands them to whoever
-/// follows. The past is read back from the file, so that it costs no memory; the file alone is behind when a disk is.
+/// The record of what happened in an agent's run. It numbers the events, writes them to `ha.stdout.log`, and passes
+/// them to followers. Past events are read back from the file to save memory. If the disk is slow, only the file falls
+/// behind.
 package final class EventLog: Sendable {
-    /// Called with each event as it happens, in order; false means that it needs no more.
+    /// Called with each event, in order. It returns false if it needs no more events.
     package typealias Sink = @Sendable (EventRecord) -> Bool
 
     package let run: String
@@ -24,15 +25,15 @@ package final class EventLog: Sendable {
         var sink: Sink?
         var followers: [Int: AsyncStream<String>.Continuation] = [:]
         var nextFollower = 0
-        /// Events that wait for the sink.
+        /// The number of events that wait for the sink.
         var sinkBacklog = 0
-        /// Subscriptions that were not cancelled: readers that may still have something to read.
+        /// The number of subscriptions that were not cancelled. Their readers may still have events to read.
         var subscriptions = 0
-        /// Finished when neither of the two is left.
+        /// Finished when no event waits for the sink and no subscription is left.
         var drained: AsyncStream<Void>.Continuation?
-        /// The newest lines, to be put into a log that somebody removed.
+        /// The newest lines, to restore a log that was removed.
         var recent: [EventLogWriter.Line] = []
-        /// What the next agent reads to know how far the guest has come, however long this run becomes.
+        /// The lines that tell the next agent how far the guest has come. They are kept however long the run is.
         var deciding: [EventLogWriter.Line] = []
         var closed = false
     }
@@ -44,12 +45,12 @@ package final class EventLog: Sendable {
 
     /// The default limit of a log in bytes.
     package static let defaultLimit = 16 << 20
-    /// How many of the newest lines are kept in memory.
+    /// The number of lines in `recent`.
     private static let recentCapacity = 64
 
-    /// Begins a new run; the log of the last one is kept as `….1`.
-    /// - Parameter limit: bytes that the log may have; the newest events are kept.
-    /// - Throws: `SystemCallError` when the log cannot be made.
+    /// Begins a new run. The log of the previous run is kept as `….1`.
+    /// - Parameter limit: the maximum size of the log in bytes. The newest events are kept.
+    /// - Throws: `SystemCallError` if the log cannot be created.
     package init(
         path: String, sink: Sink?, phase: Phase = .preparing, limit: Int = EventLog.defaultLimit
     ) throws(SystemCallError) {
@@ -61,9 +62,9 @@ package final class EventLog: Sendable {
         state = Mutex(State(phase: phase, sink: sink))
     }
 
-    /// A reader of the sink that does not read, such as a stopped terminal, holds up this queue and nothing else.
+    /// A sink whose reader does not read, such as a stopped terminal, only blocks this queue.
     private let sinkQueue = DispatchQueue(label: "event-sink")
-    /// Beyond this many that wait, events for the sink are dropped.
+    /// The maximum number of events that wait for the sink. Further events are dropped.
     private static let sinkCapacity = 4096
 
     private func deliver(_ record: EventRecord, _ state: inout State) {
@@ -79,7 +80,7 @@ package final class EventLog: Sendable {
         }
     }
 
-    /// Waits until those who follow have what was emitted, at most for this many seconds.
+    /// Waits until all followers have received the emitted events, at most for this many seconds.
     package func drain(seconds: Double) async {
         let (drained, continuation) = AsyncStream.makeStream(of: Void.self)
         state.withLock { state in
@@ -92,16 +93,16 @@ package final class EventLog: Sendable {
         _ = await flushed
     }
 
-    /// Waits until what was emitted is on disk, at most for this many seconds.
-    /// - Returns: false when the time was over first.
+    /// Waits until all emitted events are on disk, at most for this many seconds.
+    /// - Returns: false if the time ran out.
     @discardableResult
     package func flush(seconds: Double) async -> Bool { await writer.flush(seconds: seconds) }
 
-    /// The same without giving way to other tasks, right before the program is replaced.
+    /// Blocks until the writes have ended, so that no other task runs before the program is replaced.
     func waitForWrites() { writer.waitForWrites() }
 
-    /// Makes the log anew where somebody removed it, with the newest events.
-    /// - Returns: it was gone.
+    /// If the log was removed, creates it again with the newest events.
+    /// - Returns: true if the log was missing.
     package func restore() -> Bool {
         if writer.isInPlace { return false }
         writer.restore(state.withLock { $0.recent })
@@ -110,7 +111,7 @@ package final class EventLog: Sendable {
 
     package var elapsed: Double { HostProcess.monotonicSeconds - startedMonotonic }
 
-    /// What `GET /v1/info` says of the state.
+    /// The state for `GET /v1/info`.
     package var snapshot: Snapshot {
         state.withLock {
             Snapshot(
@@ -151,7 +152,7 @@ package final class EventLog: Sendable {
             if state.recent.count > Self.recentCapacity { state.recent.removeFirst() }
             writer.append(numbered, standing: state.decide(event, numbered))
             deliver(record, &state)
-            // The stream of a reader that does not keep up is ended. The reader can come back for the events it missed.
+            // A follower that does not keep up is disconnected. It can come back for the events that it missed.
             var dropped: [AsyncStream<String>.Continuation] = []
             for (id, follower) in state.followers {
                 if case .dropped = follower.yield(line) {
@@ -164,7 +165,7 @@ package final class EventLog: Sendable {
         for follower in finished { follower.finish() }
     }
 
-    /// No event comes any more: all streams end.
+    /// Ends all streams. Later events are ignored.
     package func close() {
         let followers = state.withLock { state in
             state.closed = true
@@ -180,9 +181,9 @@ package final class EventLog: Sendable {
         func first() -> Bool { !done.exchange(true, ordering: .relaxed) }
     }
 
-    /// One who follows: what was emitted before, and what comes.
+    /// A follower's view of the log: the number of past events, and the stream of new ones.
     package struct Subscription: Sendable {
-        /// How many events of the log are the past.
+        /// The number of events that were emitted before the subscription.
         package let emitted: Int
         package let live: AsyncStream<String>
         package let cancel: @Sendable () -> Void
@@ -211,16 +212,17 @@ package final class EventLog: Sendable {
         }
     }
 
-    /// The lines of events `since + 1` to `through`, in portions: from the log, and from memory where they are not on disk
-    /// yet. Events that a long run has dropped from its log are left out.
+    /// Passes the lines of the events `since + 1` to `through` in portions. They come from the log, or from memory if
+    /// they are not on disk yet. Events that a long run has dropped from its log are left out.
     package func past(since: Int, through: Int, _ portion: ([UInt8]) async throws -> Void) async throws {
         if since >= through { return }
-        // In this order: what is written meanwhile is in both, and told once.
+        // Fetch the pending lines before reading the file. A line that is written in between is in both, but is passed
+        // on only once.
         let pending = writer.pending
         var last = since
         var current: FileIdentity?
         repeat {
-            // A log that was rotated while it was read is read once more, after the last line that was told.
+            // If the log was rotated meanwhile, read it again from the last line that was passed on.
             current = Files.identity(path)
             try await read(&last, through, portion)
         } while Files.identity(path) != current
@@ -229,7 +231,7 @@ package final class EventLog: Sendable {
     }
 
     private func read(_ last: inout Int, _ through: Int, _ portion: ([UInt8]) async throws -> Void) async throws {
-        // Both are opened before either is read: a rotation in between takes no lines away.
+        // Open both files before reading, so that a rotation in between does not lose lines.
         let older = try? Descriptor(path: EventLogFiles.older(path), flags: 0)
         let newer = try? Descriptor(path: path, flags: 0)
         if let older {
@@ -253,7 +255,7 @@ package final class EventLog: Sendable {
             guard let end = rest.lastIndex(of: UInt8(ascii: "\n")) else { continue }
             let lines = rest[...end].split(separator: UInt8(ascii: "\n"))
             rest.removeSubrange(...end)
-            // The older file can be another run's, whose numbers mean nothing here.
+            // The older file can belong to another run, whose sequence numbers are meaningless here.
             if !isOurs, let first = lines.first, EventRecord(line: first)?.run != run { return }
             isOurs = true
             var wanted: [UInt8] = []
@@ -266,7 +268,7 @@ package final class EventLog: Sendable {
         }
     }
 
-    /// Reads on a thread of its own: the answers of the API run on one event loop, which a disk that hangs must not stop.
+    /// Reads on a separate thread. The API runs on one event loop, which a disk that hangs must not block.
     private static func nextPart(of number: Int32, _ path: String) async throws -> [UInt8] {
         try await withCheckedThrowingContinuation { continuation in
             readers.async {
@@ -283,8 +285,8 @@ extension EventLog.State {
         if subscriptions == 0, sinkBacklog == 0 { drained?.finish() }
     }
 
-    /// Keeps the events that decide what an agent makes of a guest that it attaches to.
-    /// - Returns: those that count now; nil when nothing has changed.
+    /// Keeps the lines from which the next agent determines the state of the guest.
+    /// - Returns: the lines to keep; nil if the event does not change them.
     fileprivate mutating func decide(
         _ event: AgentEvent, _ line: EventLogWriter.Line
     ) -> [EventLogWriter.Line]? {
@@ -297,7 +299,7 @@ extension EventLog.State {
         return deciding
     }
 
-    /// What an event changes in the standing state.
+    /// Applies an event's changes to the state.
     fileprivate mutating func apply(_ event: AgentEvent) {
         switch event {
         case .phaseChanged(let next):
@@ -313,7 +315,7 @@ extension EventLog.State {
 }
 
 extension AgentEvent {
-    /// The sentence for people about a failed provisioning script.
+    /// A message for people about a failed provisioning script.
     static func provisioningFault(mode: String, script: String, status: Int) -> String {
         "provisioning script \(mode)/\(script) ended with status \(status); its output is in the guest's "
             + "/var/log/hostagent-provision.log"

@@ -3,10 +3,11 @@ import Dispatch
 import HostOS
 import Synchronization
 
-/// Writes the lines of an event log to disk on its own queue, so that a hung or full disk delays nothing else. Lines
-/// that cannot be written wait, up to a limit, and the file's size is bounded: the newest lines are kept.
+/// Writes the lines of an event log to disk. It uses a queue of its own, so that a full disk or a disk that hangs
+/// delays nothing else. Lines that cannot be written wait, up to a limit. The file's size is bounded; the newest lines
+/// are kept.
 package final class EventLogWriter: Sendable {
-    /// An event as it stands in the log.
+    /// An event as a line of the log.
     package struct Line: Sendable {
         package let seq: Int
         package let text: String
@@ -20,16 +21,16 @@ package final class EventLogWriter: Sendable {
     private struct State {
         /// Lines that are not on disk yet, in order.
         var pending: [Line] = []
-        /// Lines that the next agent needs, whatever is dropped: they stand first in each new file.
+        /// Lines that the next agent needs. They are never dropped, and are written first to each new file.
         var standing: [Line] = []
-        /// A drain is queued or under way.
+        /// Whether a drain is queued or running.
         var isDraining = false
         /// Finished when nothing is pending.
         var waiters: [AsyncStream<Void>.Continuation] = []
         var hasComplained = false
     }
 
-    /// What the queue alone uses.
+    /// The file, which is written to only on the queue.
     private struct Output: ~Copyable {
         var file: Descriptor
 
@@ -38,7 +39,7 @@ package final class EventLogWriter: Sendable {
             size = file.size()
         }
 
-        /// Bytes of whole lines in the file.
+        /// The size of the complete lines in the file, in bytes.
         var size: Int
     }
 
@@ -48,27 +49,27 @@ package final class EventLogWriter: Sendable {
     private let state = Mutex(State())
     private let output: Mutex<Output>
 
-    /// Lines that wait for a disk; older ones are given up.
+    /// The maximum number of lines that wait for the disk. The oldest ones are dropped.
     private static let capacity = 4096
-    /// Seconds until a write that failed is tried again.
+    /// The time in seconds before a failed write is retried.
     private static let retryInterval = 1.0
 
-    /// Begins a new file; the one before is kept as `….1`.
-    /// - Parameter limit: bytes of the two files together.
-    /// - Throws: `SystemCallError` when the file cannot be made.
+    /// Begins a new file. The previous one is kept as `….1`.
+    /// - Parameter limit: the maximum size of both files together, in bytes.
+    /// - Throws: `SystemCallError` if the file cannot be created.
     package convenience init(path: String, limit: Int) throws(SystemCallError) {
         if Files.kind(path) != nil { try Files.move(path, to: EventLogFiles.older(path)) }
         try self.init(appendingTo: path, limit: limit)
     }
 
-    /// Goes on with a file that is there.
+    /// Continues an existing file.
     package init(appendingTo path: String, limit: Int) throws(SystemCallError) {
         self.path = path
         self.limit = limit
         output = Mutex(try Output(path: path))
     }
 
-    /// - Parameter standing: what stands first in each new file from now on; nil changes nothing.
+    /// - Parameter standing: the first lines of each new file from now on; nil keeps the current ones.
     package func append(_ line: Line, standing: [Line]? = nil) {
         let isIdle = state.withLock { state in
             if let standing { state.standing = standing }
@@ -83,8 +84,8 @@ package final class EventLogWriter: Sendable {
     /// The lines that are not on disk yet.
     package var pending: [Line] { state.withLock { $0.pending } }
 
-    /// Waits until everything is on disk, at most for so many seconds.
-    /// - Returns: false when the time was over first.
+    /// Waits until all lines are on disk, at most for this many seconds.
+    /// - Returns: false if the time ran out.
     @discardableResult
     package func flush(seconds: Double) async -> Bool {
         let (written, continuation) = AsyncStream.makeStream(of: Void.self)
@@ -99,14 +100,14 @@ package final class EventLogWriter: Sendable {
         return state.withLock { $0.pending.isEmpty }
     }
 
-    /// Makes the file anew where somebody removed or replaced it.
-    /// - Parameter lines: what is to stand in it.
+    /// If the file was removed or replaced, creates it again.
+    /// - Parameter lines: the content of the new file.
     func restore(_ lines: [Line]) {
         queue.async {
             self.output.withLock { output in
                 guard !output.file.isStill(at: self.path), let new = try? Output(path: self.path) else { return }
                 output = new
-                // The newest lines, and those that never came to disk.
+                // Write the newest lines, and all lines that are not on disk yet.
                 let pending = self.state.withLock { $0.pending }
                 let first = pending.first?.seq ?? .max
                 let written = Self.write(lines.filter { $0.seq < first } + pending, to: &output, path: self.path)
@@ -116,18 +117,18 @@ package final class EventLogWriter: Sendable {
         }
     }
 
-    /// The file under the path is the one that is written to.
+    /// Whether the path still leads to the file that is written to.
     var isInPlace: Bool {
-        // One that is just being written to, perhaps on a disk that hangs, is not asked.
+        // A write may be blocked by a disk that hangs. Do not wait for it.
         output.withLockIfAvailable { $0.file.isStill(at: path) } ?? true
     }
 
-    /// Waits until the lines that were appended so far have been written, or could not be.
+    /// Blocks until the lines appended so far have been written or their write has failed.
     func waitForWrites() { queue.sync {} }
 
     // MARK: On the queue
 
-    /// The oldest lines that wait, no more of them than fit into a part of the log.
+    /// The oldest waiting lines, limited to a fraction of the log's size.
     private var nextBatch: [Line] {
         var size = 0
         return state.withLock { state in
@@ -165,7 +166,7 @@ package final class EventLogWriter: Sendable {
         }
     }
 
-    /// - Returns: the lines that are in the file now, a beginning of those given.
+    /// - Returns: the lines that were written, which are the first ones of `lines`.
     private static func write(_ lines: [Line], to output: inout Output, path: String) -> ArraySlice<Line> {
         let bytes = lines.reduce(into: [UInt8]()) { $0.append(contentsOf: $1.text.utf8) }
         do {
@@ -173,7 +174,7 @@ package final class EventLogWriter: Sendable {
             output.size += bytes.count
             return lines[...]
         } catch {
-            // Part of it may be there; what is not a whole line goes.
+            // The bytes may have been written in part. Remove them, then write line by line.
             output.file.truncate(to: output.size)
         }
         for (index, line) in lines.enumerated() {
@@ -188,7 +189,8 @@ package final class EventLogWriter: Sendable {
         return lines[...]
     }
 
-    /// A file that has half of the limit becomes the older one. Where it cannot be moved, it is written on.
+    /// A file that would exceed half of the limit becomes the older one. If it cannot be moved, writing to it
+    /// continues.
     private func rotate(_ output: inout Output, before batch: [Line]) {
         let size = batch.reduce(0) { $0 + $1.text.utf8.count }
         guard output.size > 0, output.size + size > limit / 2, output.file.isStill(at: path) else { return }
@@ -203,7 +205,7 @@ package final class EventLogWriter: Sendable {
         _ = Self.write(standing, to: &output, path: path)
     }
 
-    /// A full disk must not stop the guest; it is said once, where a person looks.
+    /// A full disk must not stop the guest. The problem is reported once, on standard error.
     private func complain() {
         let isNews = state.withLock { state in
             defer { state.hasComplained = true }

@@ -1,8 +1,8 @@
 import NIOCore
 import NIOPosix
 
-/// Runs the jobs of tasks on the event loop that serves the agent's sockets: what answers a message runs where the
-/// message was read, and no other thread is woken for it.
+/// Runs tasks on the event loop that serves the agent's sockets. A message is then answered on the thread that read it,
+/// and no other thread is woken.
 final class EventLoopExecutor: TaskExecutor {
     let loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
 

@@ -5,7 +5,7 @@ import HostOS
 import InstanceStore
 import Synchronization
 
-/// The access to a guest by SSH and a channel.
+/// Access to a guest through SSH and the channel.
 struct GuestAccessPlan: AccessPlan {
     let instance: Instance
     let home: LimaHome
@@ -59,7 +59,7 @@ struct GuestAccessPlan: AccessPlan {
         }
     }
 
-    /// The port is known only once it was chosen.
+    /// The SSH port, or 0 before it was chosen.
     private final class PortInUse: Sendable {
         let port = Mutex(0)
     }
@@ -108,18 +108,18 @@ struct GuestAccessPlan: AccessPlan {
         }
     }
 
-    /// Why the last try of what is being waited for failed.
+    /// The reason why the last attempt of the current wait failed.
     private final class LastFailure: Sendable {
         private let text = Mutex("")
 
         func set(_ reason: String) { text.withLock { $0 = reason } }
 
-        /// The end of a sentence; empty where nothing failed.
+        /// The reason as the end of a sentence; empty if nothing failed.
         var clause: String { text.withLock { $0.isEmpty ? "" : "; " + $0 } }
     }
     private let lastFailure = LastFailure()
 
-    /// Seconds a probe is tried.
+    /// The time in seconds that a probe has to succeed.
     private static let probeLimit = 600
 
     var evidence: String {
@@ -128,7 +128,7 @@ struct GuestAccessPlan: AccessPlan {
 
     /// The last lines of the guest's console.
     private var consoleEvidence: String {
-        // A console that was just cut goes on where its older part ends.
+        // If the console's log was just rotated, its older part comes first.
         let newer = TextFile.tail(directory.serialLog, count: 4096)
         let older = newer.utf8.count < 4096 ? TextFile.tail(directory.serialLog + ".1", count: 4096) : ""
         let lines = (older + newer).split(whereSeparator: \.isNewline).suffix(5)

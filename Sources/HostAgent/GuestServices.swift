@@ -4,10 +4,10 @@ import HostModel
 import HostOS
 import Synchronization
 
-/// A guest and the way to talk to it.
+/// A guest and its channel.
 package struct LiveGuest: Sendable {
     package let guest: any Guest
-    /// nil for a guest that has no channel, or none that can be connected to.
+    /// Nil if the guest has no channel, or if the connection to it failed.
     package let channel: (any ChannelToGuest)?
 
     package init(guest: any Guest, channel: (any ChannelToGuest)?) {
@@ -16,14 +16,14 @@ package struct LiveGuest: Sendable {
     }
 }
 
-/// What the agent runs beside a guest for as long as it has one. Started when a guest is launched or attached to, and
-/// stopped when it ends or another takes its place; a service can be started again afterwards.
+/// A service that runs as long as the agent has a guest. It is started when a guest is launched or attached to. It is
+/// stopped when the guest ends or is replaced, and can be started again afterwards.
 protocol GuestService: Sendable {
     func start(beside live: LiveGuest)
     func stop()
 }
 
-/// Keeps the guest's console and its machine's complaints from filling the host's disk.
+/// Prevents the logs of the guest's console and its machine from filling the host's disk.
 final class LogBounds: GuestService {
     private let logs: [BoundedLog]
     private let bag: TaskBag
@@ -48,7 +48,7 @@ final class LogBounds: GuestService {
     }
 }
 
-/// Tells the guest what time it is. A guest does not notice that its host slept, or that somebody set the host's clock.
+/// Sets the guest's clock. A guest does not notice that its host slept, or that the host's clock was set.
 final class GuestClock: GuestService {
     private let hostClock = HostClock()
     private let log: EventLog
@@ -56,17 +56,17 @@ final class GuestClock: GuestService {
 
     init(log: EventLog) { self.log = log }
 
-    /// Something for each jump of the host's clock.
+    /// Yields after each jump of the host's clock.
     var jumps: AsyncStream<Void> { hostClock.jumps }
 
-    /// Looks whether the host slept, where the system does not tell by itself.
+    /// Checks whether the host slept, on systems that do not report it.
     func check() { hostClock.check() }
 
     func start(beside live: LiveGuest) { channel.withLock { $0 = live.channel } }
 
     func stop() { channel.withLock { $0 = nil } }
 
-    /// A guest without a channel is not told.
+    /// Sends the host's time to the guest. Does nothing if there is no channel.
     func tell() {
         guard let channel = channel.withLock({ $0 }) else { return }
         channel.send(.time(HostClock.now))

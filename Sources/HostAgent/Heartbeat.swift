@@ -5,12 +5,13 @@ import NIOCore
 import ServiceManagement
 import Synchronization
 
-/// The one timer of an idle agent: asks the machine whether it lives, and feeds the manager's watchdog when the answer
-/// comes. A machine that is silent for a minute is reported as lost before the watchdog (90 s) shoots the agent.
+/// The only timer of an idle agent. It checks whether the machine is alive, and feeds the manager's watchdog when the
+/// machine answers. A machine that is silent for a minute is reported as lost before the watchdog (90 s) kills the
+/// agent.
 ///
-/// Its task runs on the event loop that serves the monitor: a beat that hops between threads wakes each of them.
+/// Its task runs on the event loop that serves the monitor, because switching between threads would wake each of them.
 final class Heartbeat: GuestService {
-    /// What changed, the seconds since the last answer, and the guest's process.
+    /// Receives what changed, the seconds since the last answer, and the guest's process.
     typealias Report = @Sendable (Lifecycle.HeartbeatResult, Int, ProcessIdentity) -> Void
 
     private let notifier: Notifier
@@ -20,9 +21,9 @@ final class Heartbeat: GuestService {
     private let report: Report
     private let current = Mutex<(alarm: Alarm, task: Task<Void, Never>)?>(nil)
 
-    /// Seconds between two questions.
+    /// The time in seconds between two checks.
     static let interval = 20
-    /// Seconds since its last answer after which a guest is lost.
+    /// The time in seconds since the last answer after which a guest is lost.
     static let lostAfter = 60
 
     init(
@@ -34,7 +35,7 @@ final class Heartbeat: GuestService {
         self.report = report
     }
 
-    /// Begins to beat; does nothing where it does already.
+    /// Starts the heartbeat. Does nothing if it is already running.
     func start(beside live: LiveGuest) {
         current.withLock { current in
             guard current == nil else { return }
@@ -58,7 +59,7 @@ final class Heartbeat: GuestService {
         while await sleep(.seconds(isTroubled ? 1 : Int64(Self.interval)), alarm) {
             atEveryBeat()
             do {
-                // The answer is waited for 10 s (QMPConnection).
+                // This waits at most 10 s for the answer (QMPConnection).
                 let stall = try await guest.checkAlive()
                 let silence = (NIODeadline.now() - lastAnswer).wholeSeconds
                 lastAnswer = .now()
@@ -79,10 +80,10 @@ final class Heartbeat: GuestService {
         }
     }
 
-    /// Beats now: something has happened that is looked after at every beat.
+    /// Runs the next check now.
     func hasten() { current.withLock { $0?.alarm }?.ring() }
 
-    /// False when the task was cancelled meanwhile.
+    /// - Returns: false if the task was cancelled meanwhile.
     private func sleep(_ time: TimeAmount, _ alarm: Alarm) async -> Bool {
         guard let scheduled = alarm.set({ executor.loop.scheduleTask(in: time) {} }) else { return !Task.isCancelled }
         await withTaskCancellationHandler {
@@ -96,7 +97,7 @@ final class Heartbeat: GuestService {
         return !Task.isCancelled
     }
 
-    /// The moment until which the heartbeat sleeps. A ring that comes between two sleeps ends the next one at once.
+    /// The end of the heartbeat's sleep. If it rings between two sleeps, the next sleep is skipped.
     private final class Alarm: Sendable {
         private struct State {
             var sleeper: Scheduled<Void>?
@@ -105,7 +106,7 @@ final class Heartbeat: GuestService {
 
         private let state = Mutex(State())
 
-        /// - Returns: nil when it has rung already.
+        /// - Returns: nil if the alarm has already rung.
         func set(_ schedule: () -> Scheduled<Void>) -> Scheduled<Void>? {
             state.withLock { state in
                 state.sleeper = state.hasRung ? nil : schedule()

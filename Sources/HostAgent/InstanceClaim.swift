@@ -2,11 +2,11 @@ import HostOS
 import InstanceStore
 import Synchronization
 
-/// An agent's claim on its instance: the held lock, in the directory that the agent began in. A lock whose file was removed
-/// keeps nobody away, so the claim is looked after for as long as the agent lives.
+/// An agent's claim on its instance: the lock that it holds in its original directory. A lock whose file was removed no
+/// longer keeps other agents away, so the claim is checked as long as the agent lives.
 package final class InstanceClaim: Sendable {
     private let directory: InstanceDirectory
-    /// The directory itself, whatever has its path by now.
+    /// The identity of the original directory. Its path may lead elsewhere by now.
     private let identity: FileIdentity?
     private let lock: Mutex<FileLock?>
     private let failures = Atomic(0)
@@ -17,24 +17,24 @@ package final class InstanceClaim: Sendable {
         self.lock = Mutex(consume lock)
     }
 
-    /// What came of looking after a claim.
+    /// The result of renewing a claim.
     package enum Renewal: Sendable, Equatable {
         case held
-        /// A command has the new file's lock for a moment, or it cannot be made just now.
+        /// A command briefly holds the lock of the new file, or the file cannot be created at the moment.
         case notYet
-        /// The instance is gone, or another agent holds it by now.
+        /// The instance is gone, or another agent holds it.
         case gone
     }
 
-    /// How often in a row a claim may be `notYet`.
+    /// The number of failed renewals in a row that are tolerated.
     private static let patience = 50
 
-    /// The path still leads to the directory in which the agent began, and it is still an instance.
+    /// Whether the path still leads to the agent's original directory, and that is still an instance.
     package var isInPlace: Bool {
         Files.identity(directory.path) == identity && Files.kind(directory.limaYAML) != nil
     }
 
-    /// The lock is held, and its file is in the directory in which the agent began. Nothing is renewed.
+    /// Whether the lock is held and its file is still in the agent's original directory. Renews nothing.
     package var isIntact: Bool {
         lock.withLock { lock in
             guard let held = lock.take() else { return false }
@@ -44,7 +44,7 @@ package final class InstanceClaim: Sendable {
         }
     }
 
-    /// Renews a claim whose file is gone.
+    /// Checks the claim, and locks a new file if the lock's file is gone.
     package func renew() -> Renewal {
         lock.withLock { lock in
             guard let held = lock.take() else { return .notYet }
@@ -57,14 +57,14 @@ package final class InstanceClaim: Sendable {
                 failures.store(0, ordering: .relaxed)
                 return .held
             }
-            // The old lock excludes nobody without its file. It is kept until there is a new one.
+            // A lock whose file is gone keeps nobody away, but it is kept until there is a new one.
             lock = consume held
             let count = failures.add(1, ordering: .relaxed).newValue
             return !isInPlace || count > Self.patience ? .gone : .notYet
         }
     }
 
-    /// Lends the lock's descriptor to what replaces this program, with the reason why it did not.
+    /// Passes the lock's descriptor to `replace`, which only returns if it could not replace this program.
     func handOver(_ replace: (Int32) -> SystemCallError) -> SystemCallError {
         lock.withLock { lock in
             guard let held = lock.take() else { return SystemCallError("hand over", directory.agentLock, code: 9) }

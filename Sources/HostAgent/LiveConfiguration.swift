@@ -5,31 +5,31 @@ import InstanceStore
 import ServiceManagement
 import Synchronization
 
-/// The configuration by which an agent and its guest go. It can be read again while the guest runs; what counts at a
-/// start only is then known to be pending.
+/// The configuration that an agent and its guest use. It can be read again while the guest runs. Changes that only take
+/// effect at a start are then reported as pending.
 final class LiveConfiguration: Sendable {
     private struct State {
         var instance: Instance
-        /// Nil until somebody asks.
+        /// Nil until first requested.
         var pending: [PendingChange]?
     }
 
     private let directory: InstanceDirectory
     private let origin: LaunchOrigin
-    /// What the file says by which the manager started this agent.
+    /// The terms in the file with which the manager started this agent.
     private let registered: @Sendable () -> RegisteredTerms
-    /// A digest of the configuration that the guest was started with; nil if it is unknown.
+    /// Digests of the configuration that the guest was started with; nil if unknown.
     private let guestHas: [String: String]?
     private let state: Mutex<State>
 
-    /// - Parameter survivor: a guest that was started before this agent, by another configuration perhaps.
+    /// - Parameter survivor: a guest that was started before this agent, perhaps with another configuration.
     init(
         _ instance: Instance, survivor: Survivor?, origin: LaunchOrigin,
         registered: @escaping @Sendable () -> RegisteredTerms?
     ) {
         directory = instance.directory
         self.origin = origin
-        // A file that hostagent did not make is assumed to agree with the settings at the start.
+        // Assume that a file not made by hostagent agrees with the settings at the start.
         let first = instance.settings
         self.registered = {
             registered()
@@ -44,17 +44,17 @@ final class LiveConfiguration: Sendable {
 
     var pending: [PendingChange] {
         let (known, instance) = state.withLock { ($0.pending, $0.instance) }
-        // The agent is not told when `autostart enable` was run, so pending keys of that kind are looked up again.
+        // The agent is not notified of `autostart enable`, so these keys have to be checked again.
         if let known, !known.contains(where: { $0.until == .enable }) { return known }
-        // The manager's files are read without the lock, which others wait for.
+        // Read the manager's files without holding the lock, which others wait for.
         let pending = pending(of: instance)
         state.withLock { $0.pending = pending }
         return pending
     }
 
     /// Reads the files again.
-    /// - Returns: the keys that count from now on, and warnings about the files.
-    /// - Throws: `HostError` when they have a mistake; everything stays as it was then.
+    /// - Returns: the keys whose new values are now in effect, and warnings about the files.
+    /// - Throws: `HostError` if the files contain a mistake. Nothing changes then.
     func reload() throws(HostError) -> (applied: [String], warnings: [String]) {
         let new = try Instance(directory)
         let pending = pending(of: new)

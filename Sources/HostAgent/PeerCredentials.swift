@@ -1,7 +1,7 @@
 import HostOS
 import NIOCore
 
-/// The account at the other end of a connection.
+/// Reads the account at the other end of a connection.
 enum PeerCredentials {
     static func uid(of provider: any SocketOptionProvider, on loop: any EventLoop) -> EventLoopFuture<UInt32> {
         let option = UnixSocket.peerCredentialOption

@@ -3,16 +3,16 @@ import GuestDriver
 import HostModel
 import Synchronization
 
-/// Keeps the ports of the host that lead to a guest as its configuration wants them. One change at a time.
+/// Keeps the forwarded ports of a guest as its configuration wants them. Only one change runs at a time.
 package final class PortForwarding: GuestService {
-    /// What a change came to.
+    /// The result of a change.
     package struct Change: Sendable {
         package var hasChanged = false
-        /// A sentence for each port that could not be opened.
+        /// One sentence for each port that could not be opened.
         package var complaints: [String] = []
     }
 
-    /// A change that is under way.
+    /// A change in progress.
     private struct Pending: Sendable {
         let task: Task<Void, Never>
         let result: Result
@@ -52,13 +52,13 @@ package final class PortForwarding: GuestService {
         }
     }
 
-    /// The guest goes: a repair that is under way ends with the port that it is at.
+    /// Forgets the guest. A repair in progress ends after its current port.
     func stop() {
         cancelRepair()
         state.withLock { $0.guest = nil }
     }
 
-    /// Opens what is missing and closes what is not wanted, after what is under way.
+    /// Waits for the change in progress, then opens missing ports and closes unwanted ones.
     func apply(_ wanted: [PortForward]) async -> Change {
         let pending = state.withLock { state in
             state.wanted = wanted
@@ -72,14 +72,15 @@ package final class PortForwarding: GuestService {
         return enqueue(&state) { [worker = Worker(guest: guest, log: log)] in await worker.makeSo(wanted) }
     }
 
-    /// Opens the forwards again that lost their listener while the host slept or the guest stood still.
+    /// Reopens forwarded ports that lost their listener while the host slept or the guest stood still.
     ///
-    /// All ways lead through the guest's one network: that its SSH server greets proves the far end of all of them, a
-    /// connection the near end of each. What UDP does with a packet nobody can see from here.
+    /// All forwarded ports use the guest's one network. The greeting of its SSH server proves that the guest's end
+    /// works for all of them. A connection to each port proves the host's end. Forwarding of UDP cannot be checked from
+    /// the host.
     func repair(of guest: any Guest) {
         cancelRepair()
         state.withLock { state in
-            // A guest that was attached to has its ports from before.
+            // A guest that was attached to already has its ports, so `start` may not have been called.
             state.guest = guest
             let wanted = state.wanted
             let change = enqueue(&state) { [worker = Worker(guest: guest, log: log)] in await worker.repair(wanted) }
@@ -120,7 +121,7 @@ package final class PortForwarding: GuestService {
         let guest: any Guest
         let log: EventLog
 
-        /// A port that cannot be opened costs that port alone.
+        /// A port that cannot be opened does not affect the others.
         func makeSo(_ configured: [PortForward]) async -> Change {
             let wanted = [guest.sshForward] + configured
             var result = Change()
@@ -143,9 +144,9 @@ package final class PortForwarding: GuestService {
         }
 
         func repair(_ wanted: [PortForward]) async -> Change {
-            // A machine that does not answer has been reported.
+            // A machine that does not answer is reported elsewhere.
             guard !Task.isCancelled, let there = try? await guest.portForwards() else { return Change() }
-            // First what is there: its ports are not for others.
+            // Repair the open ports first, because their host ports are not available to others.
             let kept = there.intersection([guest.sshForward] + wanted)
             for forward in kept.sorted() where forward.transport == .tcp {
                 let isAny = forward.hostAddress == "0.0.0.0"

@@ -4,10 +4,10 @@ import HostModel
 import HostOS
 import InstanceStore
 
-/// Replaces the agent by the program that is now on disk, in the same process: the manager sees the same main process,
-/// the lock stays held, and the guest is attached to as after a crash.
+/// Replaces the agent by the program that is now on disk, in the same process. The manager still sees the same main
+/// process, the lock stays held, and the new program attaches to the guest as after a crash.
 package struct ProgramReplacement: Sendable {
-    /// The variable that hands the lock's descriptor to the new program.
+    /// The environment variable that passes the lock's descriptor to the new program.
     package static let lockVariable = "HOSTAGENT_INHERITED_LOCK"
 
     let directory: InstanceDirectory
@@ -15,13 +15,13 @@ package struct ProgramReplacement: Sendable {
     let binary: String
     let arguments: [String]
 
-    /// Seconds the program on disk gets to answer.
+    /// The time that the program on disk has to answer.
     private static let limit = Duration.seconds(10)
 
-    /// Asks the program on disk who it is, and whether it could run this instance. What cannot even say that would not
-    /// supervise a guest.
+    /// Asks the program on disk for its version, and whether it could run this instance. A program that cannot answer
+    /// could not supervise a guest either.
     /// - Returns: its version.
-    /// - Throws: `HostError`; nothing has changed then.
+    /// - Throws: `HostError`. Nothing has changed then.
     func check() async throws(HostError) -> String {
         if let obstacle = finder.obstacle { throw obstacle }
         let version = try await ask(["--version"])
@@ -54,9 +54,9 @@ package struct ProgramReplacement: Sendable {
             hint: "put the new version there, then try again; the agent that runs is not touched")
     }
 
-    /// Executes the new program in the place of this one.
-    /// - Parameter isRefused: asked last, when no signal can come in between any more.
-    /// - Returns: only when that failed, with the reason; the agent goes on then.
+    /// Replaces this program by the new one with `exec`.
+    /// - Parameter isRefused: called last, when no signal can arrive any more.
+    /// - Returns: only if that failed, with the reason. The agent then continues.
     func perform(_ claim: InstanceClaim, unless isRefused: () -> Bool) -> HostError {
         guard claim.renew() == .held else {
             return HostError(.held, "the lock of \"\(directory.name)\" is not held just now", hint: "try again")

@@ -7,7 +7,7 @@ import InstanceStore
 import ServiceManagement
 import UnixSignals
 
-/// What a running agent is asked, over its socket and by signals, and what it answers. The supervisor decides.
+/// Handles the requests to a running agent, from its socket and from signals. The supervisor makes the decisions.
 struct Reception: Sendable {
     let options: Agent.Options
     let log: EventLog
@@ -23,7 +23,7 @@ struct Reception: Sendable {
             arguments: options.upgrade.arguments)
     }
 
-    /// What the socket may ask for.
+    /// What the API server can use.
     var handlers: APIServer.AgentHandlers {
         APIServer.AgentHandlers(
             info: { info }, log: log, stop: { force in await stop(force: force) },
@@ -35,8 +35,9 @@ struct Reception: Sendable {
             upgrade: { body in _ = await supervisor.upgrade(upgrade, version: body.version) })
     }
 
-    /// SIGTERM is how managers ask for a stop, SIGINT how a person does; a second one means now. SIGHUP asks for the
-    /// configuration to be read again, unless it says that the terminal went away. SIGUSR2 asks for an upgrade.
+    /// Managers request a stop with SIGTERM, a person with SIGINT. A second SIGINT forces the stop. SIGHUP reads the
+    /// configuration again, unless the agent has just lost its terminal; then it requests a stop. SIGUSR2 requests an
+    /// upgrade.
     func obey(_ signals: UnixSignalsSequence) async {
         let hadTerminal = HostProcess.hasTerminal
         var interrupts = 0
@@ -48,7 +49,8 @@ struct Reception: Sendable {
                     supervisor.requestStop(by: "SIGINT", force: interrupts > 1)
                 case .sighup where hadTerminal && !HostProcess.hasTerminal:
                     supervisor.requestStop(by: "SIGHUP", force: false)
-                // These take time, and a stop must still be heard meanwhile. A failure is reported as an event.
+                // These take time, so they run in tasks of their own and a stop request is still handled. Failures are
+                // reported as events.
                 case .sighup: group.addTask { _ = try? await reload() }
                 case .sigusr2: group.addTask { await upgradeNow() }
                 default: supervisor.requestStop(by: "SIGTERM", force: false)
@@ -65,14 +67,14 @@ struct Reception: Sendable {
         }
     }
 
-    /// What can be applied to the running guest is; a file with a mistake changes nothing.
+    /// Applies what can be applied to the running guest. If a file contains a mistake, nothing changes.
     private func reload() async throws(HostError) -> ReloadBody {
         do {
             var (applied, warnings) = try live.reload()
             let ports = await supervisor.apply { [origin, live] in
                 (origin.effectiveGrace(live.settings), live.forwards)
             }
-            // A port that could not be opened before can be now.
+            // A port that could not be opened before may have been opened now.
             if ports.hasChanged, !applied.contains("portForwards") { applied.append("portForwards") }
             warnings += ports.complaints
             let pending = live.pending
@@ -84,8 +86,9 @@ struct Reception: Sendable {
         }
     }
 
-    /// A stop over the socket goes through the manager that started us, so that its picture stays true; what the
-    /// manager refuses we do ourselves, and end with a status that it takes for a stop.
+    /// A stop request from the socket is passed to the manager that started us, so that the manager knows the
+    /// instance's state. If the manager refuses, we stop the guest ourselves and exit with a status that the manager
+    /// takes for a stop.
     private func stop(force: Bool) async -> StopBody {
         if let identifier = origin.autoStartedIdentifier {
             guard let refusal = await StopDelegation.ask(origin) else {
@@ -115,7 +118,7 @@ struct Reception: Sendable {
 }
 
 extension LaunchOrigin {
-    /// Seconds that a guest really gets to shut down under the manager that started its agent.
+    /// The actual time in seconds that a guest has to shut down, under the manager that started its agent.
     func effectiveGrace(_ settings: Settings) -> Int {
         guard case .manager(.systemd, let scope, _) = self else { return settings.stopGrace }
         return SystemdUnit.effectiveGrace(settings.stopGrace, scope: scope)

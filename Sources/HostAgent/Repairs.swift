@@ -2,23 +2,23 @@ import HostModel
 import HostOS
 import InstanceStore
 
-/// Puts back what a running agent and its guest need to be reached, when somebody removes it from the instance's directory:
-/// without its socket an agent cannot be reached, and without its lock a second agent could start.
+/// Restores files that a running agent and its guest need, when they are removed from the instance's directory. Without
+/// its socket an agent cannot be reached, and without the lock a second agent could start.
 struct Repairs: Sendable {
     let directory: InstanceDirectory
     let reception: Reception
     let host: APIHost
     let restoreSockets: @Sendable () -> Bool
 
-    /// How long further losses are waited for: who removes a whole directory takes its files one by one, and nothing is
-    /// put back between them.
+    /// The pause before repairs. Removing a whole directory removes its files one by one, and nothing must be restored
+    /// in between.
     private static let patience = Duration.milliseconds(200)
 
-    /// Looks after the directory until the task is cancelled.
+    /// Watches the directory until the task is cancelled or the claim is lost.
     func run(_ watch: DirectoryWatch) async {
         for await _ in watch.losses {
             guard (try? await Task.sleep(for: Self.patience)) != nil else { return }
-            // A directory where the lock belongs would keep the lock from coming back.
+            // A directory at the lock's path would prevent the lock from being restored.
             var done = reception.supervisor.holdsDirectory ? directory.clearWay() : []
             var claim = reception.supervisor.renewClaim()
             while claim == .notYet {
@@ -26,9 +26,9 @@ struct Repairs: Sendable {
                 if reception.supervisor.holdsDirectory { done += directory.clearWay() }
                 claim = reception.supervisor.renewClaim()
             }
-            // The path leads to another instance's directory, or to none. Nothing is written there.
+            // The path leads to another directory or to none, so nothing is written there.
             if claim == .gone { return }
-            // A machine that ends removes its own sockets.
+            // A machine that ends removes its own sockets, so they are not restored without a guest.
             guard isInstance, reception.log.snapshot.phase.hasGuest else { continue }
             done += await putBack()
             for sentence in done { reception.log.emit(.warning(sentence)) }
@@ -37,7 +37,7 @@ struct Repairs: Sendable {
 
     private var isInstance: Bool { Files.kind(directory.limaYAML) != nil }
 
-    /// - Returns: a sentence for each.
+    /// - Returns: one sentence for each repair.
     private func putBack() async -> [String] {
         var done: [String] = []
         if restoreSockets() { done.append("a socket of the guest's machine was removed; it is there again") }

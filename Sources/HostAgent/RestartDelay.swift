@@ -2,8 +2,8 @@ import Foundation
 import HostModel
 import InstanceStore
 
-/// The wait of an agent that its manager starts again: it grows with each failure before the next launch,
-/// and an end of it. An agent that a person started tries at once.
+/// Delays the launch after recent failures, if a manager restarts the agent. The delay grows with each failure, and too
+/// many failures end the attempts. An agent that a person started launches at once.
 package struct RestartDelay: Sendable {
     private let directory: InstanceDirectory
     private let isKeptAlive: Bool
@@ -13,8 +13,8 @@ package struct RestartDelay: Sendable {
         self.isKeptAlive = isKeptAlive
     }
 
-    /// Waits, visibly, as long as the recent failures say.
-    /// - Throws: `HostError` with `.exhausted` when there were too many; `CancellationError`.
+    /// Waits as long as the recent failures require, and emits an event about it.
+    /// - Throws: `HostError` with `.exhausted` after too many failures; `CancellationError`.
     func wait(_ log: EventLog) async throws {
         guard isKeptAlive else { return }
         var history = RestartHistory.load(directory)
@@ -31,13 +31,13 @@ package struct RestartDelay: Sendable {
             history.nextTry = nil
             try? history.save(directory)
         case .giveUp:
-            // Whoever starts it by hand begins anew.
+            // A later start by hand begins without old failures.
             RestartHistory.forget(directory)
             throw HostError(.exhausted, "gave up: \(story)\(last)")
         }
     }
 
-    /// Keeps what the next run has to know of this one.
+    /// Records the run's outcome for the next run.
     func remember(_ outcome: Outcome, status: HostExitStatus, log: EventLog) {
         guard isKeptAlive, case .failure = status, let reason = outcome.failure else {
             if outcome.failure == nil { RestartHistory.forget(directory) }

@@ -3,8 +3,8 @@ import GuestDriver
 import HostModel
 import HostOS
 
-/// What the supervisor does to bring a guest up, step by step. Each step runs in a task that a stop cancels, and reports
-/// how it ended.
+/// The steps with which the supervisor starts a guest. Each step runs in a task that a stop cancels, and reports how it
+/// ended.
 struct StartWork: Sendable {
     let driver: any GuestDriver
     let access: any AccessPlan
@@ -12,7 +12,7 @@ struct StartWork: Sendable {
     let survivor: Survivor?
     let log: EventLog
 
-    /// Seconds a surviving guest's machine may be silent, as long as a running guest's.
+    /// The time in seconds that a surviving guest's machine may be silent. It is the same for a running guest.
     private static let attachLimit = 60
 
     func prepare() async throws {
@@ -25,7 +25,7 @@ struct StartWork: Sendable {
         let port = try access.choosePort()
         log.setSSHLocalPort(port)
         try access.writeSSHConfiguration(port: port)
-        // From here on the guest has to reach its owner, cancelled or not.
+        // From here on the guest must be returned to the caller, even if the task is cancelled.
         return await live(try await driver.launch(sshLocalPort: port))
     }
 
@@ -35,13 +35,13 @@ struct StartWork: Sendable {
         do {
             try access.writeSSHConfiguration(port: survivor.guest.sshLocalPort)
         } catch {
-            // A full disk must not cost the guest; the file is there from before.
+            // A full disk must not end the guest. The file from the previous agent still exists.
             log.emit(.warning(error.message))
         }
         return await live(guest)
     }
 
-    /// A guest that does not answer for as long as a running one may be silent is lost.
+    /// A guest is lost if it is silent longer than a running guest may be.
     private func connection(to guest: SurvivingGuest) async throws -> any Guest {
         do {
             return try await driver.finder.attach(guest, patience: .seconds(Self.attachLimit))
@@ -52,7 +52,7 @@ struct StartWork: Sendable {
         }
     }
 
-    /// A channel that cannot be connected to costs progress, not the guest.
+    /// Without a channel there are no progress messages, but the guest can still be used.
     private func live(_ guest: any Guest) async -> LiveGuest {
         var channel: (any ChannelToGuest)?
         do {
@@ -71,7 +71,7 @@ struct StartWork: Sendable {
         if probes { try await access.runProbes() }
     }
 
-    /// A guest that had been ready before is never given up: also an ssh that cannot be started is tried again.
+    /// Retries without a limit, because the guest was ready before. Even a failure to start ssh is retried.
     private func confirmPatiently() async throws {
         var backoff = Backoff(from: .seconds(1), to: .seconds(30))
         while true {
@@ -85,13 +85,13 @@ struct StartWork: Sendable {
         }
     }
 
-    /// What a guest looks like that takes long to boot.
+    /// Checks the state of a guest that is slow to boot.
     static func bootSign(of guest: any Guest) async -> Lifecycle.BootSign {
         do {
             if try await guest.checkAlive() != nil { return .stalled }
             return try await guest.secondsIdle() ?? .infinity > Deadlines.silence ? .silent : .busy
         } catch {
-            // A machine that does not answer.
+            // The machine does not answer.
             return .silent
         }
     }

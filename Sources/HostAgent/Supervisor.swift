@@ -5,8 +5,9 @@ import HostOS
 import ServiceManagement
 import Synchronization
 
-/// The one owner of the lifecycle: takes requests, guest events and timers from one queue, asks the state machine, and
-/// performs what it answers, in order. What takes time runs in tasks of its bag and comes back through the queue.
+/// The only owner of the lifecycle. It takes requests, guest events and timers from one queue, passes them to the state
+/// machine, and performs the resulting actions in order. Slow work runs in tasks, whose results come back through the
+/// queue.
 package actor Supervisor {
     private let parts: Parts
     private let work: StartWork
@@ -17,21 +18,21 @@ package actor Supervisor {
     private let heartbeat: Heartbeat
     private var deadlines: Deadlines
 
-    /// A stop was asked for: it must not be lost in an upgrade.
+    /// A stop was requested. An upgrade must not lose the request.
     private nonisolated let isToStop = Atomic(false)
     private nonisolated let queue: AsyncStream<Message>
     private nonisolated let enqueue: AsyncStream<Message>.Continuation
 
     private var lifecycle = Lifecycle()
     private var live: LiveGuest?
-    /// The timers that count; one that fires with another generation was replaced or stopped.
+    /// The active timers. A timer that fires with another generation was replaced or stopped.
     private var timers: [Lifecycle.Timer: Int] = [:]
     private var generation = 0
     private var stopBegan: Double?
     private var wasReady = false
-    /// Provisioning scripts of the current boot that were reported as failed.
+    /// The provisioning scripts that were reported as failed in the current boot.
     private var failedScripts: Set<String> = []
-    /// Counts launches: what work for an earlier one still has to say does not count.
+    /// Counts the attempts to start a guest. Failures of an earlier attempt are ignored.
     private var attempt = 0
     private var startTasks: [Task<Void, Never>] = []
     private var outcome: Outcome?
@@ -60,17 +61,18 @@ package actor Supervisor {
 
     private nonisolated var services: [any GuestService] { [logBounds, clock, forwarding, heartbeat] }
 
-    // MARK: What may be asked
+    // MARK: Requests
 
-    /// Asks for a stop, from any thread.
+    /// Requests a stop. May be called from any thread.
     package nonisolated func requestStop(by: String, force: Bool) {
         isToStop.store(true, ordering: .sequentiallyConsistent)
         log.emit(.stopRequested(by: by, force: force))
         enqueue.yield(.input(.stopRequested(force: force)))
     }
 
-    /// Goes by another configuration from now on.
-    /// - Parameter current: the configuration as it is when its turn comes: of two requests the newer one stays in force.
+    /// Applies another configuration.
+    /// - Parameter current: reads the configuration when the request is handled. Of two requests, the newer one
+    ///   therefore stays in force.
     package func apply(_ current: @Sendable () -> (grace: Int, forwards: [PortForward])) async -> PortForwarding.Change
     {
         let (grace, forwards) = current()
@@ -78,10 +80,10 @@ package actor Supervisor {
         return await forwarding.apply(forwards)
     }
 
-    /// Becomes another program.
-    /// - Returns: only when that cannot be, with the reason.
+    /// Replaces this program by another one.
+    /// - Returns: only if that fails, with the reason.
     nonisolated func upgrade(_ upgrade: ProgramReplacement, version: String) async -> HostError? {
-        // The next agent reads from the log how far its guest had come.
+        // The next agent reads the guest's progress from the log, so the log must be on disk.
         guard await log.flush(seconds: 2) else {
             let failure = HostError(
                 .held, "the event log cannot be written just now, and the new agent would read it",
@@ -95,7 +97,7 @@ package actor Supervisor {
         }
     }
 
-    /// Why now is no time to become another program; nil when it is.
+    /// The reason why the agent cannot be upgraded now; nil if it can.
     func refusalToUpgrade() -> HostError? {
         let isToStop = isToStop.load(ordering: .sequentiallyConsistent)
         return lifecycle.canBeHandedOver && !isToStop ? nil : Self.noTimeToUpgrade(lifecycle.phase)
@@ -105,11 +107,11 @@ package actor Supervisor {
         HostError(.held, "an agent that is \(phase.rawValue) is not replaced", hint: "try again when the guest runs")
     }
 
-    /// - Returns: the file was gone, and is there again.
+    /// - Returns: true if the file was missing and has been restored.
     nonisolated func restoreSSHConfiguration() -> Bool { parts.access.restoreSSHConfiguration() }
 
-    /// Writes the records of the live guest again, where they were removed.
-    /// - Returns: one was gone.
+    /// Writes the records of the running guest again if they were removed.
+    /// - Returns: true if one was missing.
     nonisolated func restoreRecords() async -> Bool {
         guard let record = await liveRecord else { return false }
         return parts.driver.finder.restoreRecord(of: SurvivingGuest(record))
@@ -117,12 +119,12 @@ package actor Supervisor {
 
     private var liveRecord: GuestRecord? { lifecycle.phase.hasGuest ? live?.guest.record : nil }
 
-    /// The path of the instance still leads to the directory in which the agent began.
+    /// Whether the instance's path still leads to the agent's original directory.
     nonisolated var holdsDirectory: Bool { parts.claim.isInPlace }
     nonisolated var holdsClaim: Bool { parts.claim.isIntact }
 
-    /// Looks after the claim on the instance. If it is lost the guest is stopped: without its directory nobody could find
-    /// it, and a new guest of the same name could start beside it.
+    /// Renews the claim on the instance. If the claim is lost, the guest is stopped: without its directory nobody could
+    /// find it, and a second guest of the same name could be started.
     @discardableResult
     nonisolated func renewClaim() -> InstanceClaim.Renewal {
         let renewal = parts.claim.renew()
@@ -147,7 +149,7 @@ package actor Supervisor {
         }
         enqueue.finish()
         await bag.close()
-        // A request that comes too late is answered all the same.
+        // Requests that came too late still need an answer.
         for await case .upgrade(_, _, let continuation) in queue {
             continuation.resume(returning: Self.noTimeToUpgrade(.stopping))
         }
@@ -184,7 +186,7 @@ package actor Supervisor {
             guard timers[.phaseDeadline] == generation else { return [] }
             return lifecycle.handle(.bootOverdue(sign, evidence: parts.access.evidence))
         case .heartbeat(let beat, let process):
-            // The last beat of a machine that was replaced says nothing about the new one.
+            // Ignore a late heartbeat of a machine that was replaced.
             return live?.guest.record.process == process ? lifecycle.handle(.heartbeat(beat)) : []
         case .claimLost:
             requestStop(by: "loss of the instance's directory", force: false)
@@ -193,7 +195,7 @@ package actor Supervisor {
             continuation.resume(returning: replaceProgram(upgrade, version: version))
             return []
         case .provisioningFailed(let mode, let script, let status):
-            // Scripts run before a guest is ready, and each once.
+            // Each script runs once, before the guest is ready. Other reports are ignored.
             let name = "\(mode)/\(script)"
             guard !lifecycle.phase.isUsable, failedScripts.count < 20, failedScripts.insert(name).inserted else {
                 return []
@@ -211,9 +213,9 @@ package actor Supervisor {
             .attached(
                 pid: live.guest.pid, accelerator: live.guest.accelerator, previousRun: survivor?.previousRun,
                 previousAgent: survivor?.previousAgent))
-        // What happened to it while no agent lived comes as events.
+        // Events from the time without an agent arrive with this answer.
         bag.start { _ = try? await live.guest.checkAlive() }
-        // It stays in the story, for the next agent too.
+        // Emit the failures again, so that the next agent finds them in the log as well.
         for failure in survivor?.provisioningFailures ?? [] { log.emit(failure) }
         for repair in survivor?.repairs ?? [] { log.emit(.warning(repair)) }
         return lifecycle.handle(.attached(survivor?.readiness ?? .unknown, fault: survivor?.provisioningFault))
@@ -267,12 +269,12 @@ package actor Supervisor {
         }
     }
 
-    /// What a person set for the start does not count for a reboot of the guest later.
+    /// The limit that a person set for the start does not apply to a later reboot of the guest.
     private var limits: Deadlines { wasReady ? Deadlines(grace: deadlines.grace, start: nil) : deadlines }
 
     // MARK: Starting
 
-    /// Work of a start: cancelled by a stop, and its failure fails the start.
+    /// Runs a step of a start. A stop cancels it, and its failure fails the start.
     private func start(_ step: @escaping @Sendable (StartWork) async throws -> Message) {
         let task = bag.start { [enqueue, attempt, work] in
             do {
@@ -294,7 +296,7 @@ package actor Supervisor {
         self.live = live
         logBounds.start(beside: live)
         clock.start(beside: live)
-        // The manager's watchdog runs from the first readiness on, also while another machine boots.
+        // The manager's watchdog runs from the first readiness on, even while a new machine boots.
         if wasReady { heartbeat.start(beside: live) }
         bag.start { [enqueue] in
             for await event in live.guest.events { enqueue.yield(.input(.guest(event))) }
@@ -314,8 +316,8 @@ package actor Supervisor {
         }
     }
 
-    /// Without a channel the SSH server's greeting is the only sign of readiness. It is also the only sign of a guest that
-    /// said so to an agent whose log is lost.
+    /// Without a channel, the SSH server's greeting is the only sign of readiness. The same is true if the guest
+    /// reported readiness to a previous agent whose log is lost.
     private func awaitGreeting() {
         start {
             try await $0.access.waitForGreeting()
@@ -330,9 +332,9 @@ package actor Supervisor {
         }
     }
 
-    // MARK: Being replaced
+    // MARK: Upgrading
 
-    /// - Returns: only when this agent goes on, with the reason.
+    /// - Returns: only if this agent continues, with the reason.
     private func replaceProgram(_ upgrade: ProgramReplacement, version: String) -> HostError {
         let failure: HostError
         if let refusal = refusalToUpgrade() {
@@ -380,9 +382,9 @@ package actor Supervisor {
         if live != nil {
             log.emit(.guestEnded(step: endedBy, seconds: stopBegan.map { log.elapsed - $0 } ?? 0))
         }
-        // A guest that could not be attached to, and lives, has to be found by whoever comes next.
+        // A living guest that could not be attached to must remain discoverable for the next agent.
         let isLeft = live == nil && parts.survivor?.guest.process.isAlive ?? false
-        // A directory that another instance has by now keeps its own records.
+        // The path may belong to another instance by now. Do not remove its records.
         if !isLeft, parts.claim.isIntact { parts.driver.finder.forget() }
         for service in services { service.stop() }
         live?.channel?.close()

@@ -4,7 +4,6 @@ import HostOS
 import ServiceManagement
 
 extension Supervisor {
-    /// What a supervisor is given.
     package struct Parts: Sendable {
         package var driver: any GuestDriver
         package var access: any AccessPlan
@@ -15,9 +14,9 @@ extension Supervisor {
         package var notifier: Notifier
         package var deadlines: Deadlines
         package var forwards: [PortForward]
-        /// Logs that the guest fills.
+        /// Logs that the guest can fill.
         package var guestLogs: [BoundedLog]
-        /// Waits for a timer's time.
+        /// Waits until a timer fires.
         package var sleep: @Sendable (Duration) async throws -> Void
 
         package init(
@@ -40,21 +39,21 @@ extension Supervisor {
         }
     }
 
-    /// What enters the queue. Live things travel with the message that announces them.
+    /// A message in the supervisor's queue. A message that announces a guest also carries it.
     enum Message: Sendable {
         case input(Lifecycle.Input)
         case launched(LiveGuest)
         case attached(LiveGuest)
-        /// Work of a start has ended badly.
+        /// A step of a start has failed or was cancelled.
         case startWork(Lifecycle.Input, attempt: Int)
         case timer(Lifecycle.Timer, generation: Int)
-        /// A guest that is slow to boot was looked at.
+        /// The state of a guest that is slow to boot was checked.
         case bootOverdue(Lifecycle.BootSign, generation: Int)
         case provisioningFailed(mode: String, script: String, status: Int)
-        /// The instance's directory is gone, or another agent's by now.
+        /// The instance's directory is gone, or another agent holds it.
         case claimLost
         case heartbeat(Lifecycle.HeartbeatResult, of: ProcessIdentity)
-        /// Become another program, if now is a good time.
+        /// Replace this program by another one, if the state allows it.
         case upgrade(ProgramReplacement, version: String, CheckedContinuation<HostError?, Never>)
     }
 }

@@ -4,7 +4,7 @@ import HostModel
 import HostOS
 import InstanceStore
 
-/// A guest that outlived its agent, with what that agent's event log says of it.
+/// A guest that outlived its agent, with the facts from that agent's event log.
 package struct Survivor: Sendable {
     let guest: SurvivingGuest
     let previousRun: String?
@@ -12,16 +12,16 @@ package struct Survivor: Sendable {
     let readiness: Lifecycle.Readiness
     /// The failures of its provisioning scripts that were reported to that agent.
     let provisioningFailures: [AgentEvent]
-    /// Repairs that were made. They are reported once the agent is attached.
+    /// One sentence for each repair. They are reported once the agent is attached.
     var repairs: [String] = []
 
-    /// To be made before a new log begins, and before `ha.pid` names somebody else.
+    /// Must be called before a new log begins, and before `ha.pid` is overwritten.
     package init(_ guest: SurvivingGuest, in directory: InstanceDirectory) {
         self.guest = guest
         previousAgent = directory.recordedAgentPID
         let lines = (try? EventLogFiles.lines(directory.eventLog, limit: 64 << 20)) ?? []
         previousRun = lines.last.flatMap { EventRecord(line: $0.utf8) }?.run
-        // Only the kinds that decide are decoded: a log can be long.
+        // Only decode the relevant kinds, because a log can be long.
         let deciding = ["guest-ready", "guest-rebooted", "guest-spawned", "provisioning-failed"]
         var failures: [AgentEvent] = []
         var readiness = Lifecycle.Readiness.unknown
@@ -37,7 +37,7 @@ package struct Survivor: Sendable {
                 if readiness == .unknown { readiness = .ready }
             case .guestRebooted, .guestSpawned:
                 if readiness == .unknown { readiness = .booting }
-                // Earlier lines belong to another boot. An agent that attached has repeated what still counts.
+                // Earlier lines belong to another boot. An agent that attached has repeated the lines that still apply.
                 break reading
             default: break
             }
@@ -46,7 +46,7 @@ package struct Survivor: Sendable {
         provisioningFailures = failures.reversed()
     }
 
-    /// The sentence about the first of them.
+    /// The message about the first provisioning failure.
     var provisioningFault: String? {
         guard case .provisioningFailed(let mode, let script, let status)? = provisioningFailures.first else {
             return nil

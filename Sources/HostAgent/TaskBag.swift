@@ -1,7 +1,7 @@
 import Synchronization
 
-/// The tasks of one owner, who starts them one by one, and at its end cancels all and waits for them: none outlives it. A
-/// task that has ended is forgotten.
+/// The tasks of one owner. The owner starts them one by one, and finally cancels all and waits for them, so that none
+/// outlives it. A task that has ended is removed.
 package final class TaskBag: Sendable {
     private struct State {
         var tasks: [Int: Task<Void, Never>] = [:]
@@ -13,7 +13,7 @@ package final class TaskBag: Sendable {
 
     package init() {}
 
-    /// Starts a task; a bag that was closed starts one that is cancelled already.
+    /// Starts a task. If the bag is closed, the task is cancelled at once.
     @discardableResult
     package func start(
         on executor: (any TaskExecutor)? = nil, _ work: @escaping @Sendable () async -> Void
