@@ -110,8 +110,7 @@ let package = Package(
             name: "HostAgentMain",
             dependencies: [
                 "HostModel", "HostOS", "HostAgent", "HostCommands", "InstanceOperations", "InstanceStore", "QEMUDriver",
-                "GuestAccess",
-                "GuestDriver", "ServiceManagement", nioCore,
+                "GuestAccess", "GuestDriver", "ServiceManagement", nioCore,
             ], swiftSettings: strict, linkerSettings: selfContained),
         // The references that bench/run measures.
         .executableTarget(

@@ -18,19 +18,22 @@ package struct SSHKey: Sendable {
             try Files.makeDirectory(directory)
             // When two first starts run at once, one generates the pair and the other waits a moment for it.
             let deadline = ContinuousClock.now + .seconds(10)
+            var backoff = Backoff(from: .milliseconds(20), to: .milliseconds(200))
             while ContinuousClock.now < deadline {
                 if let lock = try FileLock.acquire(path: directory + "/user.lock") {
                     let key = try await make(path)
                     lock.release()
                     return key
                 }
-                try await Task.sleep(for: .milliseconds(20))
+                try await backoff.pause()
                 if let key = try? read(path) { return key }
             }
         } catch let error as SystemCallError {
             throw HostError(.cannotCreate, "cannot make the SSH key \(path): \(error.reason)")
         }
-        throw HostError(.held, "another process has been making the SSH key \(path) for 10 s")
+        throw HostError(
+            .held, "another process has been making the SSH key \(path) for 10 s",
+            hint: "end the process that holds \(directory)/user.lock, which fuser(1) names, then try again")
     }
 
     private static func read(_ path: String) throws(SystemCallError) -> SSHKey {

@@ -21,7 +21,7 @@ final class APIHost: Sendable {
         self.handlers = handlers
     }
 
-    private var spare: SpareName { SpareName(of: socket) }
+    private var hiddenName: HiddenSocketName { HiddenSocketName(of: socket) }
 
     /// Binds the socket. Returns once clients can connect.
     /// - Throws: `HostError` with `.cannotCreate`.
@@ -30,8 +30,8 @@ final class APIHost: Sendable {
         let failure = Mutex<String?>("the server ended at once")
         let server: APIServer
         do {
-            server = try APIServer(socket: socket, handlers: handlers) { [spare] in
-                spare.keep()
+            server = try APIServer(socket: socket, handlers: handlers) { [hiddenName] in
+                hiddenName.keep()
                 failure.withLock { $0 = nil }
                 continuation.finish()
             }
@@ -62,7 +62,7 @@ final class APIHost: Sendable {
     /// connections. If both names are gone, a new server replaces the old one.
     /// - Returns: true if the socket was not reachable.
     func restore() async throws -> Bool {
-        if spare.restore() { return true }
+        if hiddenName.restore() { return true }
         guard Files.kind(socket) == nil else { return false }
         // Nobody can reach the old listener any more, so end it.
         let old = running.withLock { $0 }?.task
@@ -75,7 +75,7 @@ final class APIHost: Sendable {
 
     /// Shuts the server down after it has finished the current answers.
     func shutDown() async {
-        spare.remove()
+        hiddenName.remove()
         try? Files.remove(socket)
         await running.withLock { $0 }?.group.triggerGracefulShutdown()
         await bag.close()

@@ -110,7 +110,8 @@ package final class EventLogWriter: Sendable {
                 // Write the newest lines, and all lines that are not on disk yet.
                 let pending = self.state.withLock { $0.pending }
                 let first = pending.first?.seq ?? .max
-                let written = Self.write(lines.filter { $0.seq < first } + pending, to: &output, path: self.path)
+                let newest = lines.filter { $0.seq < first } + pending
+                let written = Self.write(self.standing(before: newest) + newest, to: &output, path: self.path)
                 let last = written.last?.seq ?? 0
                 self.state.withLock { $0.pending.removeAll { $0.seq <= last } }
             }
@@ -200,9 +201,13 @@ package final class EventLogWriter: Sendable {
             return
         }
         output = new
-        let first = batch.first?.seq ?? .max
-        let standing = state.withLock { $0.standing }.filter { $0.seq < first }
-        _ = Self.write(standing, to: &output, path: path)
+        _ = Self.write(standing(before: batch), to: &output, path: path)
+    }
+
+    /// The lines that a new file begins with, when these lines follow.
+    private func standing(before lines: [Line]) -> [Line] {
+        let first = lines.first?.seq ?? .max
+        return state.withLock { $0.standing }.filter { $0.seq < first }
     }
 
     /// A full disk must not stop the guest. The problem is reported once, on standard error.

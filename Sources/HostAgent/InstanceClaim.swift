@@ -50,6 +50,7 @@ package final class InstanceClaim: Sendable {
             guard let held = lock.take() else { return .notYet }
             if isInPlace, held.isStill(at: directory.agentLock) {
                 lock = consume held
+                failures.store(0, ordering: .relaxed)
                 return .held
             }
             if isInPlace, let renewed = try? FileLock.acquire(path: directory.agentLock) {

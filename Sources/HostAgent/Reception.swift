@@ -41,7 +41,7 @@ struct Reception: Sendable {
     func obey(_ signals: UnixSignalsSequence) async {
         let hadTerminal = HostProcess.hasTerminal
         var interrupts = 0
-        await withTaskGroup(of: Void.self) { group in
+        await withDiscardingTaskGroup { group in
             for await signal in signals {
                 switch signal {
                 case .sigint:

@@ -42,7 +42,8 @@ struct Repairs: Sendable {
         var done: [String] = []
         if restoreSockets() { done.append("a socket of the guest's machine was removed; it is there again") }
         func back(_ file: String) -> String { "\(file) was removed; it is there again" }
-        if reception.log.restore() { done.append(back(directory.eventLog)) }
+        // The log's own queue writes the file, which may not have happened yet.
+        if reception.log.restore() { done.append("\(directory.eventLog) was removed; it is being written again") }
         if reception.supervisor.restoreSSHConfiguration() { done.append(back(directory.sshConfiguration)) }
         if await reception.supervisor.restoreRecords() { done.append(back(directory.guestRecord)) }
         if Files.kind(directory.agentPID) == nil, (try? directory.writeAgentPID()) != nil {

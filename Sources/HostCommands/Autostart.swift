@@ -8,7 +8,7 @@ struct Autostart: AsyncParsableCommand {
         subcommands: [AutostartEnable.self, AutostartDisable.self, AutostartStatus.self])
 }
 
-/// What `--keep-alive` takes: the policies, and Lima's yes and no.
+/// The values of `--keep-alive`: the policies, and `true` and `false` as in Lima.
 struct KeepAliveArgument: ExpressibleByArgument {
     let policy: KeepAlive
 

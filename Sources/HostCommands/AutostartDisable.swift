@@ -6,13 +6,13 @@ import InstanceOperations
 struct AutostartDisable: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "disable",
-        abstract: "Removes an instance's registration, of login, boot or both. Stops it where the manager runs it.")
+        abstract: "Removes an instance's registrations, and stops the instance if a manager runs it.")
 
     @OptionGroup var instance: InstanceArgument
     @OptionGroup var output: OutputOptions
 
     func run() async throws {
-        // A registration may be all that is left of an instance.
+        // The instance itself may be gone while its registration remains.
         let name = try InstanceName(instance.name)
         let operation = AutostartOperation(context: .current)
         if output.dryRun { return try output.show(plan: operation.planOfDisable(name)) }

@@ -8,29 +8,29 @@ import ServiceManagement
 
 struct AutostartEnable: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "enable", abstract: "Has the manager start an instance at login or at boot.")
+        commandName: "enable", abstract: "Makes the service manager start an instance at login or at boot.")
 
     @OptionGroup var instance: InstanceArgument
 
     @Option(
         help: ArgumentHelp(
-            "When to start it: login, or boot (before anybody logs in; needs root twice). Default: as it is "
-                + "registered already, else login."))
+            "When to start it: login, or boot (before anybody logs in; enabling and disabling need root). Default: "
+                + "as registered, otherwise login."))
     var condition: AutostartCondition?
 
-    @Option(help: ArgumentHelp("Whose instance it is, for --condition=boot; default: yours.", valueName: "account"))
+    @Option(help: ArgumentHelp("The instance's owner, for --condition=boot; default: yourself.", valueName: "account"))
     var user: String?
 
     @Option(
-        help: "When to start it again: on-failure (default), always, no; true and false are the first and the last.")
+        help: "When to restart it: on-failure (default; also true), always, or no (also false).")
     var keepAlive: KeepAliveArgument?
 
     @Flag(
-        help: "With --condition=boot: your own manager starts it, which then runs from boot on (linger). Needs no root."
+        help: "With --condition=boot: your user manager starts it and runs from boot on (linger). Needs no root."
     )
     var linger = false
 
-    @Flag(help: "Start it now, too.")
+    @Flag(help: "Also start it now.")
     var now = false
 
     @Flag(help: "Replace a registration that hostagent did not make.")
@@ -77,7 +77,7 @@ struct AutostartEnable: AsyncParsableCommand {
         return "\(result.name) starts when \(when)\(how)\n"
     }
 
-    /// When this very instance is started already: enabling it again renews its registration.
+    /// The condition under which this instance is registered already. Enabling it again renews that registration.
     private func registered(_ context: OperationContext) throws -> AutostartCondition? {
         let home = try context.home()
         return context.manager.registrations(of: try InstanceName(instance.name))

@@ -9,9 +9,9 @@ import ServiceManagement
 
 struct AutostartStatus: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "status", abstract: "Shows how instances are registered, and how that goes.")
+        commandName: "status", abstract: "Shows how instances are registered, and the state of each registration.")
 
-    @Argument(help: "Only these.")
+    @Argument(help: "Show only these instances.")
     var names: [String] = []
 
     @Option(help: ArgumentHelp("table or json.", valueName: "format"))

@@ -2,10 +2,10 @@ import ArgumentParser
 import InstanceOperations
 import InstanceStore
 
-/// What an agent asks the program that is to take its place.
+/// An agent runs this command of the program that is to replace it.
 struct Check: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "For agents: says whether this program could run an instance.", shouldDisplay: false)
+        abstract: "For agents: reports whether this program could run an instance.", shouldDisplay: false)
 
     @OptionGroup var instance: InstanceArgument
 

@@ -5,30 +5,30 @@ import InstanceOperations
 import InstanceStore
 import Synchronization
 
-/// Shows events to a person: on a terminal as text with a line that follows the progress, else as they are on the
-/// wire. Colours and cursor movements only on a terminal.
+/// Shows events to a person. On a terminal they are text, with colours and a progress line that is redrawn. Elsewhere
+/// they are JSON lines as on the wire.
 final class Console: Sendable {
     let messageWhenReady: String
     let isTerminal: Bool
     private let quiet: Bool
-    /// Somebody sees what is shown.
+    /// Events are shown.
     var shows: Bool { !quiet }
     private let width: Int
-    /// The progress line that stands on the terminal.
+    /// The progress line that is on the terminal now.
     private let standing = Mutex("")
     private let saidReady = Atomic(false)
 
-    /// What a person needs to know once an instance runs.
+    /// What is shown once an instance runs.
     static func readyMessage(_ instance: Instance) -> String {
         let message = instance.configuration.message.trimmed
         return "\(instance.name) is running; get a shell with: hostagent shell \(instance.name)\n"
             + (message.isEmpty ? "" : message + "\n")
     }
 
-    /// Back to the first column, and erase the line (ECMA-48, EL).
+    /// Moves to the first column and erases the line (ECMA-48, EL).
     private static let eraseLine = "\r\u{1b}[2K"
 
-    /// - Parameter quiet: where standard output is no terminal, show nothing.
+    /// - Parameter quiet: show nothing when standard output is not a terminal.
     init(messageWhenReady: String, quiet: Bool = false) {
         self.messageWhenReady = messageWhenReady
         isTerminal = HostProcess.isTerminal(1)
@@ -39,7 +39,7 @@ final class Console: Sendable {
     /// - Returns: false when the reader has gone.
     func show(_ record: EventRecord) -> Bool {
         if quiet {
-            // Port warnings are shown also to a person who sees no events.
+            // Warnings about ports are shown even when events are not.
             if let warning = EventText.portWarning(record) { StandardStreams.error("hostagent: \(warning)\n") }
             return true
         }
@@ -56,12 +56,12 @@ final class Console: Sendable {
         }
     }
 
-    /// Says that the guest is ready, where the event did not already.
+    /// Reports that the guest is ready, unless the event was shown.
     func announceReady() {
         if !saidReady.exchange(true, ordering: .relaxed) { StandardStreams.output(messageWhenReady) }
     }
 
-    /// Shows what an operation tells.
+    /// Shows the progress of an operation.
     var progress: OperationProgress {
         OperationProgress { item in
             if case .event(let record) = item {
@@ -73,7 +73,7 @@ final class Console: Sendable {
         }
     }
 
-    /// Takes the progress line away.
+    /// Erases the progress line.
     func finish() {
         standing.withLock { standing in
             if !standing.isEmpty { StandardStreams.control(Self.eraseLine) }

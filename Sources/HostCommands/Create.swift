@@ -6,7 +6,7 @@ import InstanceStore
 
 struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Makes an instance from a template or a lima.yaml.")
+        abstract: "Creates an instance from a template or a lima.yaml.")
 
     @Option(help: "The instance's name; default: that of the template or file.")
     var name: String?
@@ -19,7 +19,7 @@ struct Create: AsyncParsableCommand {
     func run() async throws {
         let context = OperationContext.current
         if let owner = try OwnerBoundary(nil, context) {
-            // The owner's process opens the file: root would read one that only root may read.
+            // The owner's process opens the file, because root could read files that the owner may not.
             let isStandardInput = source == "-"
             let input = isStandardInput ? StandardStreams.input(limit: 16 << 20) : nil
             let words = ["create"] + output.words + (name.map { ["--name", $0] } ?? []) + [source]
@@ -38,7 +38,7 @@ struct Create: AsyncParsableCommand {
         try output.show(result, "created \(name); start it with: hostagent start \(name)\n")
     }
 
-    /// The text, what it is called in messages, and the name an instance of it gets.
+    /// The text, its name in messages, and the default name of an instance made from it.
     private func read(_ context: OperationContext) throws(HostError) -> (text: String, file: String, implied: String) {
         if source == "-" {
             guard let bytes = StandardStreams.input(limit: 16 << 20) else {

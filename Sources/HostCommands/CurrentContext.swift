@@ -2,7 +2,7 @@ import HostModel
 import InstanceOperations
 import ServiceManagement
 
-/// The context of the commands that run in this task.
+/// Holds the context of the commands that run in this task.
 package enum CurrentContext {
     @TaskLocal package static var value = OperationContext(
         environment: [:], account: nobody, manager: SystemdManager(.init(environment: [:], account: nobody)),
@@ -13,6 +13,6 @@ package enum CurrentContext {
 }
 
 extension OperationContext {
-    /// The one of this task.
+    /// The context of this task.
     static var current: OperationContext { CurrentContext.value }
 }

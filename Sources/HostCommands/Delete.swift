@@ -9,7 +9,7 @@ struct Delete: AsyncParsableCommand {
 
     @OptionGroup var instance: InstanceArgument
 
-    @Flag(help: "Stop it first, without asking its guest; remove it even if its files cannot be read.")
+    @Flag(help: "Stop it first, without asking its guest, and remove it even if its files cannot be read.")
     var force = false
 
     @OptionGroup var output: OutputOptions

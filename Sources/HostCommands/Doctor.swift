@@ -7,7 +7,7 @@ import ServiceManagement
 
 struct Doctor: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Says what on this host would keep guests or their autostart from working, and what to do about it.")
+        abstract: "Reports what on this host prevents guests or their autostart from working, and how to fix it.")
 
     @Option(help: ArgumentHelp("table or json.", valueName: "format"))
     var format = "table"
@@ -18,7 +18,7 @@ struct Doctor: AsyncParsableCommand {
 
     func run() async throws {
         let context = OperationContext.current
-        // Of instances that are gone, too; what another account registered at boot is its business.
+        // Registrations of removed instances are checked, too. Registrations at boot of other accounts are not.
         let registrations = context.manager.registrations().filter {
             context.account.uid == 0 || [nil, context.account.name].contains($0.owner)
         }

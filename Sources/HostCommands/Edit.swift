@@ -40,12 +40,12 @@ struct Edit: AsyncParsableCommand {
         if let failure { throw failure }
     }
 
-    /// Two edits at once would each save what the other did not see.
+    /// Locks the file against other edits: of two at once, the second would overwrite the first.
     private func lock(_ directory: InstanceDirectory) throws(HostError) -> FileLock {
         do {
             if let lock = try FileLock.acquire(path: directory.editLock) { return lock }
         } catch {
-            // Deleted since it was looked for.
+            // The instance was deleted since it was found.
             if error.isMissing { try directory.requireExistence() }
             throw HostError(.notPermitted, "cannot edit \"\(directory.name)\": \(error)")
         }
@@ -93,7 +93,7 @@ struct Edit: AsyncParsableCommand {
         return text
     }
 
-    /// What a person typed is not thrown away for a mistake in it.
+    /// Keeps the typed text in a draft when it has a mistake.
     private func keep(_ text: String, beside directory: InstanceDirectory, because error: HostError) throws -> HostError
     {
         guard set.isEmpty else { return error }

@@ -1,9 +1,9 @@
 import AgentAPI
 import HostModel
 
-/// Events as text for people.
+/// Renders events as text for people.
 package enum EventText {
-    /// The lines that stay; a happening of no lasting interest has none.
+    /// The lines that stay on the terminal; empty for events without lasting interest.
     package static func lines(_ record: EventRecord) -> [String] {
         guard let text = sentence(record) else { return [] }
         return text.split(separator: "\n", omittingEmptySubsequences: false).enumerated().map { index, line in
@@ -11,19 +11,19 @@ package enum EventText {
         }
     }
 
-    /// A port that is not forwarded as the configuration wants; nil for other events.
+    /// The warning about a port that is not forwarded as configured; nil for other events.
     package static func portWarning(_ record: EventRecord) -> String? {
         record.status.portForward?.type == "failed" ? forward(record.status.portForward) : nil
     }
 
-    /// The line that follows the progress of a start or stop; nil when nothing is under way.
+    /// The progress line of a start or stop; nil when nothing is under way.
     package static func progress(_ record: EventRecord) -> String? {
         if record.phase.isUsable || record.phase.isFinal { return nil }
         let detail = record.status.cloudInitProgress?.logLine.map { ": \($0)" } ?? " …"
         return "\(stamp(record.elapsed))  \(record.phase.rawValue)\(detail)"
     }
 
-    /// Seconds in seven columns, so that the text behind them is aligned.
+    /// Seconds in seven columns, so that the text after them is aligned.
     private static func stamp(_ seconds: Double) -> String {
         let hundredths = Int((seconds * 100).rounded())
         let text = "\(hundredths / 100).\(hundredths % 100 < 10 ? "0" : "")\(hundredths % 100)"

@@ -7,14 +7,14 @@ import InstanceStore
 
 struct Events: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Shows what happened in the current or last run of an instance, as JSON lines.")
+        abstract: "Prints the events of the current or last run of an instance, as JSON lines.")
 
     @OptionGroup var instance: InstanceArgument
 
-    @Flag(help: "Go on with what happens, until the agent ends.")
+    @Flag(help: "Also print new events, until the agent ends.")
     var follow = false
 
-    @Option(help: ArgumentHelp("Begin after the event of this number.", valueName: "seq"))
+    @Option(help: ArgumentHelp("Begin after the event with this number.", valueName: "seq"))
     var since = 0
 
     func validate() throws {

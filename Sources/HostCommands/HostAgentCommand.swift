@@ -11,8 +11,8 @@ package struct HostAgentCommand: AsyncParsableCommand {
         commandName: "hostagent",
         abstract: "Runs Linux guests as services of this host.",
         discussion: """
-            Instances are the directories under $LIMA_HOME (default ~/.lima), as Lima has them. One agent \
-            supervises one guest; it knows whether systemd or launchd started it.
+            Instances are the directories under $LIMA_HOME (default ~/.lima), as in Lima. One agent \
+            supervises one guest and knows whether systemd or launchd started it.
             """,
         version: "hostagent \(version)",
         subcommands: [
@@ -45,7 +45,7 @@ package struct HostAgentCommand: AsyncParsableCommand {
             StandardStreams.error("hostagent: \(error)\n")
             return HostExitStatus.failure.rawValue
         } catch {
-            // Usage errors, --help and --version: ArgumentParser knows what to say, where, and the status.
+            // ArgumentParser knows the text, the stream and the status of usage errors, --help and --version.
             let text = fullMessage(for: error)
             let code = exitCode(for: error)
             if code.isSuccess { StandardStreams.output(text + "\n") } else { StandardStreams.error(text + "\n") }
@@ -54,12 +54,12 @@ package struct HostAgentCommand: AsyncParsableCommand {
     }
 }
 
-/// A command that ends with a status and has said all there is to say.
+/// Ends a command with a status and no further message.
 struct Exit: Error {
     let status: HostExitStatus
 }
 
-/// The name of one instance on the command line.
+/// The argument that names one instance.
 struct InstanceArgument: ParsableArguments {
     @Argument(help: "The instance's name.")
     var name = "default"

@@ -8,7 +8,7 @@ import InstanceStore
 
 struct Info: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Shows what a running instance's agent says of itself, as JSON.")
+        abstract: "Prints the information of a running instance's agent about itself, as JSON.")
 
     @OptionGroup var instance: InstanceArgument
 

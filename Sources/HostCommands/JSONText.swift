@@ -1,7 +1,7 @@
 import Foundation
 import HostModel
 
-/// JSON as this program prints it.
+/// Encodes JSON the way this program prints it.
 enum JSONText {
     static func pretty(_ value: some Encodable) throws -> String {
         try text(value, [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])

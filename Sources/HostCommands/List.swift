@@ -8,7 +8,7 @@ struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Lists instances.", aliases: ["ls"])
 
-    @Argument(help: "Only these.")
+    @Argument(help: "Show only these instances.")
     var names: [String] = []
 
     @Option(
@@ -19,7 +19,7 @@ struct List: AsyncParsableCommand {
     @Flag(help: "The same as --format json.")
     var json = false
 
-    @Flag(name: .shortAndLong, help: "Only the names.")
+    @Flag(name: .shortAndLong, help: "Print only the names.")
     var quiet = false
 
     func run() async throws {

@@ -5,7 +5,7 @@ import InstanceOperations
 import InstanceStore
 import Yams
 
-/// How `list` shows its rows.
+/// The output format of `list`.
 package enum ListFormat: Equatable {
     case table, json, yaml
     case template([Piece])
@@ -17,7 +17,7 @@ package enum ListFormat: Equatable {
         case wholeAsJSON
     }
 
-    /// Field names as Go's templates have them in Lima: the key with its first letter in upper case, some all upper.
+    /// Field names as in Lima's Go templates: the key with an upper-case first letter; some are all upper case.
     private static let fields: [String: String] = [
         "Name": "name", "Hostname": "hostname", "Status": "status", "Dir": "dir", "VMType": "vmType", "Arch": "arch",
         "CPUs": "cpus", "Memory": "memory", "Disk": "disk", "Message": "message", "SSHLocalPort": "sshLocalPort",
@@ -25,7 +25,7 @@ package enum ListFormat: Equatable {
         "DriverPID": "driverPID", "Errors": "errors", "Protected": "protected",
     ]
 
-    /// - Throws: `HostError` with `.usage` for anything but the three words and templates of known fields.
+    /// - Throws: `HostError` with `.usage` unless the text is `table`, `json`, `yaml` or a template of known fields.
     package init(_ text: String) throws(HostError) {
         switch text {
         case "table": self = .table
@@ -66,7 +66,7 @@ package enum ListFormat: Equatable {
         return pieces
     }
 
-    /// `\t` and `\n` as a shell's single quotes leave them.
+    /// Expands `\t` and `\n`, which single quotes in a shell pass unchanged.
     private static func unescape(_ text: Substring) -> String {
         String(text).replacing("\\t", with: "\t").replacing("\\n", with: "\n")
     }
@@ -96,7 +96,7 @@ package enum ListFormat: Equatable {
         }.joined()
     }
 
-    /// A JSON value as a template shows it.
+    /// Renders a JSON value in a template.
     private struct AnyScalar: Decodable {
         let text: String
 

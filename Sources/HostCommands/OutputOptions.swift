@@ -2,12 +2,12 @@ import ArgumentParser
 import HostOS
 import InstanceOperations
 
-/// How a verb shows what came of it.
+/// The options for showing the result of a verb.
 struct OutputOptions: ParsableArguments {
     @Flag(help: "Show the result as one line of JSON.")
     var json = false
 
-    @Flag(help: "Only say what would be done.")
+    @Flag(help: "Only report what would be done.")
     var dryRun = false
 
     /// - Parameter text: the result for people.
@@ -20,6 +20,6 @@ struct OutputOptions: ParsableArguments {
         try show(plan, "\(plan.name): \(steps)\n")
     }
 
-    /// The flags as words, for a process that does the same.
+    /// The flags as arguments for another hostagent process.
     var words: [String] { (json ? ["--json"] : []) + (dryRun ? ["--dry-run"] : []) }
 }

@@ -6,7 +6,7 @@ import InstanceOperations
 import InstanceStore
 import ServiceManagement
 
-/// `hostagent owner`: what root has a process of an instance's owner do.
+/// `hostagent owner`: work that root delegates to a process of an instance's owner.
 struct OwnerWork: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "owner", abstract: "For root: works in the directory of this account.", shouldDisplay: false,

@@ -5,7 +5,7 @@ import InstanceOperations
 import InstanceStore
 import ServiceManagement
 
-/// `ExecStopPost=` of a unit: ends a guest that outlived its agent where the unit is to be stopped, and nowhere else.
+/// Runs as `ExecStopPost=` of a unit. Ends a guest that outlived its agent, but only when the unit is being stopped.
 struct Reap: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "For units.", shouldDisplay: false)
 
@@ -20,7 +20,7 @@ struct Reap: AsyncParsableCommand {
         do {
             _ = try await context.endOrphan(directory, false)
         } catch {
-            // It does not answer, and the manager is about to cut its power: its disks are flushed by QEMU's end.
+            // The guest does not answer, and the manager is about to kill it. QEMU flushes the disks when it ends.
             _ = try await context.endOrphan(directory, true)
         }
         lock.release()

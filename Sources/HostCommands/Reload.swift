@@ -7,7 +7,7 @@ import InstanceStore
 
 struct Reload: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Has a running instance read its configuration again, and says what waits for its next start.")
+        abstract: "Makes the running agent read its configuration again, and reports what needs a restart.")
 
     @OptionGroup var instance: InstanceArgument
 
@@ -17,10 +17,10 @@ struct Reload: AsyncParsableCommand {
             return
         }
         let directory = try OperationContext.current.directory(instance.name)
-        // Mistakes are said here, all at once.
+        // Mistakes in the files are reported here, all at once.
         _ = try Instance(directory)
         let client = try AgentClient.ofRunning(directory)
-        // An agent that is stopped or hung is known by its silence here, not after the time that a reload may take.
+        // A stopped or hung agent is detected here, sooner than by the time limit of a reload.
         try await client.info().requireAgent(of: directory)
         let answer = try await client.reload()
         for warning in answer.warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }

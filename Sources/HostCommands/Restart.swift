@@ -20,7 +20,7 @@ struct Restart: AsyncParsableCommand {
             _ = try await owner.stop(directory.name, force: force)
             return try await StartCommand(context: context, directory: directory).run(owner)
         }
-        // What could not be started again is not stopped.
+        // An instance that could not be started again is not stopped.
         _ = try Instance(directory)
         if let registration = context.registration(of: directory) {
             try await context.manager.requirePermission(toRestart: registration)

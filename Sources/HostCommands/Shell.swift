@@ -9,7 +9,7 @@ struct Shell: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Opens a shell in an instance's guest, or runs a command there.")
 
-    @Flag(help: "Start the instance first where it is stopped, without asking.")
+    @Flag(help: "Start a stopped instance without asking.")
     var start = false
 
     @Argument(help: "The instance's name.")
@@ -35,7 +35,7 @@ struct Shell: AsyncParsableCommand {
         guard let ssh = Tool.path(of: "ssh", in: context.environment["PATH"]) else {
             throw HostError(.unavailable, "ssh is not in PATH", hint: "apt-get install openssh-client")
         }
-        // ssh joins its arguments with spaces and the guest's shell splits them again: quoted, they arrive as given.
+        // ssh joins its arguments with spaces and the guest's shell splits them again. Quoting keeps them unchanged.
         let words = command.first == "--" ? Array(command.dropFirst()) : command
         let remote = words.map { word in
             let plain =
@@ -43,7 +43,7 @@ struct Shell: AsyncParsableCommand {
                 && word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:=@,%".contains($0)) }
             return plain ? word : ShellWord.quoted(word)
         }
-        // The guest's shell gets it as one word after -c, where a dash would begin an option.
+        // The guest's shell gets the command as one word after -c, where a leading dash would begin an option.
         let first = remote.first.map { $0.hasPrefix("-") ? " " + $0 : $0 }
         let failure = HostProcess.replace(
             by: ssh,
@@ -52,7 +52,7 @@ struct Shell: AsyncParsableCommand {
         throw HostError(.unavailable, "cannot run ssh: \(failure.reason)")
     }
 
-    /// Starts a stopped instance, after asking where somebody can answer.
+    /// Starts a stopped instance. Asks first when there is a terminal.
     private func startFirst(_ directory: InstanceDirectory, _ context: OperationContext) async throws {
         let canAsk = HostProcess.isTerminal(0) && HostProcess.isTerminal(2)
         if !start, canAsk { StandardStreams.error("the instance \"\(name)\" is not running; start it? [Y/n] ") }
@@ -64,7 +64,7 @@ struct Shell: AsyncParsableCommand {
         try await StartCommand(context: context, directory: directory, quiet: true).run()
     }
 
-    /// An empty answer is the one in upper case.
+    /// An empty answer means the choice in upper case.
     private static func isYes(_ answer: String?) -> Bool {
         answer.map { ["", "y", "yes"].contains($0.trimmed.lowercased()) } ?? false
     }

@@ -12,13 +12,13 @@ struct Start: AsyncParsableCommand {
 
     @OptionGroup var instance: InstanceArgument
 
-    @Flag(help: "Be the agent: stay, and supervise the guest until it ends.")
+    @Flag(help: "Run the agent in this process, until its guest ends.")
     var foreground = false
 
-    @Flag(help: "Show what happens, also where standard output is no terminal (then as JSON lines).")
+    @Flag(help: "Show events even when standard output is not a terminal (then as JSON lines).")
     var progress = false
 
-    @Option(help: ArgumentHelp("Give up when the guest is not ready after so long.", valueName: "seconds"))
+    @Option(help: ArgumentHelp("Give up when the guest is not ready after this time.", valueName: "seconds"))
     var timeout: Int?
 
     func validate() throws {
@@ -48,7 +48,7 @@ struct Start: AsyncParsableCommand {
                 ).run(owner)
             }
         } catch let error as HostError where foreground && isLaunchds(context) {
-            // launchd knows zero and non-zero only: what would fail again must not look like a crash.
+            // launchd only tells zero from non-zero. A failure that would repeat must not look like a crash.
             StandardStreams.error("hostagent: \(error)\n")
             let outcome = Outcome.startFailed(code: error.code, reason: error.message)
             throw Exit(status: outcome.exitStatus(keepAlive: .onFailure, manager: .launchd))

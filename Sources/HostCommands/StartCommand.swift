@@ -3,20 +3,20 @@ import HostOS
 import InstanceOperations
 import InstanceStore
 
-/// A start as the command line shows it: of `start` itself, and of the commands that end with one.
+/// Shows a start on the command line, for `start` and for other commands that end with a start.
 struct StartCommand {
     var context: OperationContext
     let directory: InstanceDirectory
     var timeout: Int?
-    /// Show events also where standard output is no terminal.
+    /// Show events even when standard output is not a terminal.
     var progress = false
-    /// Nothing goes to standard output, which belongs to what comes after the start.
+    /// Print nothing on standard output, because the command that follows the start uses it.
     var quiet = false
     var json = false
-    /// The manager was told already, and is only followed.
+    /// The manager was already told to start; the start is only followed.
     var isBeingStarted = false
 
-    /// - Parameter owner: who does it, where root works in another account's directory.
+    /// - Parameter owner: the boundary to the owner, when root works in another account's directory.
     func run(_ owner: OwnerBoundary? = nil) async throws {
         if let owner {
             try show(try await owner.start(directory.name, timeout: timeout))

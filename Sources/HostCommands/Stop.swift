@@ -5,7 +5,7 @@ import InstanceStore
 
 struct Stop: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Shuts an instance's guest down, and waits until it is gone.")
+        abstract: "Shuts down an instance's guest and waits until it has ended.")
 
     @OptionGroup var instance: InstanceArgument
 

@@ -1,6 +1,6 @@
 /// Aligned columns for people.
 enum TextTable {
-    /// - Parameter below: for each row, lines that stand under it: what is wrong with it is why somebody looks.
+    /// - Parameter below: lines printed under each row, such as its errors.
     static func render(header: [String], cells: [[String]], below: [[String]]) -> String {
         let all = [header] + cells
         let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }

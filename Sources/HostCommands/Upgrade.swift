@@ -7,11 +7,11 @@ import InstanceStore
 
 struct Upgrade: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Replaces a running agent by the program now on disk; its guest runs on.")
+        abstract: "Replaces a running agent with the program now on disk; the guest keeps running.")
 
     @OptionGroup var instance: InstanceArgument
 
-    /// Seconds the new program gets to attach to its guest.
+    /// Seconds in which the new program must attach to its guest.
     private static let limit = 90
 
     func run() async throws {
@@ -35,7 +35,7 @@ struct Upgrade: AsyncParsableCommand {
         }
     }
 
-    /// No event tells when a socket is bound again.
+    /// Retries, because no event reports that a socket is bound again.
     private func newRun(_ client: AgentClient, _ before: AgentInfo, _ directory: InstanceDirectory) async throws
         -> AgentInfo
     {

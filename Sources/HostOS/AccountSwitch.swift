@@ -29,7 +29,8 @@ package enum AccountSwitch {
             changes[name] = value
         }
         for (name, value) in variables { changes[name] = value }
-        var tool = Tool(switcher(account).name, switcher(account).options + [program] + arguments, input: input)
+        let switcher = switcher(account)
+        var tool = Tool(switcher.name, switcher.options + [program] + arguments, input: input)
         tool.environment = changes
         tool.ownSession = true
         return tool

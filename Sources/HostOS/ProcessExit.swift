@@ -1,4 +1,5 @@
 import Dispatch
+import HostModel
 
 #if canImport(Glibc)
     import CLinux
@@ -65,16 +66,9 @@ extension ProcessIdentity {
 
     /// Waits until the process has ended, but no longer than `limit`. True when it has ended.
     package func ended(within limit: Duration) async -> Bool {
-        await withTaskGroup(of: Bool.self) { group in
-            group.addTask { await waitUntilEnded() != nil }
-            group.addTask {
-                try? await Task.sleep(for: limit)
-                return false
-            }
-            let first = await group.next() ?? false
-            group.cancelAll()
-            return first || !isAlive
-        }
+        // A cancelled wait is over, too. What counts then is whether the process still runs.
+        let hasEnded = try? await withTimeLimit(limit) { await waitUntilEnded() != nil }
+        return hasEnded == true || !isAlive
     }
 
     private static let queue = DispatchQueue(label: "process-ends")

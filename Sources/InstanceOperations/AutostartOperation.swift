@@ -3,7 +3,7 @@ import HostOS
 import InstanceStore
 import ServiceManagement
 
-/// Takes registrations back.
+/// Removes registrations.
 package struct AutostartOperation: Sendable {
     private let context: OperationContext
 
@@ -17,12 +17,12 @@ package struct AutostartOperation: Sendable {
         return (mine, found.filter { !mine.contains($0) })
     }
 
-    /// Removes the registrations of an instance, which need not exist any more. Agents that they started are stopped.
+    /// Removes the registrations of an instance and stops agents that they started. The instance itself may be gone.
     package func disable(_ name: InstanceName) async throws -> AutostartResult {
         let (mine, others) = try registrations(of: name)
         for registration in mine {
             try await context.manager.disable(registration)
-            // What the manager stopped may have left its guest.
+            // The agent that the manager stopped may have left its guest running.
             guard let directory = try? context.home().existing(name) else { continue }
             if let owner = try OwnerBoundary(name.text, context) {
                 _ = try await owner.perform(["owner", "tidy", name.text])

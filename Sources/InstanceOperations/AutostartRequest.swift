@@ -4,7 +4,7 @@ import HostOS
 import InstanceStore
 import ServiceManagement
 
-/// What a person wants registered. Everything is checked before anything is written.
+/// A request to register an instance. Everything is checked before anything is written.
 package struct AutostartRequest: Sendable {
     package var condition: AutostartCondition
     package var user: String?
@@ -26,7 +26,7 @@ package struct AutostartRequest: Sendable {
     }
 
     /// Registers the instance.
-    /// - Throws: `HostError`; what was there before is there again then.
+    /// - Throws: `HostError`; the previous registration and settings have then been restored.
     package func enable(_ name: String, _ context: OperationContext) async throws -> AutostartResult {
         let owner = try owner(context)
         let home = try home(of: owner, context)
@@ -42,7 +42,7 @@ package struct AutostartRequest: Sendable {
             startsNow: now && condition == .boot && !linger, needs: facts.needs)
         try context.manager.check(registration, takeOver: takeOver)
         if linger { try await Linger.enable(owner) }
-        // Before the manager may start it: the agent asks its settings for the policy.
+        // Written before the manager may start the agent, which reads the policy from its settings.
         let before = try await keepAlive.asyncMap(files.setKeepAlive)
         let notes: [String]
         do {
@@ -78,10 +78,10 @@ package struct AutostartRequest: Sendable {
     }
 }
 
-/// The files of an instance that is registered, in the hands of whoever owns them.
+/// Reads and changes the files of an instance as the account that owns them.
 private struct InstanceFiles: Sendable {
     private let directory: InstanceDirectory
-    /// Nil where they are this process's own.
+    /// Nil when this process may work on the files itself.
     private let boundary: OwnerBoundary?
 
     init(_ directory: InstanceDirectory, owner: Account, home: LimaHome, _ context: OperationContext) {

@@ -5,22 +5,22 @@ import HostOS
 import InstanceStore
 import ServiceManagement
 
-/// What `autostart status` shows of an instance.
+/// What `autostart status` shows for one instance.
 package struct AutostartRow: Codable, Sendable, Equatable {
     package var name: String
-    /// login or boot; left out where it is not registered.
+    /// `login` or `boot`; absent if it is not registered.
     package var condition: AutostartCondition?
-    /// Registered at login, with a user manager that runs from boot on: it starts when the host does.
+    /// It is registered at login and the user manager runs from boot on, so it starts with the host.
     package var lingers: Bool?
     /// The unit or label.
     package var identifier: String?
     package var file: String?
-    /// Made by hostagent.
+    /// hostagent made the registration.
     package var ours: Bool?
     package var enabled: Bool
     package var loaded: Bool
     package var status: InstanceStatus
-    /// The unit or label that runs it; "a person" for an agent that one started; left out when nothing runs.
+    /// The unit or label that runs it, or "a person" when a person started the agent; absent when nothing runs.
     package var runBy: String?
     /// RFC 3339.
     package var since: String?
@@ -30,7 +30,7 @@ package struct AutostartRow: Codable, Sendable, Equatable {
     package var nextTry: String?
 }
 
-/// Puts together what the files, the manager and the agents say. The manager is asked once for all.
+/// Combines the answers of the files, the manager and the agents. The manager is asked once for all instances.
 package struct AutostartSurvey: Sendable {
     let context: OperationContext
 
@@ -72,7 +72,7 @@ package struct AutostartSurvey: Sendable {
         row.loaded = status.isLoaded
         row.restarts = status.restarts
         row.since = row.since ?? status.since.map(Self.time)
-        // Why the guest failed says more than how its agent ended.
+        // The reason why the guest failed says more than the exit status of its agent.
         row.lastFailure = state.failure ?? status.lastFailure
         let next = status.nextTry ?? RestartHistory.load(directory).nextTry
         row.nextTry = next.flatMap { $0 > HostClock.now ? Self.time($0) : nil }

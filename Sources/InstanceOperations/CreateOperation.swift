@@ -1,21 +1,21 @@
 import HostModel
 import InstanceStore
 
-/// Makes an instance from the text of a `lima.yaml`.
+/// Creates an instance from the text of a `lima.yaml`.
 package struct CreateOperation: Sendable {
     private let context: OperationContext
 
     package init(context: OperationContext) { self.context = context }
 
-    /// - Parameter file: what the text is called in messages.
-    /// - Throws: `HostError`; nothing is left behind then.
+    /// - Parameter file: the name of the text in messages.
+    /// - Throws: `HostError`; nothing is left behind in that case.
     package func run(_ name: InstanceName, _ text: String, _ file: String) async throws -> CreateResult {
         let home = try context.home()
         let warnings = try await InstanceCreator(home: home).create(name: name, source: text, file: file)
         return CreateResult(name: name.text, dir: home.directory(of: name).path, warnings: warnings)
     }
 
-    /// What `run` would do, as far as the text tells.
+    /// What `run` would do, as far as it can be known from the text.
     package func plan(_ name: InstanceName, _ text: String, _ file: String) throws -> OperationPlan {
         let directory = try context.home().directory(of: name)
         try directory.checkSocketPaths()

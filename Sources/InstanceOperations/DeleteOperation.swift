@@ -14,7 +14,7 @@ package struct DeleteOperation: Sendable {
     }
 
     /// - Parameter force: stop it first, without asking its guest.
-    /// - Throws: `HostError`; the instance is as it was then, but for its registration.
+    /// - Throws: `HostError`; the instance is then unchanged, but its registration may be gone.
     package func run(force: Bool) async throws -> DeleteResult {
         context.sweep(directory)
         let isRunning = try Self.isRunning(directory, context)
@@ -22,7 +22,7 @@ package struct DeleteOperation: Sendable {
             guard force else { throw Self.runningError(directory.name) }
             _ = try await StopOperation(context: context, directory: directory).run(force: true)
         }
-        // Registered, it would be started again, and fail, at every login or boot.
+        // If it stayed registered, its start would fail at every login or boot.
         let unregistered = try await AutostartOperation(context: context).disable(directory.name)
         for note in unregistered.notes { context.progress(.note(note)) }
         do {
@@ -55,8 +55,8 @@ package struct DeleteOperation: Sendable {
             hint: "hostagent stop \(name) first, or hostagent delete --force \(name)")
     }
 
-    /// - Returns: it is running, and has to be stopped first.
-    /// - Throws: `HostError` where it may not be deleted at all.
+    /// - Returns: whether it is running and has to be stopped first.
+    /// - Throws: `HostError` when it may not be deleted.
     package static func isRunning(_ directory: InstanceDirectory, _ context: OperationContext) throws -> Bool {
         if Files.kind(directory.protected) != nil {
             throw HostError(
@@ -67,7 +67,8 @@ package struct DeleteOperation: Sendable {
         return try directory.isHeld() || context.orphan(directory) != nil
     }
 
-    /// The lock keeps a start away; the new name makes it all or nothing.
+    /// The lock prevents a start. The directory is renamed first, so that no half instance
+    /// is left when the removal is interrupted.
     private func remove() throws {
         guard let lock = try FileLock.acquire(path: directory.agentLock) else {
             throw HostError(

@@ -5,7 +5,7 @@ import HostOS
 import InstanceStore
 import NIOCore
 
-/// What `list` shows of an instance. The keys are Lima's.
+/// What `list` shows for one instance. The keys are Lima's.
 package struct InstanceRow: Codable, Sendable, Equatable {
     package var name: String
     package var hostname: String
@@ -47,7 +47,7 @@ package struct InstanceRow: Codable, Sendable, Equatable {
     }
 }
 
-/// Finds out how instances are. Every one gets a row, whatever is wrong with it, and none holds up another.
+/// Determines the state of instances. Each gets a row, whatever is wrong with it, and none delays another.
 package struct InstanceSurvey: Sendable {
     let context: OperationContext
 
@@ -64,7 +64,7 @@ package struct InstanceSurvey: Sendable {
         }
     }
 
-    /// What a process of the owner says of an instance in a directory that is not root's.
+    /// The row of an instance in another account's directory, read by a process of its owner.
     private func rowByOwner(_ directory: InstanceDirectory) async -> InstanceRow? {
         guard let owner = OwnerBoundary(directory, context) else { return nil }
         do {
@@ -100,7 +100,7 @@ package struct InstanceSurvey: Sendable {
 
     private func addState(to row: inout InstanceRow, _ directory: InstanceDirectory) async {
         let state = await state(of: directory)
-        // Files that cannot be read do not hide what runs.
+        // An instance with unreadable files may still be running.
         let isBroken = row.status == .broken
         if !isBroken || state.info != nil || state.status == .orphaned { row.status = state.status }
         row.hostAgentPID = state.agentPID
@@ -114,11 +114,11 @@ package struct InstanceSurvey: Sendable {
         if row.errors?.isEmpty == true { row.errors = nil }
     }
 
-    /// How an instance is, as its lock, its agent, its guest's process and its last run tell.
+    /// The state of an instance, from its lock, its agent, its guest's process and its last run.
     struct State: Sendable {
         var status = InstanceStatus.stopped
         var errors: [String] = []
-        /// Of the agent, where one answers.
+        /// The information of the agent, if one answers.
         var info: AgentInfo?
         var agentPID: Int32?
         var guestPID: Int32?
@@ -161,7 +161,7 @@ package struct InstanceSurvey: Sendable {
             return State(
                 status: info.state, errors: info.errors, info: info, agentPID: info.agentPID, guestPID: info.guestPID)
         } catch let error as HostError {
-            // Held, and its holder does not answer: it has just begun, or it hangs.
+            // The holder of the lock does not answer. It has just begun, or it hangs.
             let wasUsable = lastRecord(directory)?.phase.isUsable ?? false
             return State(
                 status: wasUsable ? .degraded : .starting, errors: [error.message],

@@ -4,16 +4,16 @@ import HostOS
 import InstanceStore
 import ServiceManagement
 
-/// A start of a registered instance: the manager's to carry out. Its agent's events are followed all the same.
+/// A start of a registered instance. The manager carries it out, and the events of its agent are followed.
 struct ManagedStart: Sendable {
     let operation: StartOperation
     let registration: FoundRegistration
-    /// The manager was told already.
+    /// The manager was already told to start the instance.
     let isBeingStarted: Bool
 
     private var context: OperationContext { operation.context }
     private var directory: InstanceDirectory { operation.directory }
-    /// The manager's answer to the start tells when the guest is ready.
+    /// The manager's answer to the start means that the guest is ready.
     private var answersWhenReady: Bool { context.manager.announcesReadiness && !isBeingStarted }
 
     private enum News: Sendable {
@@ -21,7 +21,7 @@ struct ManagedStart: Sendable {
         case late(HostError)
     }
 
-    /// The manager says that the start failed.
+    /// The manager reports that the start failed.
     private struct ManagerFailed: Error {
         let reason: String
     }
@@ -33,7 +33,7 @@ struct ManagedStart: Sendable {
     }
 
     func run() async throws {
-        // A start by hand begins a new count of failures.
+        // A start by hand resets the count of failures.
         RestartHistory.forget(directory)
         do {
             try await followToReady()
@@ -46,7 +46,7 @@ struct ManagedStart: Sendable {
         }
     }
 
-    /// - Throws: what ended it before the guest was ready.
+    /// - Throws: the reason why the start ended before the guest was ready.
     private func followToReady() async throws {
         let late: HostError? = try await withThrowingTaskGroup(of: News.self) { group in
             if !isBeingStarted {
@@ -71,7 +71,7 @@ struct ManagedStart: Sendable {
                 switch news {
                 case .managerIsDone:
                     isReady = isReady || answersWhenReady
-                    // The event that reports it follows in a moment. It is not waited for longer than a second.
+                    // The event that reports it follows shortly. The wait for it is limited to one second.
                     if isReady, !isShown { group.addTask { await Self.afterASecond() } }
                 case .followedToReady: (isReady, isShown) = (true, true)
                 case .timeIsUp: isShown = true
@@ -89,8 +89,8 @@ struct ManagedStart: Sendable {
         return .timeIsUp
     }
 
-    /// Where the manager's answer tells nothing, it is asked from time to time whether its agent still lives: one that
-    /// cannot even begin says nothing that could be followed.
+    /// For a manager whose answer does not report readiness. The manager is asked from time to time whether its agent
+    /// still lives, because an agent that cannot begin emits no events.
     private func watchForTheEnd() async throws -> News {
         var hasBegun = false
         let began = ContinuousClock.now
@@ -107,13 +107,13 @@ struct ManagedStart: Sendable {
         }
     }
 
-    /// Shows the events of the agent that the manager starts, from its first on, until the guest is ready.
-    /// - Throws: `GaveUp` when that agent does.
+    /// Shows all events of the agent that the manager starts, until the guest is ready.
+    /// - Throws: `GaveUp` when the agent gives up.
     private func follow() async throws -> Bool {
         let client = AgentClient(socket: directory.agentSocket)
         var backoff = Backoff(from: .milliseconds(5), to: .milliseconds(100))
         while !Task.isCancelled {
-            // No event tells when a socket appears.
+            // No event reports that a socket appears.
             if (try? await client.info()) == nil {
                 guard (try? await backoff.pause()) != nil else { return false }
                 continue
@@ -133,14 +133,14 @@ struct ManagedStart: Sendable {
         return false
     }
 
-    /// A start that the manager tried and that failed: the manager's result, and the last that was said.
+    /// The error of a start that failed in the manager: the manager's result and the agent's last message.
     private func explanation(_ reason: String, status: HostExitStatus?) async -> HostError {
         let known = (try? await context.manager.status([registration]))?.first
-        // The agent's own reason comes first, then its standard error, for an agent that could not begin its log.
+        // The agent's own reason comes first. An agent that could not begin its log has only its standard error.
         let failure = await InstanceSurvey(context: context).states([directory]).first?.failure
         let said = (failure.map { [$0] } ?? []) + (await context.manager.lastWords(of: registration))
         let result = known?.lastFailure ?? reason
-        // An agent of launchd's ends with success where it is not to be started again.
+        // Under launchd an agent ends with status 0 when it is not to be started again.
         let own = status == .success ? nil : status
         return HostError(
             .failed, "\"\(directory.name)\" did not start: \(registration.identifier): \(result)",

@@ -4,15 +4,15 @@ import HostOS
 import InstanceStore
 import ServiceManagement
 
-/// What operations are given by the program: the process's environment, its manager, and what only the composition root
-/// can do: run an agent, and find and end guests.
+/// What operations need from the program: the environment, the service manager, and what only the composition root can
+/// provide: running an agent, and finding and ending guests.
 package struct OperationContext: Sendable {
-    /// What `start --foreground` asks the agent to do.
+    /// The request of `start --foreground` to the agent.
     package struct ForegroundRequest: Sendable {
         package var instance: Instance
         package var home: LimaHome
         package var environment: [String: String]
-        /// Seconds; nil: no limit but the agent's own.
+        /// Seconds; nil means that only the agent's own limits apply.
         package var startLimit: Int?
         package var sink: (@Sendable (EventRecord) -> Bool)?
 
@@ -25,20 +25,20 @@ package struct OperationContext: Sendable {
     }
 
     package var environment: [String: String]
-    /// Whose process this is.
+    /// The account of this process.
     package var account: Account
     package var manager: any ServiceManager
     package var runAgent: @Sendable (ForegroundRequest) async throws -> HostExitStatus
-    /// Ends a guest whose agent died, without asking it when told to `force`; false when there is none. The caller
-    /// holds the instance's lock.
+    /// Ends a guest whose agent died. With `force` the guest is not asked first. False when there is no such guest. The
+    /// caller holds the instance's lock.
     package var endOrphan: @Sendable (InstanceDirectory, _ force: Bool) async throws -> Bool
-    /// The process of such a guest.
+    /// The process of a guest whose agent died.
     package var orphan: @Sendable (InstanceDirectory) -> Int32?
-    /// Throws what would keep an agent of this instance from beginning.
+    /// Throws the reason why an agent of this instance could not begin.
     package var check: @Sendable (Instance) throws -> Void
-    /// Tries what accelerates guests on this host: nil where that cannot be tried.
+    /// Tests what accelerates guests on this host; nil where no test is possible.
     package var tryAccelerator: @Sendable () async -> Accelerator?
-    /// What operations tell while they are under way.
+    /// Receives the progress of operations.
     package var progress = OperationProgress.sentences
 
     package init(
@@ -59,19 +59,19 @@ package struct OperationContext: Sendable {
         self.orphan = orphan
     }
 
-    /// The registration by which a manager starts this instance, nil where a person's own agent does.
+    /// The registration by which a manager starts this instance; nil if a person starts its agent.
     package func registration(of directory: InstanceDirectory) -> FoundRegistration? {
         registrations(of: directory).first(where: \.isOurs)
     }
 
-    /// The registrations of an instance by whoever made them; those of another instance of this name are left out.
+    /// The registrations of an instance, whoever made them. Those of another instance with this name are left out.
     package func registrations(of directory: InstanceDirectory) -> [FoundRegistration] {
         manager.registrations(of: directory.name).filter {
             !$0.isOurs || $0.isFor(home: directory.home, of: account)
         }
     }
 
-    /// Repairs what commands that were killed left, and says so.
+    /// Repairs what killed commands left behind, and reports it.
     package func sweep(_ directory: InstanceDirectory? = nil) {
         let home = try? home()
         let removed =
@@ -84,7 +84,7 @@ package struct OperationContext: Sendable {
 
     package func home() throws(HostError) -> LimaHome { try LimaHome(environment: environment) }
 
-    /// The directory of an existing instance, by the name a person typed.
+    /// The directory of an existing instance with this name.
     package func directory(_ name: String) throws(HostError) -> InstanceDirectory {
         try home().existing(InstanceName(name))
     }

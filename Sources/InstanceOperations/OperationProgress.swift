@@ -1,14 +1,14 @@
 import AgentAPI
 import HostOS
 
-/// What an operation tells while it is under way. Its result is a value; this is for a person who waits.
+/// The progress of an operation, for a person who waits. The result of the operation is a separate value.
 package struct OperationProgress: Sendable {
     package enum Item: Sendable {
-        /// Something was found in disorder and repaired, or left alone on purpose.
+        /// Something was repaired, or was left unrepaired on purpose.
         case note(String)
         /// Something in a configuration has no effect.
         case warning(String)
-        /// What is being waited for.
+        /// The operation is waiting for something.
         case remark(String)
         /// An event of the instance's agent.
         case event(EventRecord)
@@ -20,7 +20,7 @@ package struct OperationProgress: Sendable {
 
     package func callAsFunction(_ item: Item) { report(item) }
 
-    /// Sentences go to standard error, events nowhere.
+    /// Writes sentences to standard error and drops events.
     package static let sentences = OperationProgress { item in
         if let text = item.sentence { StandardStreams.error(text) }
     }

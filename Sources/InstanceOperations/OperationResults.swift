@@ -1,13 +1,13 @@
 import HostModel
 
-/// What `create` made.
+/// The result of `create`.
 package struct CreateResult: Codable, Sendable, Equatable {
     package var name: String
     package var dir: String
     package var warnings: [String]
 }
 
-/// What came of a start.
+/// The result of a start.
 package struct StartResult: Codable, Sendable, Equatable {
     package enum Outcome: String, Codable, Sendable {
         case started
@@ -20,11 +20,11 @@ package struct StartResult: Codable, Sendable, Equatable {
     package var sshLocalPort: Int?
     package var agentPID: Int32?
     package var guestPID: Int32?
-    /// The unit or label whose manager runs the agent; left out for an agent of a person.
+    /// The unit or label that runs the agent; absent when a person started it.
     package var runBy: String?
 }
 
-/// What came of a stop.
+/// The result of a stop.
 package struct StopResult: Codable, Sendable, Equatable {
     package enum Outcome: String, Codable, Sendable {
         case stopped
@@ -35,16 +35,16 @@ package struct StopResult: Codable, Sendable, Equatable {
     package var outcome: Outcome
 }
 
-/// What `delete` removed.
+/// The result of `delete`.
 package struct DeleteResult: Codable, Sendable, Equatable {
     package var name: String
     package var dir: String
-    /// It was running, and was stopped first.
+    /// It was running and was stopped first.
     package var wasStopped: Bool
     package var wasRegistered: Bool
 }
 
-/// What came of `autostart enable` or `disable`.
+/// The result of `autostart enable` or `disable`.
 package struct AutostartResult: Codable, Sendable, Equatable {
     package enum Outcome: String, Codable, Sendable {
         case registered, unregistered
@@ -53,21 +53,21 @@ package struct AutostartResult: Codable, Sendable, Equatable {
 
     package var name: String
     package var outcome: Outcome
-    /// The instance's directory; left out where only the registration is left of it.
+    /// The instance's directory; absent if only its registration exists.
     package var dir: String?
     package var condition: AutostartCondition?
-    /// Whose guest it is.
+    /// The account that owns the instance.
     package var account: String?
-    /// What a person should know.
+    /// Remarks for a person.
     package var notes: [String] = []
     /// The command that starts it now.
     package var startCommand: String?
 }
 
-/// What an operation would do. Nothing is changed to find out.
+/// What an operation would do. Making a plan changes nothing.
 package struct OperationPlan: Codable, Sendable, Equatable {
     package var name: String
-    /// In order; empty where nothing is to be done.
+    /// The steps in order; empty when nothing would be done.
     package var steps: [String]
 
     package init(name: String, steps: [String]) {

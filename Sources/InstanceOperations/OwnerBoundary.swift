@@ -4,14 +4,14 @@ import HostOS
 import InstanceStore
 import ServiceManagement
 
-/// Root at work in a directory that another account owns. Whoever owns a directory decides what its names lead to, so
-/// everything in it is done by a process of that account; root itself only speaks to the service manager.
+/// The boundary between root and a directory that another account owns. The owner of a directory decides what its names
+/// lead to. A process of that account therefore does everything in it, and root only speaks to the service manager.
 package struct OwnerBoundary: Sendable {
     let context: OperationContext
     package let home: LimaHome
     let owner: Account
 
-    /// - Returns: nil where this process is not root, or no other account has a say in where the directory is.
+    /// - Returns: nil when this process is not root, or when root owns every directory on the path.
     package init?(_ name: String? = nil, _ context: OperationContext) throws(HostError) {
         let home = try context.home()
         guard let name, let instance = try? InstanceName(name) else {
@@ -25,8 +25,8 @@ package struct OwnerBoundary: Sendable {
         self.init(path: directory.path, LimaHome(path: directory.home), context)
     }
 
-    /// Not only the owner of the directory decides where its name leads, but the owner of every directory above it: the
-    /// first account other than root counts, on the path as it is written and as it is resolved.
+    /// The owner of every directory on the path can change where the path leads. The first account other than root
+    /// counts, on the path as written and as resolved.
     private init?(path: String, _ home: LimaHome, _ context: OperationContext) {
         guard context.account.uid == 0, let uid = Files.firstForeignOwner(onTheWayTo: path) else { return nil }
         self.init(
@@ -40,9 +40,9 @@ package struct OwnerBoundary: Sendable {
         self.owner = owner
     }
 
-    /// Runs this program's command as the owner.
+    /// Runs a command of this program as the owner.
     func ask(_ arguments: [String], input: String? = nil) async throws -> Tool.Result {
-        // By the program that runs: its path may be one that the owner could replace.
+        // The path of the running executable is used, because the owner could replace the program at another path.
         let tool = AccountSwitch.tool(
             as: owner, HostProcess.executablePath, arguments, input: input, variables: ["LIMA_HOME": home.path],
             environment: context.environment)
@@ -55,9 +55,10 @@ package struct OwnerBoundary: Sendable {
         return result
     }
 
-    /// Runs a command as the owner.
-    /// - Returns: its standard output. Lines of its standard error are reported as progress.
-    /// - Throws: `HostError` with what it said and its status, where it failed.
+    /// Runs a command of this program as the owner, and requires it to succeed.
+    /// Lines of its standard error are reported as progress.
+    /// - Returns: its standard output.
+    /// - Throws: `HostError` with its message and status when it fails.
     package func perform(_ arguments: [String], input: String? = nil) async throws -> String {
         let result = try await ask(arguments, input: input)
         guard result.succeeded else {
@@ -75,7 +76,7 @@ package struct OwnerBoundary: Sendable {
         try JSONDecoder().decode(Value.self, from: Data(try await perform(arguments).utf8))
     }
 
-    /// The error for a command that needs a terminal.
+    /// The error for a command that needs a terminal and therefore cannot cross the boundary.
     package func refuse(_ what: String, _ command: String) -> HostError {
         HostError(
             .notPermitted, "root does not \(what) in the directory of \(owner.name)",
@@ -96,7 +97,7 @@ package struct OwnerBoundary: Sendable {
     package func start(_ name: InstanceName, timeout: Int?) async throws -> StartResult {
         if let registration = registration(of: name) {
             let wasDown = try await isDown(registration)
-            // A start by hand begins a new count of failures.
+            // A start by hand resets the count of failures.
             _ = try await perform(["owner", "forget-failures", name.text])
             try await managerStart(registration, name, timeout: timeout)
             var result: StartResult = try await answer(["start", "--json", name.text])
@@ -107,7 +108,7 @@ package struct OwnerBoundary: Sendable {
         return try await answer(["start", "--json"] + limit + [name.text])
     }
 
-    /// If it is being started already, this waits for it.
+    /// Starts the unit, or waits for a start that is under way.
     private func managerStart(_ registration: FoundRegistration, _ name: InstanceName, timeout: Int?) async throws {
         do {
             guard let timeout else { return try await context.manager.start(registration) }
@@ -120,7 +121,7 @@ package struct OwnerBoundary: Sendable {
             }
         } catch let error as HostError where error.code == .failed && timeout == nil {
             let known = (try? await context.manager.status([registration]))?.first
-            // The agent's own reason is in a directory that only its owner's process reads.
+            // The agent's own reason is in the owner's directory, so a process of the owner reads it.
             let row: InstanceRow? = try? await answer(["list", "--json", name.text])
             throw HostError(
                 .failed,
@@ -134,7 +135,7 @@ package struct OwnerBoundary: Sendable {
         var wasManaged = false
         if let registration, try await !isDown(registration) {
             wasManaged = true
-            // A hung agent is ended by the owner's process. The manager is told first, or it would start another.
+            // The owner's process ends a hung agent. The manager is told first; otherwise it would start another agent.
             if force {
                 try await context.manager.beginStop(registration)
             } else {
@@ -154,7 +155,7 @@ package struct OwnerBoundary: Sendable {
             _ = try await stop(name, force: true)
             wasStopped = true
         }
-        // What keeps it from being deleted is known before its registration is gone.
+        // Obstacles to the deletion are found before the registration is removed.
         _ = try await perform(["owner", "check-deletable"] + (force ? ["--force"] : []) + [name.text])
         let unregistered = try await AutostartOperation(context: context).disable(name)
         var result: DeleteResult = try await answer(["delete", "--json"] + (force ? ["--force"] : []) + [name.text])

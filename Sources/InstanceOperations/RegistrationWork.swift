@@ -3,10 +3,10 @@ import HostOS
 import InstanceStore
 import ServiceManagement
 
-/// What registering an instance needs to know of its files, and what it changes in them. Done in this process for its own
-/// account; for another account by a process of that account (`OwnerBoundary`).
+/// Reads and changes the files of an instance for its registration. For another account this runs in a process of that
+/// account (`OwnerBoundary`).
 package enum RegistrationWork {
-    /// What a registration is rendered from.
+    /// The facts from which a registration is rendered.
     package struct Facts: Codable, Sendable {
         package var stopGrace: Int
         package var keepAlive: KeepAlive
@@ -15,7 +15,7 @@ package enum RegistrationWork {
         package var needs: Registration.Needs
     }
 
-    /// What a file held before it was changed; without text it did not exist.
+    /// The content of a file before it was changed. The text is nil if the file did not exist.
     package struct Before: Codable, Sendable {
         package var isChanged: Bool
         package var text: String?
@@ -23,14 +23,14 @@ package enum RegistrationWork {
 
     package static func facts(_ directory: InstanceDirectory) throws -> Facts {
         let settings = try Instance(directory).settings
-        // A start that could not bind its sockets should be known now.
+        // Paths that are too long for sockets are reported now, not at the first start.
         try directory.checkSocketPaths()
         return Facts(
             stopGrace: settings.stopGrace, keepAlive: settings.keepAlive, after: settings.after.map(\.text),
             before: settings.before.map(\.text), needs: Registration.Needs())
     }
 
-    /// The agent asks its settings for the policy, so they have to agree with the manager's.
+    /// The agent reads the policy from its settings, so they must agree with the manager's file.
     package static func setKeepAlive(_ policy: KeepAlive, _ directory: InstanceDirectory) throws(HostError) -> Before {
         let path = directory.settings
         do {
@@ -54,7 +54,7 @@ package enum RegistrationWork {
         }
     }
 
-    /// Ends a guest that the manager left when it stopped, and forgets the failures that it counted.
+    /// Ends a guest that is left after the manager stopped its agent, and resets the count of failures.
     package static func tidy(_ directory: InstanceDirectory, _ context: OperationContext) async throws {
         try await StopOperation(context: context, directory: directory).reap()
         RestartHistory.forget(directory)

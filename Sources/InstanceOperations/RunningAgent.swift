@@ -4,7 +4,7 @@ import HostOS
 import InstanceStore
 
 extension AgentInfo {
-    /// - Throws: `HostError` with `.held` where this is the agent of another directory, which shares files with this one.
+    /// - Throws: `HostError` with `.held` when this is the agent of another directory that shares files with this one.
     package func requireAgent(of directory: InstanceDirectory) throws(HostError) {
         guard let dir, !Files.isSame(dir, directory.path) else { return }
         throw HostError(
@@ -15,7 +15,7 @@ extension AgentInfo {
 
 extension AgentClient {
     /// The client of an instance's agent.
-    /// - Throws: `HostError` with `.unavailable` where there is none.
+    /// - Throws: `HostError` with `.unavailable` when there is none.
     package static func ofRunning(_ directory: InstanceDirectory) throws -> AgentClient {
         guard try directory.isHeld() else {
             throw HostError(
@@ -25,10 +25,10 @@ extension AgentClient {
         return AgentClient(socket: directory.agentSocket)
     }
 
-    /// What the agent says of itself. One that is just dying, beginning or becoming another version holds its lock and
+    /// The agent's information about itself. An agent that is starting, ending or being upgraded holds its lock and
     /// does not answer for a moment.
-    /// - Returns: nil when the instance is not held any more.
-    /// - Throws: `HostError` with `.held` where it stays silent.
+    /// - Returns: nil when no process holds the instance any more.
+    /// - Throws: `HostError` with `.held` when the agent does not answer in time.
     package func info(holding directory: InstanceDirectory, within patience: Duration) async throws -> AgentInfo? {
         var backoff = Backoff(from: .milliseconds(5), to: .milliseconds(100))
         let deadline = ContinuousClock.now + patience

@@ -4,13 +4,13 @@ import HostOS
 import InstanceStore
 import ServiceManagement
 
-/// Starts an agent of its own, or joins one that is starting, and follows it until the guest is ready.
+/// Starts an agent, or joins one that is starting, and follows it until the guest is ready.
 package struct StartOperation: Sendable {
     let context: OperationContext
     let directory: InstanceDirectory
-    /// Seconds that the start may take; nil for no limit but the agent's own.
+    /// Seconds that the start may take; nil means that only the agent's own limits apply.
     let timeout: Int?
-    /// Somebody sees the events: they are followed also where the manager's answer would do.
+    /// The events are shown, so they are followed even when the manager's answer would be enough.
     let follows: Bool
 
     package init(context: OperationContext, directory: InstanceDirectory, timeout: Int? = nil, follows: Bool = false) {
@@ -20,20 +20,20 @@ package struct StartOperation: Sendable {
         self.follows = follows
     }
 
-    /// How the following ended.
+    /// How following an agent ended.
     enum Ending: Sendable {
         case ready
         case failed(errors: [String], status: Int32)
-        /// The stream broke off: the agent died, or could not begin.
+        /// The stream broke off, because the agent died or could not begin.
         case silence
     }
 
-    /// - Parameter isBeingStarted: the manager was told already and is only followed.
-    /// - Throws: `HostError` with the reason, and with the exit status of the agent that gave up.
+    /// - Parameter isBeingStarted: the manager was already told to start; the start is only followed.
+    /// - Throws: `HostError` with the reason and the exit status of an agent that gave up.
     package func run(isBeingStarted: Bool = false) async throws -> StartResult {
         let instance = try Instance(directory)
         for warning in instance.warnings { context.progress(.warning(warning)) }
-        // Another command may have held it for a moment, or be faster with a start, which is followed like any other.
+        // Another command may hold the lock for a moment, or may have started the instance. That start is followed.
         for _ in 0..<Self.tries {
             do {
                 if let outcome = try await joinExisting() { return await result(outcome) }
@@ -77,14 +77,14 @@ package struct StartOperation: Sendable {
         return OperationPlan(name: name, steps: ["start an agent", guest])
     }
 
-    /// How often a start that somebody else is in the way of is tried.
+    /// How often a start is tried while another process holds the instance.
     private static let tries = 5
 
-    /// The agent attached to a guest that had powered itself off, and ended as it should. Who asks for a start wants a
-    /// guest that runs.
+    /// The agent attached to a guest that had powered itself off, and ended as it should. The start is tried again,
+    /// because its caller wants a running guest.
     struct GuestWasGone: Error {}
 
-    /// Somebody else took the instance first.
+    /// Another process took the instance first.
     private struct Superseded: Error {}
 
     /// The last run was such a one.
@@ -104,14 +104,14 @@ package struct StartOperation: Sendable {
     private func joinExisting() async throws -> StartResult.Outcome? {
         let client = AgentClient(socket: directory.agentSocket)
         if try !directory.isHeld() {
-            // An agent of ours whose lock was removed a moment ago, and who is about to put it back.
+            // This is an agent of this instance. Its lock was removed a moment ago, and it is about to restore it.
             guard directory.stranger != nil, (try? await client.info()) != nil else { return nil }
         }
         guard let info = try await client.info(holding: directory, within: .seconds(5)) else { return nil }
         try info.requireAgent(of: directory)
         if info.phase.isUsable { return .alreadyRunning }
         if info.phase == .stopping || info.phase.isFinal {
-            // As a manager does it: the start comes after the stop that is under way, which has an end of its own.
+            // As in a service manager, a start waits for a stop that is under way. The stop has its own time limit.
             context.progress(
                 .remark("\(directory.name) is being stopped by process \(info.agentPID); waiting for that"))
             let limit = Duration.seconds(timeout ?? 3600 + 60)
@@ -142,7 +142,7 @@ package struct StartOperation: Sendable {
         return .started
     }
 
-    /// The error of a start that somebody else carries out and that takes too long for this person.
+    /// The error when a start by another process or a manager exceeds the caller's time limit.
     func lateError(after seconds: Int) async throws -> HostError {
         try await Task.sleep(for: .seconds(seconds))
         return HostError(
@@ -168,8 +168,8 @@ package struct StartOperation: Sendable {
         } catch {
             throw HostError(.unavailable, "cannot start an agent: \(error)")
         }
-        // The agent of a person who asked for a start outlives the asking: a session of its own. Its events come
-        // through its standard output; once this reader is gone it goes on without.
+        // The agent outlives this command, so it gets its own session. Its events come through its standard output. It
+        // continues without a reader once this command has ended.
         let process = DetachedProcess(
             executable: HostProcess.executablePath,
             arguments: ["start", directory.name.text, "--foreground", "--progress"]
@@ -207,9 +207,9 @@ package struct StartOperation: Sendable {
         }
     }
 
-    /// The agent ended before it could report: what it said is in its log, and its status is ours.
+    /// The error when the agent ended before it could report. Its message comes from its log, its status is passed on.
     private func explainSilence(_ pid: Int32) async throws {
-        // Its standard output is closed, which it does by ending.
+        // Its standard output is closed, so it is ending.
         let end = ProcessIdentity.childEnd(of: pid)
         if case .exited(HostExitStatus.held.rawValue) = end, try directory.isHeld() { throw Superseded() }
         var said = TextFile.tail(directory.agentLog, count: 8192).trimmed
@@ -233,8 +233,8 @@ package struct StartOperation: Sendable {
         if case .silence = ending { false } else { true }
     }
 
-    /// Who is told that a start failed finds nothing of it any more: the agent gives the instance back a moment after
-    /// its last event, and takes no more than two seconds for that.
+    /// Waits until the agent of a failed start has released the instance, so that the caller finds nothing of it. The
+    /// agent does so within two seconds of its last event.
     private func awaitEnd(of ending: Ending, agent: ProcessIdentity?) async {
         if case .failed = ending { _ = await agent?.ended(within: .seconds(3)) }
     }

@@ -4,7 +4,7 @@ import HostOS
 import InstanceStore
 import ServiceManagement
 
-/// Stops an instance by whatever still lives of it, and verifies that nothing does.
+/// Stops whatever still runs of an instance, and verifies that nothing is left.
 package struct StopOperation: Sendable {
     let context: OperationContext
     let directory: InstanceDirectory
@@ -14,7 +14,7 @@ package struct StopOperation: Sendable {
         self.directory = directory
     }
 
-    /// - Parameter force: end the guest at once, without asking it.
+    /// - Parameter force: end the guest at once, without asking it first.
     /// - Throws: `HostError` when something still runs.
     package func run(force: Bool) async throws -> StopResult {
         let wasRunning = try await stop(force: force)
@@ -36,7 +36,7 @@ package struct StopOperation: Sendable {
     }
 
     /// - Returns: false when nothing ran.
-    /// - Throws: `HostError` when something still does.
+    /// - Throws: `HostError` when something still runs.
     private func stop(force: Bool) async throws -> Bool {
         context.sweep(directory)
         let quieted = try await quietManager()
@@ -50,7 +50,7 @@ package struct StopOperation: Sendable {
             info = answer
         } catch {
             guard force else { throw StartOperation.heldSilently(directory) }
-            // The manager is told first, or it would take the kill for a crash and start another.
+            // The manager is told first. Otherwise it would take the kill for a crash and start another agent.
             let registration = context.registration(of: directory)
             if let registration { try await context.manager.beginStop(registration) }
             try await killSilentAgent()
@@ -58,10 +58,10 @@ package struct StopOperation: Sendable {
             if let registration { try await settle(registration) }
             return true
         }
-        // Two directories can share a lock and a socket by hard links; only this one's agent is to be stopped.
+        // Two directories can share a lock and a socket by hard links. Only the agent of this directory is stopped.
         try info.requireAgent(of: directory)
         let agent = ProcessIdentity.of(pid: info.agentPID)
-        // An agent that a manager started hands the stop to that manager.
+        // An agent that a manager started delegates the stop to that manager.
         _ = try await client.stop(force: force)
         try? await client.events(since: Int.max / 2, run: info.run) { record in
             switch record.event {
@@ -76,13 +76,13 @@ package struct StopOperation: Sendable {
         if try directory.isHeld(), ProcessIdentity.of(pid: info.agentPID) == agent {
             throw HostError(.failed, "the agent of \"\(directory.name)\" (process \(info.agentPID)) still runs")
         }
-        // An agent that was killed on the way leaves its guest.
+        // An agent that was killed during the stop leaves its guest.
         _ = try await endOrphan(force: force)
         return true
     }
 
-    /// The manager may be about to start an agent while none lives: after a failure, or at a start that was just asked
-    /// for. It is told first, or it would start what was stopped.
+    /// The manager may be about to start an agent while none lives, after a failure or because of a start that was
+    /// just requested. It is told first; otherwise it would start what was stopped.
     private func quietManager() async throws -> Bool {
         guard let registration = context.registration(of: directory), try !directory.isHeld() else { return false }
         guard let status = try? await context.manager.status([registration]).first, !status.isDown else { return false }
@@ -90,13 +90,13 @@ package struct StopOperation: Sendable {
         return true
     }
 
-    /// Waits until the manager, too, says that nothing runs.
+    /// Waits until the manager also reports that nothing runs.
     private func settle(_ registration: FoundRegistration) async throws {
         do {
-            // A stop that is under way is joined.
+            // This joins a stop that is under way.
             try await context.manager.stop(registration)
         } catch  where error is HostError {
-            // It does not let us; then it sees the agent's end by itself, a moment after we do.
+            // Not permitted. The manager notices the agent's end by itself, a moment after this process.
             var backoff = Backoff(from: .milliseconds(20), to: .milliseconds(500))
             let deadline = ContinuousClock.now + .seconds(10)
             while let status = try await context.manager.status([registration]).first, !status.isDown {
@@ -106,9 +106,9 @@ package struct StopOperation: Sendable {
         }
     }
 
-    /// An agent that holds the lock and does not answer: ended by force, then its guest.
+    /// Ends an agent that holds the lock and does not answer, and then its guest.
     private func killSilentAgent() async throws {
-        // The socket and `ha.pid` only claim which process it is. It is killed only if it has the lock open.
+        // The socket and `ha.pid` only claim which process it is. The process is killed only if it has the lock open.
         let candidates = [UnixSocket.listener(path: directory.agentSocket), directory.recordedAgentPID]
         let agents = candidates.compactMap { $0.flatMap(ProcessIdentity.of(pid:)) }
         guard let agent = agents.first(where: isHolder) else {
@@ -125,7 +125,7 @@ package struct StopOperation: Sendable {
         }
     }
 
-    /// It runs as this account, and has the lock of this very directory open.
+    /// The process runs as this account and has the lock of this directory open.
     private func isHolder(_ process: ProcessIdentity) -> Bool {
         process.owner == Files.owner(directory.path)
             && (!ProcessIdentity.canTellOpenFiles || process.hasOpen(directory.agentLock))
@@ -134,10 +134,10 @@ package struct StopOperation: Sendable {
     /// Ends a guest that no agent holds, if there is one.
     package func reap() async throws { _ = try await endOrphan(force: false) }
 
-    /// Ends a guest without an agent under the instance's lock, so that no start can come in between; nil when an
-    /// agent holds it.
+    /// Ends a guest without an agent under the instance's lock, so that no start can come in between. Nil when an agent
+    /// holds the lock.
     private func endOrphan(force: Bool) async throws -> Bool? {
-        // An instance that never ran has no lock; one made here by root would keep its owner out.
+        // An instance that never ran has no lock. A lock made here by root would keep its owner out.
         if Files.kind(directory.agentLock) == nil, directory.stranger == nil, context.orphan(directory) == nil {
             return false
         }
@@ -158,10 +158,10 @@ package struct StopOperation: Sendable {
 }
 
 extension FoundRegistration {
-    /// The registration that an agent says it was started by; nil for an agent that a person started.
+    /// The registration that an agent names as its starter; nil for an agent that a person started.
     fileprivate init?(of info: AgentInfo, _ instance: InstanceName) {
         guard let scope = info.manager.scope, let identifier = info.autoStartedIdentifier else { return nil }
-        // An agent's word is a claim: only this instance's own unit or label is ever stopped.
+        // The agent's answer is a claim. Only this instance's own unit or label is ever stopped.
         guard
             [ServiceName.systemdUnit(instance), ServiceName.launchdLabel(instance, scope: scope)].contains(identifier)
         else { return nil }

@@ -60,7 +60,7 @@ package struct AcceleratorProbe: Sendable {
     }
 
     /// Withdraws a verdict, because the accelerator stopped a guest with an internal error.
-    package func revoke() { keep(.tcg) }
+    package func withdrawVerdict() { keep(.tcg) }
 
     private func keep(_ accelerator: Accelerator) {
         guard let data = try? JSONEncoder().encode(verdict(accelerator)) else { return }

@@ -99,7 +99,7 @@ package struct QEMUDriver: GuestDriver {
             for socket in paths.sockets { socket.keep() }
             return QEMUGuest(
                 record, monitor: monitor, complaint: qemu.lastComplaint,
-                revoke: accelerator == nil ? probe.revoke : nil)
+                withdrawVerdict: accelerator == nil ? probe.withdrawVerdict : nil)
         } catch {
             identity.signal(9)
             // Wait for its end even if this task is cancelled: only then is the disk free.

@@ -62,11 +62,11 @@ package struct QEMUFinder: GuestFinder {
 
     package func attach(_ survivor: SurvivingGuest, patience: Duration) async throws -> any Guest {
         let monitor = try await monitor(of: survivor.process, patience: patience)
-        // An older agent may not have created the second names.
-        for socket in paths.sockets where !socket.isTrue { socket.keep() }
+        // An older agent may not have created the hidden names.
+        for socket in paths.sockets where !socket.isIntact { socket.keep() }
         // The guest can be found without this record too, so a full disk must not make attaching fail.
         try? save(survivor.record)
-        return QEMUGuest(survivor.record, monitor: monitor, complaint: lastComplaint, revoke: nil)
+        return QEMUGuest(survivor.record, monitor: monitor, complaint: lastComplaint, withdrawVerdict: nil)
     }
 
     /// Connects to QEMU's monitor. A silent QEMU is busy or hung, not dead, so it is asked again until `patience` ends.
@@ -95,14 +95,14 @@ package struct QEMUFinder: GuestFinder {
             : HostError(.failed, "QEMU, process \(process.pid), ended before the connection was made")
     }
 
-    /// The monitor's socket is this process's. One with a full backlog cannot be asked whose it is; its second name, which
-    /// it was given when it was made, answers for it.
+    /// Whether the monitor's socket belongs to this process. A socket with a full backlog cannot be asked. Its hidden
+    /// name, given when it was created, then identifies it.
     private func leads(to process: ProcessIdentity) -> Bool {
         do {
             let connection = try UnixSocket.connect(path: paths.qmpSocket)
             return UnixSocket.peer(of: connection.number)?.pid == process.pid
         } catch {
-            return error.isBusy && SpareName(of: paths.qmpSocket).isTrue
+            return error.isBusy && HiddenSocketName(of: paths.qmpSocket).isIntact
         }
     }
 
@@ -131,7 +131,7 @@ package struct QEMUFinder: GuestFinder {
     }
 
     package func forget() {
-        // The spare names are removed first. Otherwise the sockets could be restored from them meanwhile.
+        // The hidden names are removed first. Otherwise the sockets could be restored from them meanwhile.
         for socket in paths.sockets { socket.remove() }
         for path in [paths.record, paths.pidFile, paths.qmpSocket, paths.channelSocket] { try? Files.remove(path) }
     }

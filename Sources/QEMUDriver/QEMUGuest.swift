@@ -16,11 +16,10 @@ final class QEMUGuest: Guest {
 
     /// - Parameters:
     ///   - complaint: the last line of QEMU's standard error.
-    ///   - revoke: withdraws the accelerator's verdict; nil when the accelerator was not probed, because a person chose
-    ///     it.
+    ///   - withdrawVerdict: withdraws the verdict of the accelerator's probe; nil when a person chose the accelerator.
     init(
         _ record: GuestRecord, monitor: QMPConnection, complaint: @escaping @Sendable () -> String,
-        revoke: (@Sendable () -> Void)?
+        withdrawVerdict: (@Sendable () -> Void)?
     ) {
         self.record = record
         let identity = record.process
@@ -29,7 +28,7 @@ final class QEMUGuest: Guest {
         let (stream, continuation) = AsyncStream.makeStream(of: GuestEvent.self)
         events = stream
         self.continuation = continuation
-        let states = StateReader(accelerator: record.accelerator, revoke: revoke)
+        let states = StateReader(accelerator: record.accelerator, withdrawVerdict: withdrawVerdict)
         self.states = states
         watch = Task {
             await withTaskGroup(of: Void.self) { group in
@@ -76,14 +75,14 @@ final class QEMUGuest: Guest {
     /// Translates a state of the machine (QAPI RunState) that is not `running`.
     private struct StateReader: Sendable {
         let accelerator: Accelerator
-        let revoke: (@Sendable () -> Void)?
+        let withdrawVerdict: (@Sendable () -> Void)?
 
         func event(_ state: String) -> GuestEvent? {
             switch state {
             case "internal-error":
                 let reason = "QEMU stopped the machine because of an internal error of \(accelerator.rawValue)"
-                guard let revoke, accelerator != .tcg else { return .machineStopped(reason: reason) }
-                revoke()
+                guard let withdrawVerdict, accelerator != .tcg else { return .machineStopped(reason: reason) }
+                withdrawVerdict()
                 return .acceleratorFailed(reason: reason + "; it is booted again with software emulation")
             case "io-error": return .stalled(reason: QEMUGuest.stallReason)
             case "guest-panicked": return .panicked

@@ -30,5 +30,5 @@ package struct QEMUPaths: Sendable, Equatable {
     }
 
     /// The sockets of the guest, with their second names. A guest without an agent is reached by them.
-    var sockets: [SpareName] { [SpareName(of: qmpSocket), SpareName(of: channelSocket)] }
+    var sockets: [HiddenSocketName] { [HiddenSocketName(of: qmpSocket), HiddenSocketName(of: channelSocket)] }
 }

@@ -137,10 +137,10 @@ struct FaultTests {
         try Files.remove(small + "/ballast")
         let written = try await writing
         #expect(written.succeeded, "\(written)")
-        let mended = try await eventually(within: 60) {
+        let recovered = try await eventually(within: 60) {
             try await home.run("list", "--format", "{{.Status}}", environment: variables).output == "Running\n"
         }
-        #expect(mended)
+        #expect(recovered)
         #expect(try await home.run("restart", "mini", environment: variables).succeeded)
         let read = try await home.run("shell", "mini", "sh", "-c", "md5sum < /data/large", environment: variables)
         #expect(read.output == written.output)

@@ -37,8 +37,8 @@ struct HungTests {
         let degraded = try await eventually(within: 60) { try await status(home) == "Degraded" }
         #expect(degraded)
         #expect(guest.signal(Self.sigcont))
-        let mended = try await eventually(within: 30) { try await status(home) == "Running" }
-        #expect(mended)
+        let recovered = try await eventually(within: 30) { try await status(home) == "Running" }
+        #expect(recovered)
         #expect(try home.events("mini").contains { $0.kind == "guest-responsive" })
 
         // A guest that does not answer for a minute is ended by the agent, which knows the process that it kills.

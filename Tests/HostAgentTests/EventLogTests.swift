@@ -206,6 +206,25 @@ import Testing
         log.close()
     }
 
+    /// The newest events alone do not tell how far the guest has come.
+    @Test func aRestoredLogBeginsWithWhatDecides() async throws {
+        let scratch = try Scratch()
+        let path = scratch.path + "/log"
+        let log = try EventLog(path: path, sink: nil)
+        log.emit(.guestSpawned(pid: 1, accelerator: .tcg))
+        log.emit(.guestReady)
+        for number in 1...200 { log.emit(.guestLog(line: "\(number)")) }
+        await log.flush(seconds: 10)
+        try Files.remove(path)
+        #expect(log.restore())
+        log.emit(.phaseChanged(.running))
+        await log.flush(seconds: 10)
+        log.close()
+        let sequence = try EventLogFiles.lines(path).compactMap { EventRecord(line: $0.utf8)?.seq }
+        #expect(sequence.prefix(2) == [1, 2] && sequence.last == 203)
+        #expect(sequence == sequence.sorted() && Set(sequence).count == sequence.count)
+    }
+
     @Test func theLastRunIsKeptAndErrorsStandUntilTheGuestRunsAgain() async throws {
         let scratch = try Scratch()
         let path = scratch.path + "/log"

@@ -354,7 +354,7 @@ extension Substring {
     func trimming() -> String { String(self).trimmed }
 }
 
-@Suite struct SpareNameTests {
+@Suite struct HiddenSocketNameTests {
     @Test(arguments: [
         "", "echo x > s", "mkdir s", "ln -s /nowhere s", "python3 -c 'import socket; socket.socket(1).bind(\"s\")'",
     ])
@@ -363,14 +363,14 @@ extension Substring {
         let path = scratch.path + "/s"
         let bind = "import socket, sys; socket.socket(1).bind(sys.argv[1])"
         #expect(try await Tool("python3", ["-c", bind, path]).run().succeeded)
-        let name = SpareName(of: path)
+        let name = HiddenSocketName(of: path)
         name.keep()
-        #expect(name.isTrue && !name.restore(), "nothing to be done")
+        #expect(name.isIntact && !name.restore(), "nothing to be done")
         let inode = try await Tool("stat", ["-c", "%i", path]).run().output
         try Files.remove(path)
-        #expect(!name.isTrue)
+        #expect(!name.isIntact)
         #expect(try await Tool("sh", ["-c", "cd \"$1\"; \(instead)", "sh", scratch.path]).run().succeeded)
-        #expect(name.restore() && name.isTrue)
+        #expect(name.restore() && name.isIntact)
         #expect(try await Tool("stat", ["-c", "%i", path]).run().output == inode)
         #expect(try Files.names(in: scratch.path) == (instead.isEmpty ? [".s", "s"] : [".s", "s", "s.aside"]))
         name.remove()
@@ -381,7 +381,7 @@ extension Substring {
     @Test func whatIsNoSocketGetsNone() throws {
         let scratch = try Scratch()
         try TextFile.replace(scratch.path + "/s", with: "x")
-        SpareName(of: scratch.path + "/s").keep()
+        HiddenSocketName(of: scratch.path + "/s").keep()
         #expect(try Files.names(in: scratch.path) == ["s"])
     }
 }

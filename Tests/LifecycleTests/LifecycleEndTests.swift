@@ -184,7 +184,7 @@ import Testing
 
     // MARK: Hung machines
 
-    @Test func silenceDegradesAnAnswerMends() {
+    @Test func silenceDegradesAndAnAnswerRecovers() {
         var lifecycle = machine(Self.toRunning)
         #expect(lifecycle.handle(.heartbeat(.late)) == [.enter(.degraded)])
         #expect(lifecycle.handle(.heartbeat(.late)) == [])

@@ -48,7 +48,7 @@ import Testing
         #expect(lifecycle.state == .degraded(reason: "r"))
         #expect(
             lifecycle.handle(.heartbeat(.answered)) == [.setGuestClock, .repairPorts],
-            "an answer of QEMU does not mend the script")
+            "an answer of QEMU does not undo the failure of the script")
     }
 
     // MARK: Surviving guests
