@@ -75,20 +75,21 @@ struct APIServer: Service {
 
     private static func router(_ handlers: AgentHandlers) -> Router<APIContext> {
         let router = Router(context: APIContext.self)
+        let lastInfo = LastInfo()
         for route in Route.allCases {
             router.on(RouterPath(route.path), method: route.method == .get ? .get : .post) { request, context in
-                try await answer(route, request, context, handlers)
+                try await answer(route, request, context, handlers, lastInfo)
             }
         }
         return router
     }
 
     private static func answer(
-        _ route: Route, _ request: Request, _ context: APIContext, _ handlers: AgentHandlers
+        _ route: Route, _ request: Request, _ context: APIContext, _ handlers: AgentHandlers, _ lastInfo: LastInfo
     ) async throws -> Response {
         let query = request.uri.queryParameters
         switch route {
-        case .info: return json(handlers.info())
+        case .info: return json(lastInfo.body(of: handlers.info()))
         case .health:
             let phase = handlers.log.snapshot.phase
             return json(HealthBody(phase: phase), status: phase == .running ? .ok : .serviceUnavailable)
@@ -133,14 +134,33 @@ struct APIServer: Service {
     }
 
     private static func json(_ value: some Encodable, status: HTTPResponse.Status = .ok) -> Response {
+        json(encode(value), status: status)
+    }
+
+    private static func json(_ body: ByteBuffer?, status: HTTPResponse.Status = .ok) -> Response {
+        guard let body else { return Response(status: .internalServerError) }
+        return Response(
+            status: status, headers: [.contentType: "application/json"], body: .init(byteBuffer: body))
+    }
+
+    private static func encode(_ value: some Encodable) -> ByteBuffer? {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        guard let data = try? encoder.encode(value) else {
-            return Response(status: .internalServerError)
+        return (try? encoder.encode(value)).map { ByteBuffer(bytes: $0) }
+    }
+
+    /// The encoded form of the newest information. It rarely changes between two requests, and encoding it takes most of
+    /// the time of an answer.
+    private final class LastInfo: Sendable {
+        private let last = Mutex<(info: AgentInfo, body: ByteBuffer)?>(nil)
+
+        func body(of info: AgentInfo) -> ByteBuffer? {
+            last.withLock { last in
+                if let last, last.info == info { return last.body }
+                last = encode(info).map { (info, $0) }
+                return last?.body
+            }
         }
-        return Response(
-            status: status, headers: [.contentType: "application/json"],
-            body: .init(byteBuffer: ByteBuffer(bytes: data)))
     }
 
     private static func refusal(_ refused: HTTPResponse.Status, _ request: Request) -> Response {
