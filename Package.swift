@@ -69,10 +69,11 @@ let package = Package(
         // Floor 1
         .target(
             name: "HostOS", dependencies: ["HostModel", subprocess, systemPackage, cLinux], swiftSettings: strict),
-        .target(name: "GuestDriver", dependencies: ["HostModel", "HostOS"], swiftSettings: strict),
+        .target(name: "LimaConfiguration", dependencies: ["HostModel", crypto, yams], swiftSettings: strict),
         // Floor 2
+        .target(name: "GuestDriver", dependencies: ["HostModel", "HostOS"], swiftSettings: strict),
         .target(
-            name: "InstanceStore", dependencies: ["HostModel", "HostOS", "Templates", crypto, yams],
+            name: "InstanceStore", dependencies: ["HostModel", "HostOS", "LimaConfiguration", "Templates", crypto],
             swiftSettings: strict),
         .target(
             name: "ServiceManagement", dependencies: ["HostModel", "HostOS", "Templates", systemd],
@@ -90,27 +91,30 @@ let package = Package(
         .target(
             name: "HostAgent",
             dependencies: [
-                "HostModel", "HostOS", "GuestDriver", "InstanceStore", "ServiceManagement", "GuestAccess", "AgentAPI",
-                hummingbird, logging, nioCore, nioHTTP1, nioPosix, serviceLifecycle, unixSignals,
+                "HostModel", "HostOS", "LimaConfiguration", "GuestDriver", "InstanceStore", "ServiceManagement",
+                "GuestAccess", "AgentAPI", hummingbird, logging, nioCore, nioHTTP1, nioPosix, serviceLifecycle,
+                unixSignals,
             ], swiftSettings: strict),
         .target(
             name: "InstanceOperations",
-            dependencies: ["HostModel", "HostOS", "InstanceStore", "ServiceManagement", "AgentAPI", nioCore],
+            dependencies: [
+                "HostModel", "HostOS", "LimaConfiguration", "InstanceStore", "ServiceManagement", "AgentAPI", nioCore,
+            ],
             swiftSettings: strict),
         // Floor 4
         .target(
             name: "HostCommands",
             dependencies: [
-                "HostModel", "HostOS", "InstanceStore", "ServiceManagement", "AgentAPI", "InstanceOperations",
-                argumentParser, yams,
+                "HostModel", "HostOS", "LimaConfiguration", "InstanceStore", "ServiceManagement", "AgentAPI",
+                "InstanceOperations", argumentParser, yams,
             ],
             swiftSettings: strict),
         // Floor 5
         .executableTarget(
             name: "HostAgentMain",
             dependencies: [
-                "HostModel", "HostOS", "HostAgent", "HostCommands", "InstanceOperations", "InstanceStore", "QEMUDriver",
-                "GuestAccess", "GuestDriver", "ServiceManagement", nioCore,
+                "HostModel", "HostOS", "LimaConfiguration", "HostAgent", "HostCommands", "InstanceOperations",
+                "InstanceStore", "QEMUDriver", "GuestAccess", "GuestDriver", "ServiceManagement", nioCore,
             ], swiftSettings: strict, linkerSettings: selfContained),
         // The references that bench/run measures.
         .executableTarget(
@@ -128,7 +132,12 @@ let package = Package(
         .testTarget(name: "HostOSTests", dependencies: ["HostOS", "HostTestSupport"], swiftSettings: strict),
         .testTarget(name: "LifecycleTests", dependencies: ["GuestDriver", "HostModel"], swiftSettings: strict),
         .testTarget(
-            name: "InstanceStoreTests", dependencies: ["HostModel", "HostOS", "HostTestSupport", "InstanceStore"],
+            name: "LimaConfigurationTests",
+            dependencies: ["HostModel", "HostOS", "HostTestSupport", "InstanceStore", "LimaConfiguration"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "InstanceStoreTests",
+            dependencies: ["HostModel", "HostOS", "HostTestSupport", "InstanceStore", "LimaConfiguration"],
             swiftSettings: strict),
         .testTarget(
             name: "ServiceManagementTests",

@@ -43,7 +43,7 @@ package struct AgentClient: Sendable {
         do {
             return try JSONDecoder().decode(Body.self, from: Data(answer))
         } catch {
-            throw HostError(.failed, "the agent behind \(socket) answered what is not understood: \(error)")
+            throw HostError(.failed, "the agent behind \(socket) sent an answer that cannot be decoded: \(error)")
         }
     }
 

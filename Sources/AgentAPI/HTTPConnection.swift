@@ -21,7 +21,7 @@ struct HTTPConnection: Sendable {
                 .connect(unixDomainSocketPath: socket).get()
             return HTTPConnection(parts: parts, channel: channel)
         } catch {
-            throw HostError(.unavailable, "nobody listens on \(socket)")
+            throw HostError(.unavailable, "no agent listens on \(socket)")
         }
     }
 

@@ -36,7 +36,8 @@ package enum Route: String, CaseIterable, Sendable {
                 + "ID, or a SEQ larger than any, replays from 1; 400 for a SEQ that is no number"
         case .health: "200 when the guest is running, 503 with the state otherwise"
         case .stop: "202: the stop has begun; `delegatedTo` names the manager's unit that carries it out"
-        case .reload: "200: which keys count now, and which wait; 422 for a configuration with mistakes, 409 otherwise"
+        case .reload:
+            "200: which keys are in effect, and which are pending; 422 for a configuration with mistakes, 409 otherwise"
         case .upgrade: "202: the version that the agent becomes after this answer; 409 with the reason why it does not"
         }
     }

@@ -54,9 +54,12 @@ package struct GuestLogin: Sendable {
 
     /// Tries a readiness probe until it succeeds. The script names its own interpreter, so it is written to a file.
     /// - Throws: `CancellationError`. Each failure is reported to `lastFailure`.
-    package func probe(_ script: String, lastFailure: @Sendable (String) -> Void) async throws {
+    package func probe(
+        _ script: String, variables: [(name: String, value: String)], lastFailure: @Sendable (String) -> Void
+    ) async throws {
         let runner =
-            "f=$(mktemp) && printf %s \(ShellWord.quoted(script)) > \"$f\" && chmod 700 \"$f\" && \"$f\"; s=$?; "
+            variables.map { ShellWord.export($0.name, $0.value) + "; " }.joined()
+            + "f=$(mktemp) && printf %s \(ShellWord.quoted(script)) > \"$f\" && chmod 700 \"$f\" && \"$f\"; s=$?; "
             + "rm -f \"$f\"; exit $s"
         var backoff = Backoff(from: .milliseconds(100), to: .seconds(5))
         while let failure = try await attempt(script: runner) {

@@ -8,8 +8,10 @@ package struct GuestSeed: Sendable, Equatable {
     package var hostname: String
     package var user: GuestUser
     package var authorizedKeys: [String]
-    /// In order.
+    /// The variables of every login and of the scripts, in order.
     package var environment: [(name: String, value: String)]
+    /// Variables of the scripts alone.
+    package var scriptVariables: [(name: String, value: String)]
     /// The mode and the text of each script, in the order in which they run.
     package var scripts: [(mode: String, text: String)]
     package var network: Network
@@ -31,13 +33,14 @@ package struct GuestSeed: Sendable, Equatable {
 
     package init(
         instance: InstanceName, user: GuestUser, authorizedKeys: [String], environment: [(name: String, value: String)],
+        scriptVariables: [(name: String, value: String)] = [],
         scripts: [(mode: String, text: String)], network: Network, plain: Bool
     ) {
-        // A host name may hold letters, digits and dashes (RFC 1123).
-        hostname = "lima-" + String(instance.text.map { $0 == "." || $0 == "_" ? "-" : $0 }.prefix(58))
+        hostname = instance.guestHostname
         self.user = user
         self.authorizedKeys = authorizedKeys
         self.environment = environment
+        self.scriptVariables = scriptVariables
         self.scripts = scripts
         self.network = network
         self.plain = plain
@@ -52,7 +55,8 @@ package struct GuestSeed: Sendable, Equatable {
             "user-data": userData,
             "hostagent.env": shellVariables,
             "environment": environment.map { "\($0.name)=\($0.value)\n" }.joined(),
-            "environment.sh": environment.map { "export \($0.name)=\(ShellWord.quoted($0.value))\n" }.joined(),
+            "environment.sh": (environment + scriptVariables).map { ShellWord.export($0.name, $0.value) + "\n" }
+                .joined(),
             "authorized_keys": authorizedKeys.map { $0 + "\n" }.joined(),
             "boot.sh": plain ? "#!/bin/sh\n" : Templates.guestBoot,
             "channel.sh": plain ? "#!/bin/sh\n" : Templates.guestChannel,

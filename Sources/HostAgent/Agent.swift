@@ -5,6 +5,7 @@ import GuestDriver
 import HostModel
 import HostOS
 import InstanceStore
+import LimaConfiguration
 import Logging
 import ServiceLifecycle
 import ServiceManagement

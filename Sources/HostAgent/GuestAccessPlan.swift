@@ -3,6 +3,7 @@ import GuestAccess
 import HostModel
 import HostOS
 import InstanceStore
+import LimaConfiguration
 import Synchronization
 
 /// Access to a guest through SSH and the channel.
@@ -20,10 +21,15 @@ struct GuestAccessPlan: AccessPlan {
         let seed = GuestSeed(
             instance: instance.name,
             user: configuration.user, authorizedKeys: [key.authorizedKey],
-            environment: configuration.environment.map { ($0.name, $0.value) },
+            environment: configuration.environment.map { ($0.name, $0.value) }, scriptVariables: parameters,
             scripts: configuration.provisioning.map { ($0.mode.rawValue, $0.script) },
             network: network, plain: configuration.plain)
         try await SeedVolume.write(seed.files, to: directory.cidata, searchPath: searchPath)
+    }
+
+    /// As in Lima, scripts and probes have the parameters as variables.
+    private var parameters: [(name: String, value: String)] {
+        configuration.parameters.map { ("PARAM_" + $0.name, $0.value) }
     }
 
     func choosePort() throws(HostError) -> Int {
@@ -93,8 +99,9 @@ struct GuestAccessPlan: AccessPlan {
 
     func runProbes() async throws {
         for probe in configuration.probes {
-            let succeeded: Void? = try await withTimeLimit(.seconds(Self.probeLimit)) { [login, lastFailure] in
-                try await login.probe(probe.script) { failure in
+            let succeeded: Void? = try await withTimeLimit(.seconds(Self.probeLimit)) {
+                [login, lastFailure, parameters] in
+                try await login.probe(probe.script, variables: parameters) { failure in
                     lastFailure.set("the probe \"\(probe.description)\" failed: \(failure)")
                 }
             }

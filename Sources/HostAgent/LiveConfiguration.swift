@@ -2,6 +2,7 @@ import AgentAPI
 import GuestDriver
 import HostModel
 import InstanceStore
+import LimaConfiguration
 import ServiceManagement
 import Synchronization
 
@@ -20,6 +21,8 @@ final class LiveConfiguration: Sendable {
     private let registered: @Sendable () -> RegisteredTerms
     /// Digests of the configuration that the guest was started with; nil if unknown.
     private let guestHas: [String: String]?
+    /// The configuration that this agent was started with.
+    private let agentHas: KeyDigests
     private let state: Mutex<State>
 
     /// - Parameter survivor: a guest that was started before this agent, perhaps with another configuration.
@@ -35,7 +38,8 @@ final class LiveConfiguration: Sendable {
             registered()
                 ?? RegisteredTerms(keepAlive: [first.keepAlive], after: first.after, before: first.before)
         }
-        guestHas = survivor == nil ? instance.fixedAtStart : survivor?.guest.record.configurationDigests
+        guestHas = survivor == nil ? instance.digests.fixedAtStart : survivor?.guest.record.configurationDigests
+        agentHas = instance.digests
         state = Mutex(State(instance: instance, pending: nil))
     }
 
@@ -59,25 +63,18 @@ final class LiveConfiguration: Sendable {
         let new = try Instance(directory)
         let pending = pending(of: new)
         return state.withLock { state in
-            let old = state.instance
-            var applied: [String] = []
-            if new.configuration.portForwards != old.configuration.portForwards { applied.append("portForwards") }
-            if new.configuration.message != old.configuration.message { applied.append("message") }
-            if new.settings.stopGrace != old.settings.stopGrace { applied.append("stopGrace") }
+            let applied = new.digests.changes(since: state.instance.digests, where: \.isLive)
+                .subtracting(pending.map(\.key))
             state.instance = new
             state.pending = pending
-            let isPending = pending.contains { $0.key == "keepAlive" }
-            if new.settings.keepAlive != old.settings.keepAlive, !isPending { applied.append("keepAlive") }
-            return (applied, new.warnings)
+            return (applied.sorted(), new.warnings)
         }
     }
 
     private func pending(of instance: Instance) -> [PendingChange] {
-        let has = guestHas ?? instance.fixedAtStart
-        let wanted = instance.fixedAtStart
-        var keys = Set(has.keys).union(wanted.keys).filter { has[$0] != wanted[$0] }.map {
-            PendingChange(key: $0, until: .restart)
-        }
+        let ofGuest = guestHas.map { instance.digests.changes(sinceStart: $0) } ?? []
+        let ofAgent = instance.digests.changes(since: agentHas) { $0 == .agentStart }
+        var keys = ofGuest.union(ofAgent).map { PendingChange(key: $0, until: .restart) }
         if origin.managerKind != .none {
             let settings = instance.settings
             keys += registered().differences(

@@ -159,7 +159,7 @@ package final class PortForwarding: GuestService {
         }
 
         private func openAnew(_ forward: PortForward) async {
-            log.emit(.warning("\(forward): nobody listens any more; it is opened anew"))
+            log.emit(.warning("\(forward): the port has lost its listener, it is opened again"))
             await change(forward, to: .stopped) { try await guest.close(forward) }
             await change(forward, to: .forwarding) { try await guest.open(forward) }
         }

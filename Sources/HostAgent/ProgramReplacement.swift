@@ -28,7 +28,7 @@ package struct ProgramReplacement: Sendable {
         let words = version.output.split(whereSeparator: \.isWhitespace)
         guard version.succeeded, words.count == 2, words[0] == "hostagent" else {
             throw HostError(
-                .unavailable, "\(binary) is no working hostagent: \(version.complaint)",
+                .unavailable, "\(binary) is not a working hostagent: \(version.complaint)",
                 hint: "put the new version there, then try again; the agent that runs is not touched")
         }
         let check = try await ask(["check", directory.name.text])
@@ -50,7 +50,7 @@ package struct ProgramReplacement: Sendable {
             complaint = (error as? HostError)?.message ?? "\(error)"
         }
         throw HostError(
-            .unavailable, "\(binary) is no working hostagent: \(complaint)",
+            .unavailable, "\(binary) is not a working hostagent: \(complaint)",
             hint: "put the new version there, then try again; the agent that runs is not touched")
     }
 

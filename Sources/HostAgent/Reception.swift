@@ -4,6 +4,7 @@ import GuestDriver
 import HostModel
 import HostOS
 import InstanceStore
+import LimaConfiguration
 import ServiceManagement
 import UnixSignals
 

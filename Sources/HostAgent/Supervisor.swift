@@ -104,7 +104,8 @@ package actor Supervisor {
     }
 
     private static func noTimeToUpgrade(_ phase: Phase) -> HostError {
-        HostError(.held, "an agent that is \(phase.rawValue) is not replaced", hint: "try again when the guest runs")
+        HostError(
+            .held, "the agent cannot be upgraded while it is \(phase.rawValue)", hint: "try again when the guest runs")
     }
 
     /// - Returns: true if the file was missing and has been restored.

@@ -6,6 +6,7 @@ import HostModel
 import HostOS
 import InstanceOperations
 import InstanceStore
+import LimaConfiguration
 import NIOCore
 import QEMUDriver
 import ServiceManagement
@@ -139,7 +140,7 @@ enum Composition {
             boot: try boot(instance), paths: paths(directory))
         return QEMUDriver(
             machine: machine, accelerator: instance.settings.accelerator,
-            environment: environment, configurationDigests: instance.fixedAtStart,
+            environment: environment, configurationDigests: instance.digests.fixedAtStart,
             cacheDirectories: cacheDirectories(directory.home, environment),
             makeReady: {
                 try await Preparation(configuration).make(in: directory)

@@ -3,6 +3,7 @@ import HostModel
 import HostOS
 import InstanceOperations
 import InstanceStore
+import LimaConfiguration
 import Synchronization
 
 /// Shows events to a person. On a terminal they are text, with colours and a progress line that is redrawn. Elsewhere

@@ -3,6 +3,7 @@ import HostModel
 import HostOS
 import InstanceOperations
 import InstanceStore
+import LimaConfiguration
 import ServiceManagement
 
 struct Edit: AsyncParsableCommand {
@@ -66,9 +67,11 @@ struct Edit: AsyncParsableCommand {
             StandardStreams.output("nothing was changed\n")
             return
         }
-        let loaded: Loaded<Configuration>
+        let resolved: ResolvedConfiguration
         do {
-            loaded = try LimaYAML.load(new, file: directory.limaYAML, host: .current)
+            resolved = try LimaYAML.resolve(
+                LimaHome(path: directory.home).layers(around: ConfigurationText(new, file: directory.limaYAML)),
+                for: directory.name, host: .current)
         } catch {
             throw try keep(new, beside: directory, because: error)
         }
@@ -77,7 +80,7 @@ struct Edit: AsyncParsableCommand {
         } catch {
             throw HostError(.cannotCreate, "cannot write \(directory.limaYAML): \(error.reason)")
         }
-        for warning in loaded.warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
+        for warning in resolved.warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
         try await offerRestart(directory, context)
     }
 

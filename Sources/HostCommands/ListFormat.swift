@@ -3,6 +3,7 @@ import HostModel
 import HostOS
 import InstanceOperations
 import InstanceStore
+import LimaConfiguration
 import Yams
 
 /// The output format of `list`.

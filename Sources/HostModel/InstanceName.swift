@@ -19,6 +19,11 @@ package struct InstanceName: Hashable, Sendable, CustomStringConvertible, Compar
 
     package var description: String { text }
 
+    /// The guest's host name. It may hold letters, digits and dashes, at most 63 of them (RFC 1123).
+    package var guestHostname: String {
+        "lima-" + String(text.map { $0 == "." || $0 == "_" ? "-" : $0 }.prefix(58))
+    }
+
     package static func < (left: Self, right: Self) -> Bool { left.text < right.text }
 
     private static func fault(in text: String) -> String? {

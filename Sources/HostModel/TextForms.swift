@@ -9,6 +9,9 @@ package enum Hexadecimal {
 package enum ShellWord {
     /// Quotes the text so that the shell reads it as one word.
     package static func quoted(_ text: String) -> String { "'" + text.replacing("'", with: #"'\''"#) + "'" }
+
+    /// The command that sets a variable and passes it on to other programs.
+    package static func export(_ name: String, _ value: String) -> String { "export \(name)=\(quoted(value))" }
 }
 
 /// Text that is safe to show on a terminal.
@@ -54,5 +57,16 @@ package enum Representable {
         throw HostError(
             .usage, "\(what) is \(InstanceName.quoted(text)): \(format) cannot hold the character \(bad)",
             hint: "use a path without it")
+    }
+}
+
+extension String {
+    /// The text without leading and trailing white space and line ends.
+    package var trimmed: String {
+        let isSpace: (Character) -> Bool = { $0.isWhitespace || $0.isNewline }
+        guard let first = firstIndex(where: { !isSpace($0) }), let last = lastIndex(where: { !isSpace($0) }) else {
+            return ""
+        }
+        return String(self[first...last])
     }
 }

@@ -1,3 +1,5 @@
+import HostModel
+
 #if canImport(Glibc)
     import CLinux
     import Glibc

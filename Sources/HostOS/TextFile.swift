@@ -57,14 +57,3 @@ package enum TextFile {
         try entry.directory.replace(entry.name, with: bytes, mode: mode)
     }
 }
-
-extension String {
-    /// The text without leading and trailing white space and line ends.
-    package var trimmed: String {
-        let isSpace: (Character) -> Bool = { $0.isWhitespace || $0.isNewline }
-        guard let first = firstIndex(where: { !isSpace($0) }), let last = lastIndex(where: { !isSpace($0) }) else {
-            return ""
-        }
-        return String(self[first...last])
-    }
-}

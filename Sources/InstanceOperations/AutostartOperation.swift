@@ -1,6 +1,7 @@
 import HostModel
 import HostOS
 import InstanceStore
+import LimaConfiguration
 import ServiceManagement
 
 /// Removes registrations.

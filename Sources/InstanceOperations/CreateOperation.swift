@@ -1,5 +1,6 @@
 import HostModel
 import InstanceStore
+import LimaConfiguration
 
 /// Creates an instance from the text of a `lima.yaml`.
 package struct CreateOperation: Sendable {
@@ -17,9 +18,11 @@ package struct CreateOperation: Sendable {
 
     /// What `run` would do, as far as it can be known from the text.
     package func plan(_ name: InstanceName, _ text: String, _ file: String) throws -> OperationPlan {
-        let directory = try context.home().directory(of: name)
+        let home = try context.home()
+        let directory = home.directory(of: name)
         try directory.checkSocketPaths()
-        _ = try LimaYAML.load(text, file: file, host: .current)
+        _ = try LimaYAML.resolve(
+            home.layers(around: ConfigurationText(text, file: file)), for: name, host: .current)
         return OperationPlan(name: name.text, steps: ["make \(directory.path)"])
     }
 }

@@ -3,6 +3,7 @@ import Foundation
 import HostModel
 import HostOS
 import InstanceStore
+import LimaConfiguration
 import NIOCore
 
 /// What `list` shows for one instance. The keys are Lima's.

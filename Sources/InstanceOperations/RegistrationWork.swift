@@ -1,6 +1,7 @@
 import HostModel
 import HostOS
 import InstanceStore
+import LimaConfiguration
 import ServiceManagement
 
 /// Reads and changes the files of an instance for its registration. For another account this runs in a process of that
@@ -35,7 +36,7 @@ package enum RegistrationWork {
         let path = directory.settings
         do {
             let text = Files.kind(path) == nil ? nil : try TextFile.read(path)
-            guard try Settings.load(text ?? "", file: path).keepAlive != policy else {
+            guard try Settings.load(text ?? "", file: path).settings.keepAlive != policy else {
                 return Before(isChanged: false, text: nil)
             }
             try TextFile.replace(path, with: Settings.setting("keepAlive", to: policy.rawValue, in: text ?? ""))

@@ -1,5 +1,6 @@
 import HostModel
 import HostOS
+import LimaConfiguration
 
 /// An instance whose files were read. It does not tell whether the instance runs.
 package struct Instance: Sendable {
@@ -8,40 +9,64 @@ package struct Instance: Sendable {
     package let settings: Settings
     /// Sentences about keys that were ignored.
     package let warnings: [String]
-    /// A digest for each key that only takes effect at a start. If one differs, the guest has to be restarted.
-    package let fixedAtStart: [String: String]
+    /// The values of the keys, to be compared with those that a guest was started with.
+    package let digests: KeyDigests
 
     package var name: InstanceName { directory.name }
 
-    /// Reads and validates the instance's files.
+    /// Reads and validates the instance's files, and those that configure all instances.
     /// - Throws: `HostError`: `.badConfiguration` for faults in the files, `.notPermitted` if we may not read them.
     package init(_ directory: InstanceDirectory) throws(HostError) {
-        let host = LimaYAML.Host.current
-        guard let text = try Self.text(directory.limaYAML) else {
+        let home = LimaHome(path: directory.home)
+        guard let text = try TextFile.configuration(directory.limaYAML) else {
             // Another command may be deleting the instance.
             try directory.requireExistence()
             throw HostError(
                 .badConfiguration, "\(directory.path) has no lima.yaml",
                 hint: "hostagent delete --force \(directory.name) removes what is there")
         }
-        let loaded = try LimaYAML.load(text, file: directory.limaYAML, host: host)
-        self.directory = directory
-        configuration = loaded.value
-        warnings = loaded.warnings
-        settings =
-            if let text = try Self.text(directory.settings) {
+        let resolved = try LimaYAML.resolve(
+            home.layers(around: ConfigurationText(text, file: directory.limaYAML)), for: directory.name, host: .current)
+        let settings =
+            if let text = try TextFile.configuration(directory.settings) {
                 try Settings.load(text, file: directory.settings)
             } else {
-                Settings()
+                ResolvedSettings()
             }
-        fixedAtStart = LimaYAML.digests(of: text).merging(
-            settings.accelerator.map { ["accelerator": $0.rawValue] } ?? [:]
-        ) { first, _ in first }
+        self.directory = directory
+        configuration = resolved.configuration
+        self.settings = settings.settings
+        warnings = resolved.warnings + settings.warnings
+        digests = resolved.digests.merging(settings.digests)
+    }
+}
+
+extension HostFacts {
+    package static var current: HostFacts {
+        let account = HostProcess.account
+        return HostFacts(
+            architecture: .host, userName: account?.name ?? "", uid: Int(HostProcess.uid), home: account?.home ?? "/")
+    }
+}
+
+extension LimaHome {
+    /// The files that configure an instance: its own, and those that Lima keeps for all instances.
+    /// - Throws: `HostError` if one exists and cannot be read.
+    package func layers(around main: ConfigurationText) throws(HostError) -> ConfigurationLayers {
+        ConfigurationLayers(main, override: try layer("override.yaml"), defaults: try layer("default.yaml"))
     }
 
-    private static func text(_ path: String) throws(HostError) -> String? {
+    private func layer(_ name: String) throws(HostError) -> ConfigurationText? {
+        let file = configurationDirectory + "/" + name
+        return try TextFile.configuration(file).map { ConfigurationText($0, file: file) }
+    }
+}
+
+extension TextFile {
+    /// The text of a file that configures something; nil if there is no such file.
+    fileprivate static func configuration(_ path: String) throws(HostError) -> String? {
         do {
-            return try TextFile.read(path)
+            return try read(path)
         } catch {
             if error.isMissing { return nil }
             throw HostError(error.isDenied ? .notPermitted : .badConfiguration, "cannot read \(path): \(error.reason)")

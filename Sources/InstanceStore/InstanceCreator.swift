@@ -1,5 +1,6 @@
 import HostModel
 import HostOS
+import LimaConfiguration
 import Templates
 
 /// Makes instances. Each is made in a hidden directory beside the others and then renamed into place, so that an
@@ -17,9 +18,10 @@ package struct InstanceCreator: Sendable {
     package func create(name: InstanceName, source: String, file: String) async throws -> [String] {
         let final = home.directory(of: name)
         try final.checkSocketPaths()
-        let loaded = try LimaYAML.load(source, file: file, host: .current)
+        let resolved = try LimaYAML.resolve(
+            home.layers(around: ConfigurationText(source, file: file)), for: name, host: .current)
         try refuseExisting(final)
-        let preparation = Preparation(loaded.value)
+        let preparation = Preparation(resolved.configuration)
         try await preparation.check()
 
         let temporary = InstanceDirectory(
@@ -43,7 +45,7 @@ package struct InstanceCreator: Sendable {
             try? Files.remove(temporary.path)
             throw error
         }
-        return loaded.warnings
+        return resolved.warnings
     }
 
     private func refuseExisting(_ directory: InstanceDirectory) throws(HostError) {

@@ -1,5 +1,6 @@
 import HostModel
 import HostOS
+import LimaConfiguration
 
 /// Makes the disk, kernel and initrd of a guest in its directory, from the files that its configuration names. Existing
 /// files are left alone, so the same code serves `create` and the first start of a directory that Lima made.

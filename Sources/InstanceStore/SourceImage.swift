@@ -1,6 +1,7 @@
 import Crypto
 import HostModel
 import HostOS
+import LimaConfiguration
 
 /// Checks the files that a guest is made from, before anything is made.
 enum SourceImage {

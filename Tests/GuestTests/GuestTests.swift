@@ -221,19 +221,21 @@ struct GuestTests {
                 + """
 
                 env: {GREETING: "it's $HOME"}
+                param: {word: 'a "b" c''s'}
                 provision:
                 - mode: system
                   script: |
                     #!/bin/sh
                     printf '%s' "$GREETING" > /data/system
                     id -un >> /data/who
+                    printf '%s' "$PARAM_word/{{.User}}" > /data/parameter
                 - mode: user
                   script: id -un >> /tmp/who
                 - mode: system
                   script: exit 7
                 probes:
                 - description: the file is there
-                  script: test "$(cat /data/system)" = "it's \\$HOME"
+                  script: test "$(cat /data/system)" = "it's \\$HOME" && test "$(cat /data/parameter)" = "$PARAM_word/lima"
                 """
         let created = try await home.tool(["create", "--name", "p", "-"]).with(input: yaml).run()
         #expect(created.succeeded, "\(created)")

@@ -39,7 +39,7 @@ struct UpgradeTests {
         try Files.move(binary, to: binary + ".old")
         try TextFile.replace(binary, with: "#!/bin/sh\necho broken >&2\nexit 1\n", mode: 0o700)
         let refused = try await home.run("upgrade", "mini")
-        #expect(refused.status == 1 && refused.error.contains("is no working hostagent: broken"), "\(refused)")
+        #expect(refused.status == 1 && refused.error.contains("is not a working hostagent: broken"), "\(refused)")
         #expect(try await info(home).run == first.run)
 
         // The new program could not begin with this configuration.
@@ -164,27 +164,31 @@ struct UpgradeTests {
         #expect(try await answers(one))
         #expect(try await info(home).pending == [])
 
-        // Changes that can be applied are applied. The others are pending.
+        // Changes that can be applied are applied. The others are pending, also those of the file for all instances.
+        try TextFile.replace(home.path + "/_config/default.yaml", with: "cpus: 7\nenv: {A: b}\n")
         try TextFile.replace(yaml, with: forwards([two]).replacing("cpus: 1", with: "cpus: 2"))
-        try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "stopGrace: 7s\n")
+        try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "stopGrace: 7s\neventLogLimit: 1MiB\n")
         let reloaded = try await home.run("reload", "mini")
         #expect(
-            reloaded.output == "applied: portForwards, stopGrace\npending until hostagent restart mini: cpus\n",
+            reloaded.output
+                == "applied: portForwards, stopGrace\npending until hostagent restart mini: cpus, env, eventLogLimit\n",
             "\(reloaded)")
         #expect(try await answers(two))
         #expect(try await !answers(one))
-        #expect(try await info(home).pending == [PendingChange(key: "cpus", until: .restart)])
+        let waiting = ["cpus", "env", "eventLogLimit"].map { PendingChange(key: $0, until: .restart) }
+        #expect(try await info(home).pending == waiting)
         let states = try home.events("mini").compactMap { $0.status.portForward?.type }
         #expect(states == ["forwarding", "stopping", "forwarding"])
 
-        // The pending change is still pending for an agent that attaches. Forwards live in the guest's machine.
+        // What waits for a start of the guest is still pending for an agent that attaches. Forwards live in the guest's
+        // machine.
         let agent = try #require(ProcessIdentity.of(pid: try await info(home).agentPID))
         #expect(agent.signal(9))
         _ = await agent.waitUntilEnded()
         #expect(try await answers(two), "no agent, and the forward is there")
         let attached = try await home.run("start", "mini")
         #expect(attached.succeeded, "\(attached)")
-        #expect(try await info(home).pending == [PendingChange(key: "cpus", until: .restart)])
+        #expect(try await info(home).pending == ["cpus", "env"].map { PendingChange(key: $0, until: .restart) })
         #expect(try await answers(two))
 
         // An invalid configuration changes nothing, whether the reload comes by command, socket or signal.
@@ -257,7 +261,7 @@ struct UpgradeTests {
             return try await Tool("curl", ["-sf", "-m", "5", "http://127.0.0.1:\(port)/"]).run().output == "hello\n"
         }
         #expect(isBack)
-        let said = try home.events("mini").filter { $0.message?.contains("it is opened anew") == true }
+        let said = try home.events("mini").filter { $0.message?.contains("it is opened again") == true }
         #expect(said.count == 2)
 
         // An agent that attaches opens them again too.

@@ -1,3 +1,4 @@
+import HostModel
 import HostOS
 import HostTestSupport
 import Testing

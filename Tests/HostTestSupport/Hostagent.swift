@@ -1,4 +1,5 @@
 import AgentAPI
+import HostModel
 import HostOS
 import InstanceStore
 

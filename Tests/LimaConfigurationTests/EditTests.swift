@@ -1,5 +1,6 @@
 import HostModel
 import InstanceStore
+import LimaConfiguration
 import Testing
 
 @Suite struct EditTests {

@@ -1,5 +1,4 @@
 import HostModel
-import HostOS
 import Yams
 
 extension LimaYAML {

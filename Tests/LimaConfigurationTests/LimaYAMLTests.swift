@@ -1,18 +1,27 @@
 import HostModel
 import InstanceStore
+import LimaConfiguration
 import Testing
 
-@Suite struct LimaYAMLTests {
-    private let host = LimaYAML.Host(architecture: .x86_64, userName: "ada", uid: 1000, home: "/home/ada")
+/// A configuration of one file for the instance `web.1`.
+func resolve(
+    _ text: String, override: String? = nil, defaults: String? = nil,
+    host: HostFacts = HostFacts(architecture: .x86_64, userName: "ada", uid: 1000, home: "/home/ada")
+) throws -> ResolvedConfiguration {
+    let layers = ConfigurationLayers(
+        ConfigurationText(text, file: "t.yaml"),
+        override: override.map { ConfigurationText($0, file: "override.yaml") },
+        defaults: defaults.map { ConfigurationText($0, file: "default.yaml") })
+    return try LimaYAML.resolve(layers, for: try InstanceName("web.1"), host: host)
+}
 
-    private func load(_ text: String) throws -> Loaded<Configuration> {
-        try LimaYAML.load(text, file: "t.yaml", host: host)
-    }
+@Suite struct LimaYAMLTests {
+    private func load(_ text: String) throws -> ResolvedConfiguration { try resolve(text) }
 
     private static let image = "images:\n- location: /i.qcow2\n"
 
     @Test func defaultsAreLimas() throws {
-        let configuration = try load(Self.image).value
+        let configuration = try load(Self.image).configuration
         #expect(configuration.cpus == 4)
         #expect(configuration.memory == 4 << 30)
         #expect(configuration.disk == 100 << 30)
@@ -53,7 +62,7 @@ import Testing
             - {description: d, script: "true", hint: h}
             mounts: []
             """)
-        let configuration = loaded.value
+        let configuration = loaded.configuration
         #expect(configuration.memory == 3 << 29)
         #expect(configuration.disk == 20 << 30)
         #expect(configuration.processor == "qemu64,+rdrand")
@@ -140,23 +149,23 @@ import Testing
 
     @Test(arguments: ["root", "Ünï", "", "0day", "with space", String(repeating: "a", count: 40)])
     func aHostNameThatNoGuestCanHaveBecomesLima(_ name: String) throws {
-        let host = LimaYAML.Host(architecture: .x86_64, userName: name, uid: 0, home: "/root")
-        let user = try LimaYAML.load(Self.image, file: "t", host: host).value.user
+        let host = HostFacts(architecture: .x86_64, userName: name, uid: 0, home: "/root")
+        let user = try resolve(Self.image, host: host).configuration.user
         #expect(user.name == "lima" && user.uid == 1000 && user.home == "/home/lima.guest")
     }
 
     @Test(arguments: InstanceTemplate.names)
     func embeddedTemplatesAreValid(_ name: String) throws {
         let text = try #require(InstanceTemplate.text(name, environment: ["HOME": "/home/a"]))
-        let loaded = try LimaYAML.load(text, file: name, host: .current)
+        let loaded = try resolve(text, host: .current)
         #expect(loaded.warnings == [])
-        #expect(loaded.value.image.disk.path.hasPrefix("/home/a/.local/share/hostagent/"))
+        #expect(loaded.configuration.image.disk.path.hasPrefix("/home/a/.local/share/hostagent/"))
     }
 }
 
 @Suite struct SettingsTests {
     @Test func reads() throws {
-        let settings = try Settings.load("stopGrace: 2m\nkeepAlive: always\naccelerator: tcg\n", file: "s")
+        let settings = try Settings.load("stopGrace: 2m\nkeepAlive: always\naccelerator: tcg\n", file: "s").settings
         #expect(settings.stopGrace == 120 && settings.keepAlive == .always && settings.accelerator == .tcg)
     }
 
@@ -164,24 +173,4 @@ import Testing
     func refuses(_ text: String) {
         #expect(throws: HostError.self) { try Settings.load(text, file: "s") }
     }
-}
-
-@Suite struct QuantityTests {
-    @Test(arguments: [
-        ("4GiB", 4 << 30), ("4g", 4 << 30), ("512M", 512 << 20), ("1.5 GiB", 3 << 29), ("1048576", 1 << 20), ("0", 0),
-        ("2TB", 2 << 40), ("7b", 7),
-    ])
-    func sizes(_ text: String, _ bytes: Int) { #expect(ByteCount.parse(text) == bytes) }
-
-    @Test(arguments: ["", "G", "-1", "1X", "inf", "nan", "1e99", "1i", ".5G", "99999999999P", "0x10"])
-    func noSizes(_ text: String) { #expect(ByteCount.parse(text) == nil) }
-
-    @Test(arguments: [(0, "0B"), (512 << 20, "512MiB"), (3 << 29, "1.5GiB"), (100 << 30, "100GiB"), (1000, "1000B")])
-    func formats(_ bytes: Int, _ text: String) { #expect(ByteCount.format(bytes) == text) }
-
-    @Test(arguments: [("90", 90), ("90s", 90), ("2m", 120), ("1m30s", 90), ("1h", 3600)])
-    func durations(_ text: String, _ seconds: Int) { #expect(Seconds.parse(text) == seconds) }
-
-    @Test(arguments: ["", "s", "1m30", "-1s", "1d", "9999999999999999999s", "1.5s"])
-    func noDurations(_ text: String) { #expect(Seconds.parse(text) == nil) }
 }

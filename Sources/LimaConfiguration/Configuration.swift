@@ -19,6 +19,8 @@ package struct Configuration: Sendable, Equatable {
     package var user: GuestUser
     /// In the order of the file.
     package var environment: [Variable]
+    /// The values of `param`. Scripts have each as the variable `PARAM_` and its name.
+    package var parameters: [Variable]
     /// Whether the guest only needs an SSH server. There is no channel and no provisioning.
     package var plain: Bool
     /// Shown to the user after a successful start.
@@ -78,28 +80,4 @@ package struct Configuration: Sendable, Equatable {
         package var script: String
         package var hint: String
     }
-}
-
-/// The content of `hostagent.yaml`.
-package struct Settings: Sendable, Equatable {
-    /// Seconds that the guest gets to shut down before it is ended by force.
-    package var stopGrace = 90
-    package var keepAlive = KeepAlive.onFailure
-    /// If nil, the host is probed for what it supports.
-    package var accelerator: Accelerator?
-    /// Instances that are started before this one and stopped after it.
-    package var after: [InstanceName] = []
-    package var before: [InstanceName] = []
-    /// Bytes that the guest's console log may take on the host's disk. The newest bytes are kept.
-    package var consoleLogLimit = 16 << 20
-    /// Bytes that the agent's event log may take.
-    package var eventLogLimit = 16 << 20
-
-    package init() {}
-}
-
-/// The content of a file that was read, and the warnings found while reading it.
-package struct Loaded<Value: Sendable>: Sendable {
-    package var value: Value
-    package var warnings: [String]
 }

@@ -1,16 +1,14 @@
 import HostModel
-import InstanceStore
+import LimaConfiguration
 import Testing
 
 @Suite struct PortForwardTests {
-    private func load(_ rules: String) throws -> Loaded<Configuration> {
-        let host = LimaYAML.Host(architecture: .x86_64, userName: "ada", uid: 1000, home: "/home/ada")
-        let text = "images:\n- location: /i\n  arch: x86_64\nportForwards:\n\(rules)\n"
-        return try LimaYAML.load(text, file: "lima.yaml", host: host)
+    private func load(_ rules: String) throws -> ResolvedConfiguration {
+        try resolve("images:\n- location: /i\n  arch: x86_64\nportForwards:\n\(rules)\n")
     }
 
     private func forwards(_ rules: String) throws -> [String] {
-        try load(rules).value.portForwards.map(\.description)
+        try load(rules).configuration.portForwards.map(\.description)
     }
 
     @Test func rulesThatNamePorts() throws {
@@ -42,7 +40,7 @@ import Testing
 
 @Suite struct SettingsOrderTests {
     @Test func otherInstances() throws {
-        let settings = try Settings.load("after: [db, my-vm.2_x]\nbefore: [web]\n", file: "f")
+        let settings = try Settings.load("after: [db, my-vm.2_x]\nbefore: [web]\n", file: "f").settings
         #expect(settings.after.map(\.text) == ["db", "my-vm.2_x"] && settings.before.map(\.text) == ["web"])
         #expect(throws: HostError.self) { try Settings.load("after: [a/b]", file: "f") }
         #expect(throws: HostError.self) { try Settings.load("after: db", file: "f") }

@@ -1,0 +1,178 @@
+import HostModel
+
+/// How one type of value is written in YAML: its name, how it is merged, how it is read and shown.
+package struct Form<Value>: Sendable {
+    let name: String
+    let shape: Shape
+    /// Nil if the value is wrong. The fault has been recorded then.
+    let read: @Sendable (ConfigurationValue) -> Value?
+    /// The value as a person would write it.
+    let format: @Sendable (Value) -> String
+
+    init(
+        _ name: String, shape: Shape = .scalar, format: @escaping @Sendable (Value) -> String = { "\($0)" },
+        read: @escaping @Sendable (ConfigurationValue) -> Value?
+    ) {
+        self.name = name
+        self.shape = shape
+        self.read = read
+        self.format = format
+    }
+
+    /// The same form for a type that is made from the value that was read.
+    /// - Parameter make: nil if the value is wrong. It records the fault itself.
+    func map<Other>(
+        _ name: String? = nil, format: @escaping @Sendable (Other) -> String = { "\($0)" },
+        _ make: @escaping @Sendable (Value, ConfigurationValue) -> Other?
+    ) -> Form<Other> {
+        Form<Other>(name ?? self.name, shape: shape, format: format) { value in
+            read(value).flatMap { make($0, value) }
+        }
+    }
+
+    /// A mapping with these keys.
+    static func record(
+        _ keys: [any KeyDeclaration], named name: String = "mapping",
+        _ build: @escaping @Sendable (Fields, ConfigurationValue) -> Value?
+    ) -> Self {
+        Form(name, shape: .record(keys)) { value in
+            value.record(keys) { build($0, value) }
+        }
+    }
+}
+
+extension Form where Value == String {
+    /// Any text.
+    static var text: Self { Form("text", format: { $0.isEmpty ? "\"\"" : $0 }, read: { $0.text() }) }
+
+    /// Text without line ends or other control characters.
+    static var line: Self {
+        text.map("text", format: { $0.isEmpty ? "\"\"" : $0 }) { text, value in
+            guard text.unicodeScalars.allSatisfy({ $0.value >= 32 && $0.value != 127 }) else {
+                value.fault("expected one line, found a line end or control character")
+                return nil
+            }
+            return text
+        }
+    }
+
+    /// Text in which variables of the guest, such as `{{.User}}`, stand for their values.
+    static var guestTemplate: Self {
+        text.map("template", format: { $0.isEmpty ? "\"\"" : $0 }) { text, value in
+            TemplateText.expanded(text, value.reading.variables) { value.warn($0) }
+        }
+    }
+
+    /// An IPv4 address in dotted form. Signs and leading zeros are refused: C reads a number with a leading zero as
+    /// octal.
+    static var ipv4: Self {
+        text.map("IPv4 address") { text, value in
+            let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+            guard parts.count == 4, parts.allSatisfy({ UInt8($0).map(String.init) == String($0) }) else {
+                value.expected("an IPv4 address")
+                return nil
+            }
+            return text
+        }
+    }
+}
+
+extension Form where Value == Bool {
+    static var boolean: Self {
+        Form("true or false") { value in
+            switch value.plainText?.lowercased() {
+            case "true": return true
+            case "false": return false
+            default:
+                value.expected("true or false")
+                return nil
+            }
+        }
+    }
+}
+
+extension Form where Value == Int {
+    static func integer(in range: ClosedRange<Int>) -> Self {
+        Form("number, \(range.lowerBound) to \(range.upperBound)") { value in
+            guard let number = value.plainText.flatMap({ Int($0) }) else {
+                value.expected("a whole number")
+                return nil
+            }
+            guard range.contains(number) else {
+                value.fault("\(number) is outside \(range.lowerBound) to \(range.upperBound)")
+                return nil
+            }
+            return number
+        }
+    }
+
+    static var port: Self { integer(in: 1...65535) }
+
+    /// A size in bytes, such as `4GiB` or `512MiB`. Units are powers of 1024, as in RAMInBytes of go-units, which Lima
+    /// uses.
+    static func size(in range: ClosedRange<Int>) -> Self {
+        let limits = "\(ByteCount.format(range.lowerBound)) to \(ByteCount.format(range.upperBound))"
+        return Form("size, \(limits)", format: ByteCount.format) { value in
+            guard case .scalar(let text, _) = value.node.content, let bytes = ByteCount.parse(text) else {
+                value.expected("a size such as 4GiB")
+                return nil
+            }
+            guard range.contains(bytes) else {
+                value.fault("\(text) is outside \(limits)")
+                return nil
+            }
+            return bytes
+        }
+    }
+
+    /// A duration in seconds, such as `90s`, `2m` or `1m30s`.
+    static func duration(in range: ClosedRange<Int>) -> Self {
+        Form("duration, \(range.lowerBound)s to \(range.upperBound)s", format: { "\($0)s" }) { value in
+            guard case .scalar(let text, _) = value.node.content, let seconds = Seconds.parse(text) else {
+                value.expected("a duration such as 90s or 2m")
+                return nil
+            }
+            guard range.contains(seconds) else {
+                value.fault("\(text) is outside \(range.lowerBound)s to \(range.upperBound)s")
+                return nil
+            }
+            return seconds
+        }
+    }
+}
+
+extension Form where Value: RawRepresentable & CaseIterable & Sendable, Value.RawValue == String {
+    /// One of the words of an enumeration.
+    static var word: Self {
+        let words = Value.allCases.map(\.rawValue).joined(separator: " or ")
+        return Form(words, format: { $0.rawValue }) { value in
+            if case .scalar(let text, _) = value.node.content, let choice = Value(rawValue: text) { return choice }
+            value.expected(words)
+            return nil
+        }
+    }
+}
+
+/// A list. Elements that are wrong are left out.
+func list<Element>(of element: Form<Element>) -> Form<[Element]> {
+    let keys: [any KeyDeclaration] = if case .record(let keys) = element.shape { keys } else { [] }
+    return Form<[Element]>(
+        "list of \(element.name)", shape: .list(keys), format: { $0.isEmpty ? "[]" : "\($0)" }
+    ) { value in
+        value.elements().compactMap(element.read)
+    }
+}
+
+/// A mapping whose keys a person chooses, in the order of the file. Entries that are wrong are left out.
+func entries<Value>(of element: Form<Value>) -> Form<[(key: String, value: Value)]> {
+    Form<[(key: String, value: Value)]>(
+        "mapping to \(element.name)", shape: .map, format: { $0.isEmpty ? "{}" : "\($0)" },
+        read: { value in
+            value.entries().compactMap { key, value in element.read(value).map { (key, $0) } }
+        })
+}
+
+extension Form where Value == Void {
+    /// A value that is not looked at.
+    static func unread(_ name: String) -> Self { Form(name, format: { _ in "" }) { _ in } }
+}

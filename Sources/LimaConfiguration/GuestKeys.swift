@@ -1,0 +1,111 @@
+import HostModel
+
+/// The keys of what happens inside the guest.
+enum GuestKeys {
+    static let plain = DefaultedKey("plain", .boolean, default: false, .guest, .start)
+    static let message = DefaultedKey("message", .text, default: "", .agent, .live)
+
+    static let env = Key(
+        "env",
+        entries(of: variableValue).map("mapping of variables to text") { pairs, _ in
+            pairs.map { Configuration.Variable(name: $0.key, value: $0.value) }
+        }, .guest, .start)
+    /// The value of a variable whose name is the last part of the path.
+    private static let variableValue: Form<String> = Form.line.map { text, value in
+        let name = value.path.dropFirst("env.".count)
+        guard isVariableName(name) else {
+            value.fault("\(InstanceName.quoted(String(name))) is not a variable's name")
+            return nil
+        }
+        return text
+    }
+
+    /// Lima's rule for names: a letter, then letters, digits and underscores.
+    static let param = Key(
+        "param",
+        entries(of: parameterValue).map("mapping of names to text") { pairs, _ in
+            pairs.map { Configuration.Variable(name: $0.key, value: $0.value) }
+        }, .guest, .start)
+    private static let parameterValue: Form<String> = Form.line.map { text, value in
+        let name = value.path.dropFirst("param.".count)
+        guard isVariableName(name), name.first != "_" else {
+            value.fault("\(InstanceName.quoted(String(name))) is not a parameter's name")
+            return nil
+        }
+        return text
+    }
+
+    private static func isVariableName(_ name: Substring) -> Bool {
+        !name.isEmpty && !(name.first?.isNumber ?? true)
+            && name.utf8.allSatisfy { 65...90 ~= $0 || 97...122 ~= $0 || 48...57 ~= $0 || $0 == 95 }
+    }
+
+    // MARK: Scripts
+
+    private static let script = Key("script", .guestTemplate)
+
+    private static let mode = Key(
+        "mode",
+        Form.text.map("system, user, boot, dependency, data, yq or ansible") {
+            (text, value) -> Configuration.ProvisioningScript.Mode? in
+            if let mode = Configuration.ProvisioningScript.Mode(rawValue: text) { return mode }
+            if ["data", "yq", "ansible"].contains(text) {
+                value.warn("hostagent does not support the mode \(text) yet, the entry is skipped")
+            } else {
+                value.expected("boot or dependency or system or user")
+            }
+            return nil
+        }, nil, nil, .partial("`system`, `user`, `boot` and `dependency`"), standard: "`system`")
+
+    private static let provisioningScript = Form<Configuration.ProvisioningScript>.record(
+        [mode, script]
+            + [
+                "skipDefaultDependencyResolution", "file", "playbook", "content", "overwrite", "owner", "path",
+                "permissions", "expression", "format",
+            ].map { Key($0, .unread("text"), nil, nil, .notYet) }, named: "scripts"
+    ) { fields, value in
+        let isGiven = fields.given(mode) != nil
+        guard let mode = isGiven ? fields[mode] : .system, let text = scriptText(fields, value) else { return nil }
+        return .init(mode: mode, script: text)
+    }
+    static let provision = Key("provision", list(of: provisioningScript), .guest, .start)
+
+    private static let probeMode = Key(
+        "mode",
+        Form.text.map("readiness") { text, value in
+            if text != "readiness" { value.fault("expected readiness, found \(InstanceName.quoted(text))") }
+        }, standard: "`readiness`")
+    private static let description = DefaultedKey("description", .line, default: "probe")
+    private static let hint = DefaultedKey("hint", .text, default: "")
+    private static let probe = Form<Configuration.Probe>.record(
+        [probeMode, description, script, hint, Key("file", .unread("locator"), nil, nil, .notYet)], named: "probes"
+    ) { fields, value in
+        guard let text = scriptText(fields, value) else { return nil }
+        return .init(description: fields[description], script: text, hint: fields[hint].trimmed)
+    }
+    static let probes = Key("probes", list(of: probe), .guest, .start)
+
+    private static func scriptText(_ fields: Fields, _ value: ConfigurationValue) -> String? {
+        guard let text = fields[script], !text.isEmpty else {
+            value.fault("script: missing; expected the text of a script that begins with #!")
+            return nil
+        }
+        let lines = text.hasSuffix("\n") ? text : text + "\n"
+        // A script without `#!` runs with sh, in every guest.
+        return lines.hasPrefix("#!") ? lines : "#!/bin/sh\n" + lines
+    }
+
+    static let all: [any KeyDeclaration] = [
+        provision,
+        Key("upgradePackages", .unread("true or false"), .guest, .start, .notYet, standard: "`false`"),
+        Key("containerd", .unread("mapping"), .guest, .start, .notYet),
+        Key("guestInstallPrefix", .unread("path"), .guest, .start, .notYet),
+        probes,
+        Key("copyToHost", .unread("list of copies"), .agent, .start, .notYet),
+        message, env, param,
+        Key("propagateProxyEnv", .unread("true or false"), .guest, .start, .notYet, standard: "`true`"),
+        Key("caCerts", .unread("mapping"), .guest, .start, .notYet),
+        plain,
+        Key("timezone", .unread("text"), .guest, .start, .notYet),
+    ]
+}

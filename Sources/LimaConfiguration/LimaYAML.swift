@@ -1,0 +1,112 @@
+import HostModel
+
+/// The files that configure an instance. A key of an earlier one wins, as in Lima.
+package struct ConfigurationLayers: Sendable {
+    /// `_config/override.yaml`
+    package var override: ConfigurationText?
+    /// The instance's `lima.yaml`.
+    package var main: ConfigurationText
+    /// `_config/default.yaml`
+    package var defaults: ConfigurationText?
+
+    package init(_ main: ConfigurationText, override: ConfigurationText? = nil, defaults: ConfigurationText? = nil) {
+        self.main = main
+        self.override = override
+        self.defaults = defaults
+    }
+}
+
+/// A configuration that was read, merged, checked and completed.
+package struct ResolvedConfiguration: Sendable {
+    package let configuration: Configuration
+    /// Sentences with places, about what has no effect.
+    package let warnings: [String]
+    package let digests: KeyDigests
+}
+
+/// `lima.yaml`: its table of keys, and the way from texts to a `Configuration`: parse, merge, read by the table with
+/// variables expanded, complete.
+package enum LimaYAML {
+    /// The table of all keys at the top level, in the order of Lima's documentation.
+    package static let keys: [any KeyDeclaration] =
+        MachineKeys.all + ImageKeys.all + StorageKeys.all + AccessKeys.all + GuestKeys.all + NetworkKeys.all
+
+    /// - Parameter name: the instance, for the variables `{{.Name}}` and `{{.Hostname}}`.
+    /// - Throws: `HostError` with `.badConfiguration`. It lists every fault with file, line and column.
+    package static func resolve(
+        _ layers: ConfigurationLayers, for name: InstanceName, host: HostFacts
+    ) throws(HostError) -> ResolvedConfiguration {
+        let main = try ConfigurationNode(parsing: layers.main)
+        let node = try merged(main, layers)
+        let reading = Reading(host: host)
+        reading.variables.values = ["Name": name.text, "Hostname": name.guestHostname]
+        let root = ConfigurationValue(path: "", node: node, reading: reading)
+        let configuration = root.record(keys) { complete($0, root) }
+        try reading.findings.throwIfFaulty(file: layers.main.file)
+        guard let configuration else {
+            throw HostError(.badConfiguration, "\(layers.main.file) cannot be read as a configuration")
+        }
+        return ResolvedConfiguration(
+            configuration: configuration, warnings: reading.findings.warnings,
+            digests: KeyDigests(of: node, by: KeyDigests.digest))
+    }
+
+    private static func merged(
+        _ main: ConfigurationNode, _ layers: ConfigurationLayers
+    ) throws(HostError) -> ConfigurationNode {
+        var nodes = [main]
+        if let text = layers.override, !text.isBlank { nodes.insert(try ConfigurationNode(parsing: text), at: 0) }
+        if let text = layers.defaults, !text.isBlank { nodes.append(try ConfigurationNode(parsing: text)) }
+        let merged = ConfigurationNode.merged(nodes, .record(keys))
+        return ConfigurationNode(place: main.place, content: merged.content)
+    }
+
+    /// The order matters: parameters and the user come before the texts that may name them.
+    private static func complete(_ fields: Fields, _ root: ConfigurationValue) -> Configuration? {
+        let reading = root.reading
+        let parameters = fields[GuestKeys.param] ?? []
+        for parameter in parameters { reading.variables.values["Param.\(parameter.name)"] = parameter.value }
+        let user = fields[AccessKeys.user] ?? GuestUser(AccessKeys.GivenUser(), reading)
+        reading.variables.values.merge(
+            ["User": user.name, "UID": String(user.uid), "Home": user.home]
+        ) { _, new in new }
+
+        _ = fields[MachineKeys.vmType]
+        let architecture = fields[MachineKeys.arch] ?? reading.host.architecture
+        let processors = fields[MachineKeys.vmOpts] ?? fields[MachineKeys.cpuType] ?? [:]
+        guard let image = image(fields, root, architecture) else { return nil }
+        return Configuration(
+            architecture: architecture,
+            cpus: fields[MachineKeys.cpus],
+            memory: fields[MachineKeys.memory],
+            disk: fields[MachineKeys.disk],
+            image: image,
+            processor: processors[architecture],
+            legacyBIOS: fields[MachineKeys.firmware] ?? false,
+            sshLocalPort: fields[AccessKeys.ssh] ?? nil,
+            portForwards: fields[NetworkKeys.portForwards] ?? [],
+            user: user,
+            environment: fields[GuestKeys.env] ?? [],
+            parameters: parameters,
+            plain: fields[GuestKeys.plain],
+            message: fields[GuestKeys.message],
+            provisioning: fields[GuestKeys.provision] ?? [],
+            probes: fields[GuestKeys.probes] ?? [])
+    }
+
+    private static func image(
+        _ fields: Fields, _ root: ConfigurationValue, _ architecture: Architecture
+    ) -> Configuration.Image? {
+        guard let value = fields.given(ImageKeys.images) else {
+            root.fault("images: missing; expected a list with at least one image")
+            return nil
+        }
+        let faultsBefore = root.reading.findings.faults.count
+        let images = fields[ImageKeys.images] ?? []
+        let chosen = images.first { $0.architecture == nil || $0.architecture == architecture }
+        if chosen == nil, root.reading.findings.faults.count == faultsBefore {
+            value.fault("no image for \(architecture.rawValue)")
+        }
+        return chosen?.image
+    }
+}

@@ -1,0 +1,101 @@
+import HostModel
+
+/// The content of `hostagent.yaml`: what `lima.yaml` has no key for.
+package struct Settings: Sendable, Equatable {
+    /// Seconds that the guest gets to shut down before it is ended by force.
+    package var stopGrace = Keys.stopGrace.fallback
+    package var keepAlive = Keys.keepAlive.fallback
+    /// If nil, the host is probed for what it supports.
+    package var accelerator: Accelerator?
+    /// Instances that are started before this one and stopped after it.
+    package var after: [InstanceName] = []
+    package var before: [InstanceName] = []
+    /// Bytes that the guest's console log may take on the host's disk. The newest bytes are kept.
+    package var consoleLogLimit = Keys.consoleLogLimit.fallback
+    /// Bytes that the agent's event log may take.
+    package var eventLogLimit = Keys.eventLogLimit.fallback
+
+    package init() {}
+
+    private enum Keys {
+        // No guest can shut down in less than a second. No manager waits as long as an hour.
+        static let stopGrace = DefaultedKey("stopGrace", .duration(in: 1...3600), default: 90, .agent, .live)
+        static let keepAlive = DefaultedKey(
+            "keepAlive", Form<KeepAlive>.word, default: .onFailure, .agent, .liveUnlessRegistered)
+        static let accelerator = Key(
+            "accelerator", Form<Accelerator>.word, .machine, .start, standard: "what the host supports")
+        static let after = Key("after", list(of: name), .agent, .enable)
+        static let before = Key("before", list(of: name), .agent, .enable)
+        static let consoleLogLimit = DefaultedKey(
+            "consoleLogLimit", .size(in: 64 << 10...1 << 30), default: 16 << 20, .agent, .agentStart)
+        static let eventLogLimit = DefaultedKey(
+            "eventLogLimit", .size(in: 64 << 10...1 << 30), default: 16 << 20, .agent, .agentStart)
+
+        private static let name = Form.text.map("instances") { text, value -> InstanceName? in
+            do throws(HostError) {
+                return try InstanceName(text)
+            } catch {
+                value.fault(error.message)
+                return nil
+            }
+        }
+    }
+
+    /// The table of all keys.
+    package static let keys: [any KeyDeclaration] = [
+        Keys.stopGrace, Keys.keepAlive, Keys.accelerator, Keys.after, Keys.before, Keys.consoleLogLimit,
+        Keys.eventLogLimit, Key("idleTimeout", .unread("duration"), .agent, .live, .notYet),
+    ]
+
+    /// Reads a `hostagent.yaml`.
+    /// - Throws: `HostError` with `.badConfiguration`. It lists every fault with line and column.
+    package static func load(_ text: String, file: String) throws(HostError) -> ResolvedSettings {
+        let source = ConfigurationText(text, file: file)
+        if source.isBlank { return ResolvedSettings() }
+        let node = try ConfigurationNode(parsing: source)
+        let reading = Reading(host: .unknown)
+        let settings = ConfigurationValue(path: "", node: node, reading: reading).record(keys) { fields in
+            var settings = Settings()
+            settings.stopGrace = fields[Keys.stopGrace]
+            settings.keepAlive = fields[Keys.keepAlive]
+            settings.accelerator = fields[Keys.accelerator]
+            settings.after = fields[Keys.after] ?? []
+            settings.before = fields[Keys.before] ?? []
+            settings.consoleLogLimit = fields[Keys.consoleLogLimit]
+            settings.eventLogLimit = fields[Keys.eventLogLimit]
+            return settings
+        }
+        try reading.findings.throwIfFaulty(file: file)
+        return ResolvedSettings(
+            settings: settings ?? Settings(), warnings: reading.findings.warnings,
+            digests: KeyDigests(of: node, by: KeyDigests.text))
+    }
+
+    /// The text of a `hostagent.yaml` with one top-level key set. Everything else stays as it was.
+    package static func setting(_ key: String, to value: String, in text: String) -> String {
+        var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        if lines.last == "" { lines.removeLast() }
+        let line = "\(key): \(value)"
+        if let index = lines.firstIndex(where: { $0.hasPrefix(key + ":") }) {
+            lines[index] = line
+        } else {
+            lines.append(line)
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}
+
+/// Settings that were read and checked.
+package struct ResolvedSettings: Sendable {
+    package var settings = Settings()
+    package var warnings: [String] = []
+    package var digests = KeyDigests()
+
+    package init() {}
+
+    fileprivate init(settings: Settings, warnings: [String], digests: KeyDigests) {
+        self.settings = settings
+        self.warnings = warnings
+        self.digests = digests
+    }
+}

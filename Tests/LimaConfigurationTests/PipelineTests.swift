@@ -1,0 +1,115 @@
+import Foundation
+import HostModel
+import LimaConfiguration
+import Testing
+
+/// Several files, variables, digests, and the page that is made from the tables.
+@Suite struct PipelineTests {
+    private static let image = "images:\n- location: /i.qcow2\n"
+
+    @Test func theFirstFileThatHasAScalarWins() throws {
+        let configuration = try resolve(
+            Self.image + "cpus: 2\nssh: {localPort: 60022}\n", override: "cpus: 3\nmemory: null\n",
+            defaults: "cpus: 1\nmemory: 1GiB\nssh: {localPort: 1}\nmessage: d\n"
+        ).configuration
+        #expect(configuration.cpus == 3 && configuration.memory == 1 << 30)
+        #expect(configuration.sshLocalPort == 60022 && configuration.message == "d")
+    }
+
+    @Test func listsAreJoinedAndMappingsMerged() throws {
+        let configuration = try resolve(
+            Self.image + "env: {A: main, B: main}\nprobes: [{script: main}]\n",
+            override: "env: {A: over}\nprobes: [{script: over}]\nuser: {name: bob}\n",
+            defaults: "env: {C: low, B: low}\nprobes: [{script: low}]\nuser: {name: eve, uid: 1234}\n"
+        ).configuration
+        let values = Dictionary(uniqueKeysWithValues: configuration.environment.map { ($0.name, $0.value) })
+        #expect(values == ["A": "over", "B": "main", "C": "low"])
+        #expect(configuration.probes.map { $0.script.suffix(5).first { !$0.isNewline } } == ["o", "m", "l"].map { $0 })
+        #expect(configuration.user.name == "bob" && configuration.user.uid == 1234)
+    }
+
+    @Test func aFaultNamesItsOwnFile() throws {
+        let error = #expect(throws: HostError.self) {
+            try resolve(Self.image + "disk: 1x\n", override: "cpus: many\n", defaults: "# nothing\n\nmemry: 1\n")
+        }
+        let text = try #require(error?.message)
+        for place in ["override.yaml:1:7: cpus", "t.yaml:3:7: disk", "default.yaml:3:1: memry: unknown key"] {
+            #expect(text.contains(place), "\(place) in:\n\(text)")
+        }
+        #expect(text.hasPrefix("the configuration of t.yaml has 3 mistakes:"), "\(text)")
+    }
+
+    @Test func filesThatSayNothingCount() throws {
+        #expect(try resolve(Self.image, override: "# a\n\n  # b\n", defaults: "").configuration.cpus == 4)
+        #expect(try Settings.load("# only a comment\n", file: "s").settings == Settings())
+    }
+
+    @Test func variablesStandForTheirValues() throws {
+        let resolved = try resolve(
+            Self.image + """
+                user: {name: bob, uid: 7, home: "/srv/{{.User}}-{{ .UID }}-{{.Name}}"}
+                param: {version: "1.2", x: "{{.Name}}"}
+                provision:
+                - script: "get {{.Param.version}} {{.Param.x}} {{.Home}} {{.Hostname}}"
+                - script: "docker ps --format '{{.Names}}'"
+                - script: "open {{ and no more"
+                """)
+        let configuration = resolved.configuration
+        #expect(configuration.user.home == "/srv/bob-7-web.1")
+        #expect(configuration.parameters.map(\.name) == ["version", "x"])
+        let scripts = configuration.provisioning.map { $0.script.dropFirst("#!/bin/sh\n".count) }
+        #expect(scripts[0] == "get 1.2 {{.Name}} /srv/bob-7-web.1 lima-web-1\n")
+        #expect(scripts[1] == "docker ps --format '{{.Names}}'\n" && scripts[2] == "open {{ and no more\n")
+        #expect(resolved.warnings.count == 2 && resolved.warnings[0].contains("{{.Names}} is not a variable"))
+    }
+
+    @Test(arguments: ["param: {a-b: x}", "param: {_a: x}", "param: {1: x}", "param: {a: [x]}", "param: {a: \"x\\ny\"}"])
+    func parametersThatCannotBe(_ text: String) {
+        #expect(throws: HostError.self) { try resolve(Self.image + text) }
+    }
+
+    @Test func aKeyWithoutEffectIsNamedOnce() throws {
+        let warnings = try resolve(Self.image + "vmOpts: {vz: {x: 1}}\nmounts: []\nrosetta: null\n").warnings
+        #expect(warnings.count == 2)
+        #expect(warnings[0] == "t.yaml:3:10: vmOpts.vz: has no effect here: it configures another driver")
+    }
+
+    @Test func changesAreToldApart() throws {
+        let old = try resolve(Self.image + "cpus: 2\nmessage: a\ndisk: 5GiB\n").digests
+        let new = try resolve(Self.image + "cpus: 3 # more\nmessage: b\ndisk: 6GiB\nenv: {A: b}\n").digests
+        #expect(new.changes(since: old, where: \.isLive) == ["message"])
+        #expect(new.changes(sinceStart: old.fixedAtStart) == ["cpus", "env"])
+        let layout = try resolve("disk: 5GiB\nmessage: 'a'\n\ncpus:   2\nimages: [{location: /i.qcow2}]\n").digests
+        #expect(layout == old)
+        let settings = try Settings.load("accelerator: tcg\nstopGrace: 5s\n", file: "s").digests
+        #expect(settings.fixedAtStart == ["accelerator": "tcg"])
+    }
+
+    /// The digests of version 0.2. Records of running guests hold them.
+    @Test func digestsAreThoseOfEarlierVersions() throws {
+        let digests = try resolve(
+            "images:\n- location: /i.qcow2\n  arch: x86_64\ncpus: 2\nmemory: 256MiB\nenv: {A: b, C: 'd e'}\n"
+        ).digests.fixedAtStart
+        #expect(digests == Self.digestsOfVersion02)
+    }
+    private static let digestsOfVersion02 = [
+        "images": "4f89d23fe147db", "cpus": "e2b4cefe72bfdd22", "memory": "f616ffa8d151578e", "env": "e6ee4808fbd658",
+    ]
+
+    @Test func keysAreNamedOnce() {
+        let names = (LimaYAML.keys + Settings.keys).map(\.name)
+        #expect(Set(names).count == names.count)
+        #expect((LimaYAML.keys + Settings.keys).allSatisfy { $0.facts.part != nil && $0.facts.effect != nil })
+    }
+
+    @Test func thePageIsCurrent() throws {
+        let path =
+            #filePath.dropLast("/Tests/LimaConfigurationTests/PipelineTests.swift".count)
+            + "/docs/lima-compatibility.md"
+        if ProcessInfo.processInfo.environment["HOSTAGENT_UPDATE_DOCS"] == "1" {
+            try CompatibilityPage.text.write(toFile: String(path), atomically: true, encoding: .utf8)
+        }
+        let page = try String(contentsOfFile: String(path), encoding: .utf8)
+        #expect(page == CompatibilityPage.text, "run the test with HOSTAGENT_UPDATE_DOCS=1")
+    }
+}
