@@ -18,12 +18,7 @@ package struct Evidence: Sendable {
     /// Whether the process runs as the account that owns the directory, and uses a file of this very directory.
     package func proves(_ process: ProcessIdentity) -> Bool {
         guard let owner = Files.owner(directory), process.owner == owner else { return false }
-        if ProcessIdentity.canTellOpenFiles { return files.contains(where: process.hasOpen) }
-        // Without a list of open files, one of its arguments has to name a file, and that file has to exist here.
-        let arguments = process.arguments
-        return files.contains { file in
-            Files.kind(file) != nil && arguments.contains { $0 == file || $0.contains("=" + file) }
-        }
+        return files.contains(where: process.hasOpen)
     }
 
     /// Sends a signal to a process, if the process is proven to belong to the instance.

@@ -15,9 +15,12 @@ package struct FileIdentity: Sendable, Hashable {
     private let device: UInt64
     private let inode: UInt64
 
-    init(_ info: stat) {
-        device = UInt64(info.st_dev)
-        inode = UInt64(info.st_ino)
+    init(_ info: stat) { self.init(device: info.st_dev, inode: UInt64(info.st_ino)) }
+
+    /// The type of a device's number differs: it is signed on macOS.
+    init(device: some BinaryInteger, inode: UInt64) {
+        self.device = UInt64(truncatingIfNeeded: device)
+        self.inode = inode
     }
 }
 
@@ -111,6 +114,12 @@ package enum Files {
         return stat(path, &info) == 0 ? FileIdentity(info) : nil
     }
 
+    /// The directory that an absolute path has its last name in; nil if there is none.
+    static func directoryIdentity(ofEntry path: String) -> FileIdentity? {
+        guard let slash = path.lastIndex(of: "/") else { return nil }
+        return identity(slash == path.startIndex ? "/" : String(path[..<slash]))
+    }
+
     /// Creates a directory and its missing parents, each with mode 0700.
     package static func makeDirectory(_ path: String) throws(SystemCallError) {
         if kind(path) == .directory { return }
@@ -201,11 +210,15 @@ package enum Files {
             }
             try output.synchronize(subject: destination)
         #else
-            if clonefile(source, destination, 0) != 0 {
+            // clonefile(2) keeps the mode of the source. CLONE_NOOWNERCOPY makes us the owner, CLONE_NOFOLLOW refuses links.
+            if clonefile(source, destination, UInt32(CLONE_NOFOLLOW | CLONE_NOOWNERCOPY)) != 0 {
                 try systemCall("copyfile", destination) {
                     copyfile(source, destination, nil, copyfile_flags_t(COPYFILE_DATA | COPYFILE_EXCL))
                 }
             }
+            let copy = try Descriptor(path: destination, flags: O_RDONLY)
+            try systemCall("chmod", destination) { fchmod(copy.number, 0o600) }
+            try copy.synchronize(subject: destination)
         #endif
     }
 

@@ -5,6 +5,7 @@ import HostModel
     import Glibc
 #else
     import Darwin
+    import MachO.dyld
 #endif
 
 /// Facts about this process and its user, and settings of this process.
@@ -42,11 +43,11 @@ package enum HostProcess {
             if let path = Files.linkTarget("/proc/self/exe") { return path }
         #else
             var size = UInt32(PATH_MAX)
-            var buffer = [UInt8](repeating: 0, count: Int(size))
-            let found = buffer.withUnsafeMutableBytes { bytes in
-                _NSGetExecutablePath(bytes.baseAddress?.assumingMemoryBound(to: CChar.self), &size)
+            let path = withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(size)) { buffer in
+                _NSGetExecutablePath(buffer.baseAddress, &size) == 0
+                    ? buffer.baseAddress.map { String(cString: $0) } : nil
             }
-            if found == 0 { return String(decoding: buffer.prefix { $0 != 0 }, as: UTF8.self) }
+            if let path { return path }
         #endif
         return CommandLine.arguments[0]
     }
@@ -213,7 +214,16 @@ package enum HostProcess {
         defer { posix_spawnattr_destroy(&attributes) }
         posix_spawnattr_setsigdefault(&attributes, &defaultSignals)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
-        return posix_spawn(&pid, executable, nil, &attributes, argv, environ)
+        return posix_spawn(&pid, executable, nil, &attributes, argv, variables)
+    }
+
+    /// The variables of this process as the C library keeps them (environ(7)).
+    private static var variables: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? {
+        #if canImport(Glibc)
+            environ
+        #else
+            _NSGetEnviron().pointee
+        #endif
     }
 
     /// Whether this host's service manager is launchd.

@@ -63,43 +63,29 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
             guard ids.count == 4, ids[0] == ids[1], isAlive else { return nil }
             return UInt32(ids[0])
         #else
-            var info = proc_bsdinfo()
-            let size = Int32(MemoryLayout<proc_bsdinfo>.size)
-            guard proc_pidinfo(pid, PROC_PIDTBSDINFO, 0, &info, size) == size, info.pbi_uid == info.pbi_ruid, isAlive
-            else { return nil }
-            return info.pbi_uid
+            guard let state = DarwinProcess.state(of: pid), state.pbi_uid == state.pbi_ruid, isAlive else { return nil }
+            return state.pbi_uid
         #endif
     }
 
     /// Whether it has this very file open, and opened it in the file's own directory. Another name of the file in
     /// another directory (a hard link) does not count. A directory that was moved since is still the same one.
-    /// - Returns: false also when the system does not report open files (macOS).
     package func hasOpen(_ path: String) -> Bool {
+        guard let file = Files.identity(path), let home = Files.directoryIdentity(ofEntry: path) else { return false }
         #if canImport(Glibc)
-            guard let file = Files.identity(path), let slash = path.lastIndex(of: "/") else { return false }
-            let home = Files.identity(slash == path.startIndex ? "/" : String(path[..<slash]))
             let directory = "/proc/\(pid)/fd"
             let names = (try? Files.names(in: directory)) ?? []
-            return names.contains { name in
-                guard Files.identity("\(directory)/\(name)") == file,
-                    // proc(5): the link's text is the path the file was opened by, with the current names of the
-                    // directories.
-                    let opened = Files.linkTarget("\(directory)/\(name)"), let end = opened.lastIndex(of: "/")
-                else { return false }
-                return Files.identity(end == opened.startIndex ? "/" : String(opened[..<end])) == home
-            } && isAlive
+            // proc(5): the link's text is the path the file was opened by, with the current names of the directories.
+            let isOpen = names.contains { name in
+                Files.identity("\(directory)/\(name)") == file
+                    && Files.linkTarget("\(directory)/\(name)").flatMap(Files.directoryIdentity(ofEntry:)) == home
+            }
         #else
-            return false
+            let isOpen = DarwinProcess.openFiles(of: pid).contains {
+                $0.identity == file && Files.directoryIdentity(ofEntry: $0.path) == home
+            }
         #endif
-    }
-
-    /// Whether the system reports which files a process has open.
-    package static var canTellOpenFiles: Bool {
-        #if canImport(Glibc)
-            true
-        #else
-            false
-        #endif
+        return isOpen && isAlive
     }
 
     /// The arguments it was started with; empty when the system does not report them.
@@ -109,31 +95,18 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
             return isAlive
                 ? text.split(separator: "\0", omittingEmptySubsequences: false).dropLast().map(String.init) : []
         #else
-            return isAlive ? Self.argumentsByKernel(pid) : []
+            return isAlive ? DarwinProcess.arguments(of: pid) : []
         #endif
     }
 
-    #if !canImport(Glibc)
-        /// sysctl(3), KERN_PROCARGS2: the number of arguments, the executable's path, padding, the arguments.
-        private static func argumentsByKernel(_ pid: Int32) -> [String] {
-            var name = [CTL_KERN, KERN_PROCARGS2, pid]
-            var size = 0
-            guard sysctl(&name, 3, nil, &size, nil, 0) == 0, size > 4 else { return [] }
-            var bytes = [UInt8](repeating: 0, count: size)
-            guard sysctl(&name, 3, &bytes, &size, nil, 0) == 0, size > 4 else { return [] }
-            let count = bytes[0..<4].enumerated().reduce(0) { $0 | Int($1.element) << (8 * $1.offset) }
-            let afterPath = bytes[4..<size].drop { $0 != 0 }.drop { $0 == 0 }
-            return afterPath.split(separator: 0, omittingEmptySubsequences: false).prefix(count).map {
-                String(decoding: $0, as: UTF8.self)
-            }
-        }
-    #endif
-
-    /// The processes of an account; empty when the system does not report them.
+    /// The processes of an account.
     package static func all(ownedBy account: UInt32) -> [ProcessIdentity] {
-        ((try? Files.names(in: "/proc")) ?? []).compactMap(Int32.init).compactMap(of(pid:)).filter {
-            $0.owner == account
-        }
+        #if canImport(Glibc)
+            let pids = ((try? Files.names(in: "/proc")) ?? []).compactMap { Int32($0) }
+        #else
+            let pids = DarwinProcess.processes(ownedBy: account)
+        #endif
+        return pids.compactMap(of(pid:)).filter { $0.owner == account }
     }
 
     #if canImport(Glibc)
@@ -151,20 +124,13 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
             return UInt64(fields[19])
         }
     #else
-        package static let currentBootID: String = {
-            var time = timeval()
-            var size = MemoryLayout<timeval>.size
-            guard sysctlbyname("kern.boottime", &time, &size, nil, 0) == 0 else { return "unknown" }
-            return "\(time.tv_sec).\(time.tv_usec)"
-        }()
+        package static let currentBootID: String = DarwinProcess.bootID() ?? "unknown"
 
         private static func startTime(of pid: Int32, dead: Bool) -> UInt64? {
-            var info = proc_bsdinfo()
-            let size = Int32(MemoryLayout<proc_bsdinfo>.size)
-            guard proc_pidinfo(pid, PROC_PIDTBSDINFO, 0, &info, size) == size, dead || info.pbi_status != SZOMB else {
+            guard let state = DarwinProcess.state(of: pid), dead || state.pbi_status != UInt32(SZOMB) else {
                 return nil
             }
-            return info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec
+            return state.pbi_start_tvsec * 1_000_000 + state.pbi_start_tvusec
         }
     #endif
 }

@@ -1,6 +1,12 @@
 import HostModel
 import Subprocess
-import SystemPackage
+
+// swift-subprocess takes its paths from the operating system's own library where there is one.
+#if canImport(System)
+    import System
+#else
+    import SystemPackage
+#endif
 
 /// A helper program that is run until it ends: `ssh`, `qemu-img`, `systemctl`. Its argv is a value, so tests can assert
 /// it. The helper gets a reset signal mask and only the descriptors it is given.

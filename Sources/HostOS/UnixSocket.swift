@@ -5,6 +5,22 @@
     import Darwin
 #endif
 
+private enum SocketDescriptor {
+    /// A stream socket that programs started later do not inherit.
+    static func make(_ family: Int32, subject: String) throws(SystemCallError) -> Descriptor {
+        #if canImport(Glibc)
+            let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+            return Descriptor(taking: try systemCall("socket", subject) { socket(family, kind, 0) })
+        #else
+            // There is no SOCK_CLOEXEC. A program that is spawned in between gets only what it is given
+            // (POSIX_SPAWN_CLOEXEC_DEFAULT).
+            let descriptor = Descriptor(taking: try systemCall("socket", subject) { socket(family, SOCK_STREAM, 0) })
+            _ = fcntl(descriptor.number, F_SETFD, FD_CLOEXEC)
+            return descriptor
+        #endif
+    }
+}
+
 /// Facts about Unix-domain sockets.
 package enum UnixSocket {
     /// The longest path in bytes that fits `sun_path` with its terminating NUL: unix(7), 108 on Linux, 104 on macOS.
@@ -13,14 +29,9 @@ package enum UnixSocket {
     /// Connects without waiting. The descriptor is non-blocking.
     /// - Throws: `SystemCallError`; `ECONNREFUSED` and `ENOENT` mean that nobody listens.
     package static func connect(path: String) throws(SystemCallError) -> Descriptor {
-        #if canImport(Glibc)
-            let raw = try systemCall("socket", path) { socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | 0x80000, 0) }
-        #else
-            let raw = try systemCall("socket", path) { socket(AF_UNIX, SOCK_STREAM, 0) }
-        #endif
+        let descriptor = try SocketDescriptor.make(AF_UNIX, subject: path)
         // Non-blocking, so that a full backlog fails at once: somebody listens but does not accept.
-        _ = fcntl(raw, F_SETFL, O_NONBLOCK)
-        let descriptor = Descriptor(taking: raw)
+        _ = fcntl(descriptor.number, F_SETFL, O_NONBLOCK)
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         guard path.utf8.count <= maximumPathLength else { throw SystemCallError("connect", path, code: ENAMETOOLONG) }
@@ -77,12 +88,7 @@ package enum LoopbackPort {
     }
 
     private static func bound(to port: Int) throws(SystemCallError) -> Int {
-        #if canImport(Glibc)
-            let raw = try systemCall("socket", "tcp") { socket(AF_INET, Int32(SOCK_STREAM.rawValue) | 0x80000, 0) }
-        #else
-            let raw = try systemCall("socket", "tcp") { socket(AF_INET, SOCK_STREAM, 0) }
-        #endif
-        let descriptor = Descriptor(taking: raw)
+        let descriptor = try SocketDescriptor.make(AF_INET, subject: "tcp")
         // As in QEMU, an address in TIME_WAIT does not count as taken.
         var reuse: Int32 = 1
         setsockopt(descriptor.number, SOL_SOCKET, SO_REUSEADDR, &reuse, socklen_t(MemoryLayout<Int32>.size))
@@ -127,6 +133,10 @@ extension UnixSocket {
         package let version: UInt32
         package let uid: UInt32
         package let groupCount: Int16
-        package let groups: InlineArray<16, UInt32>
+        package let groups:
+            (
+                UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32,
+                UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32
+            )
     }
 #endif

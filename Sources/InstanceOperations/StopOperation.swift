@@ -127,8 +127,7 @@ package struct StopOperation: Sendable {
 
     /// The process runs as this account and has the lock of this directory open.
     private func isHolder(_ process: ProcessIdentity) -> Bool {
-        process.owner == Files.owner(directory.path)
-            && (!ProcessIdentity.canTellOpenFiles || process.hasOpen(directory.agentLock))
+        process.owner == Files.owner(directory.path) && process.hasOpen(directory.agentLock)
     }
 
     /// Ends a guest that no agent holds, if there is one.
