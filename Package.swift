@@ -76,7 +76,7 @@ let package = Package(
             name: "InstanceStore", dependencies: ["HostModel", "HostOS", "LimaConfiguration", "Templates", crypto],
             swiftSettings: strict),
         .target(
-            name: "ServiceManagement", dependencies: ["HostModel", "HostOS", "Templates", systemd],
+            name: "ServiceManagers", dependencies: ["HostModel", "HostOS", "Templates", systemd],
             swiftSettings: strict),
         .target(
             name: "GuestAccess", dependencies: ["HostModel", "HostOS", "Templates", crypto, nioCore, nioPosix],
@@ -91,21 +91,21 @@ let package = Package(
         .target(
             name: "HostAgent",
             dependencies: [
-                "HostModel", "HostOS", "LimaConfiguration", "GuestDriver", "InstanceStore", "ServiceManagement",
+                "HostModel", "HostOS", "LimaConfiguration", "GuestDriver", "InstanceStore", "ServiceManagers",
                 "GuestAccess", "AgentAPI", hummingbird, logging, nioCore, nioHTTP1, nioPosix, serviceLifecycle,
                 unixSignals,
             ], swiftSettings: strict),
         .target(
             name: "InstanceOperations",
             dependencies: [
-                "HostModel", "HostOS", "LimaConfiguration", "InstanceStore", "ServiceManagement", "AgentAPI", nioCore,
+                "HostModel", "HostOS", "LimaConfiguration", "InstanceStore", "ServiceManagers", "AgentAPI", nioCore,
             ],
             swiftSettings: strict),
         // Floor 4
         .target(
             name: "HostCommands",
             dependencies: [
-                "HostModel", "HostOS", "LimaConfiguration", "InstanceStore", "ServiceManagement", "AgentAPI",
+                "HostModel", "HostOS", "LimaConfiguration", "InstanceStore", "ServiceManagers", "AgentAPI",
                 "InstanceOperations", argumentParser, yams,
             ],
             swiftSettings: strict),
@@ -114,7 +114,7 @@ let package = Package(
             name: "HostAgentMain",
             dependencies: [
                 "HostModel", "HostOS", "LimaConfiguration", "HostAgent", "HostCommands", "InstanceOperations",
-                "InstanceStore", "QEMUDriver", "GuestAccess", "GuestDriver", "ServiceManagement", nioCore,
+                "InstanceStore", "QEMUDriver", "GuestAccess", "GuestDriver", "ServiceManagers", nioCore,
             ], swiftSettings: strict, linkerSettings: selfContained),
         // The references that bench/run measures.
         .executableTarget(
@@ -140,8 +140,8 @@ let package = Package(
             dependencies: ["HostModel", "HostOS", "HostTestSupport", "InstanceStore", "LimaConfiguration"],
             swiftSettings: strict),
         .testTarget(
-            name: "ServiceManagementTests",
-            dependencies: ["HostModel", "HostOS", "HostTestSupport", "ServiceManagement"], swiftSettings: strict),
+            name: "ServiceManagersTests",
+            dependencies: ["HostModel", "HostOS", "HostTestSupport", "ServiceManagers"], swiftSettings: strict),
         .testTarget(
             name: "GuestAccessTests", dependencies: ["GuestAccess", "HostModel", "HostOS", "HostTestSupport"],
             swiftSettings: strict),
@@ -154,7 +154,7 @@ let package = Package(
             name: "HostAgentTests",
             dependencies: [
                 "AgentAPI", "GuestAccess", "GuestDriver", "HostAgent", "HostModel", "HostOS", "HostTestSupport",
-                "InstanceStore", "ServiceManagement",
+                "InstanceStore", "ServiceManagers",
             ], swiftSettings: strict),
         .testTarget(
             name: "HostCommandsTests", dependencies: ["AgentAPI", "HostCommands", "HostModel", "InstanceOperations"],
@@ -167,7 +167,7 @@ let package = Package(
         .testTarget(
             name: "LabTests",
             dependencies: [
-                "AgentAPI", "HostModel", "HostOS", "HostTestSupport", "InstanceStore", "ServiceManagement",
+                "AgentAPI", "HostModel", "HostOS", "HostTestSupport", "InstanceStore", "ServiceManagers",
             ], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

@@ -8,7 +8,7 @@ import InstanceStore
 import LimaConfiguration
 import Logging
 import ServiceLifecycle
-import ServiceManagement
+import ServiceManagers
 import UnixSignals
 
 /// The foreground process that supervises one guest. It holds the instance's lock from beginning to end.

@@ -2,7 +2,7 @@ import GuestDriver
 import HostModel
 import HostOS
 import NIOCore
-import ServiceManagement
+import ServiceManagers
 import Synchronization
 
 /// The only timer of an idle agent. It checks whether the machine is alive, and feeds the manager's watchdog when the

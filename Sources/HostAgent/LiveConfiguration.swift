@@ -3,7 +3,7 @@ import GuestDriver
 import HostModel
 import InstanceStore
 import LimaConfiguration
-import ServiceManagement
+import ServiceManagers
 import Synchronization
 
 /// The configuration that an agent and its guest use. It can be read again while the guest runs. Changes that only take

@@ -5,7 +5,7 @@ import HostModel
 import HostOS
 import InstanceStore
 import LimaConfiguration
-import ServiceManagement
+import ServiceManagers
 import UnixSignals
 
 /// Handles the requests to a running agent, from its socket and from signals. The supervisor makes the decisions.

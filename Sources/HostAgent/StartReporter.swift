@@ -1,5 +1,5 @@
 import HostModel
-import ServiceManagement
+import ServiceManagers
 
 /// Reports the progress of a start to the manager once a second, and asks it for more time. Ends when the guest is up,
 /// so that an idle agent does not have this timer.

@@ -2,7 +2,7 @@ import GuestAccess
 import GuestDriver
 import HostModel
 import HostOS
-import ServiceManagement
+import ServiceManagers
 import Synchronization
 
 /// The only owner of the lifecycle. It takes requests, guest events and timers from one queue, passes them to the state

@@ -1,7 +1,7 @@
 import GuestDriver
 import HostModel
 import HostOS
-import ServiceManagement
+import ServiceManagers
 
 extension Supervisor {
     package struct Parts: Sendable {

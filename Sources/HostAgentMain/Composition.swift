@@ -9,7 +9,7 @@ import InstanceStore
 import LimaConfiguration
 import NIOCore
 import QEMUDriver
-import ServiceManagement
+import ServiceManagers
 
 /// Connects the modules to each other.
 enum Composition {

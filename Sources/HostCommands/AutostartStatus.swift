@@ -5,7 +5,7 @@ import HostModel
 import HostOS
 import InstanceOperations
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 struct AutostartStatus: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

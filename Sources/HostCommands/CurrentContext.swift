@@ -1,6 +1,6 @@
 import HostModel
 import InstanceOperations
-import ServiceManagement
+import ServiceManagers
 
 /// Holds the context of the commands that run in this task.
 package enum CurrentContext {

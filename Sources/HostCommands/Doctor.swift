@@ -3,7 +3,7 @@ import HostModel
 import HostOS
 import InstanceOperations
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 struct Doctor: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

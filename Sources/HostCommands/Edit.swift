@@ -4,7 +4,7 @@ import HostOS
 import InstanceOperations
 import InstanceStore
 import LimaConfiguration
-import ServiceManagement
+import ServiceManagers
 
 struct Edit: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

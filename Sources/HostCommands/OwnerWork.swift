@@ -4,7 +4,7 @@ import HostModel
 import HostOS
 import InstanceOperations
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 /// `hostagent owner`: work that root delegates to a process of an instance's owner.
 struct OwnerWork: AsyncParsableCommand {

@@ -3,7 +3,7 @@ import HostModel
 import HostOS
 import InstanceOperations
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 /// Runs as `ExecStopPost=` of a unit. Ends a guest that outlived its agent, but only when the unit is being stopped.
 struct Reap: AsyncParsableCommand {

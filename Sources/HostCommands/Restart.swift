@@ -2,7 +2,7 @@ import ArgumentParser
 import HostModel
 import InstanceOperations
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 struct Restart: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Stops an instance and starts it again.")

@@ -4,7 +4,7 @@ import HostModel
 import HostOS
 import InstanceOperations
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 struct Start: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

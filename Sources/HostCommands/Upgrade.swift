@@ -4,6 +4,7 @@ import HostModel
 import HostOS
 import InstanceOperations
 import InstanceStore
+import ServiceManagers
 
 struct Upgrade: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -13,18 +14,24 @@ struct Upgrade: AsyncParsableCommand {
 
     /// Seconds in which the new program must attach to its guest.
     private static let limit = 90
+    /// The time in which a manager that loads the registration anew must start the next agent.
+    private static let handover = Duration.seconds(20)
 
     func run() async throws {
         if let owner = try OwnerBoundary(instance.name, .current) {
             StandardStreams.output(try await owner.perform(["upgrade", instance.name]))
             return
         }
-        let directory = try OperationContext.current.directory(instance.name)
+        let context = OperationContext.current
+        let directory = try context.directory(instance.name)
         let client = try AgentClient.ofRunning(directory)
         let before = try await client.info()
         try before.requireAgent(of: directory)
         let answer = try await client.upgrade()
-        let after = try await newRun(client, before, directory)
+        var after = try await newRun(client, before, directory, gap: .zero)
+        if after.manager.kind == .launchd, let registration = context.registration(of: directory) {
+            after = try await reloaded(registration, client, after, directory, context)
+        }
         StandardStreams.output(
             "\(directory.name): \(before.version) became \(after.version), process \(after.agentPID); "
                 + "the guest, process \(after.guestPID ?? 0), ran on\n")
@@ -35,11 +42,29 @@ struct Upgrade: AsyncParsableCommand {
         }
     }
 
+    /// launchd starts the program that it knew when it loaded the job. It has to load the new one.
+    private func reloaded(
+        _ registration: FoundRegistration, _ client: AgentClient, _ before: AgentInfo, _ directory: InstanceDirectory,
+        _ context: OperationContext
+    ) async throws -> AgentInfo {
+        do {
+            try await context.manager.reload(registration)
+        } catch let error as HostError where error.code == .notPermitted {
+            StandardStreams.error(
+                "hostagent: warning: launchd still knows the former program, and may refuse to start the new one: "
+                    + "\(error.message)\n  hostagent restart \(directory.name)\n")
+            return before
+        }
+        return try await newRun(client, before, directory, gap: Self.handover)
+    }
+
     /// Retries, because no event reports that a socket is bound again.
-    private func newRun(_ client: AgentClient, _ before: AgentInfo, _ directory: InstanceDirectory) async throws
-        -> AgentInfo
-    {
+    /// - Parameter gap: the time in which no agent need hold the instance.
+    private func newRun(
+        _ client: AgentClient, _ before: AgentInfo, _ directory: InstanceDirectory, gap: Duration
+    ) async throws -> AgentInfo {
         var backoff = Backoff(from: .milliseconds(5), to: .milliseconds(100))
+        var heldLast = ContinuousClock.now
         let deadline = ContinuousClock.now + .seconds(Self.limit)
         while ContinuousClock.now < deadline {
             if let now = try? await client.info(), now.run != before.run,
@@ -47,7 +72,9 @@ struct Upgrade: AsyncParsableCommand {
             {
                 return now
             }
-            guard try directory.isHeld() else {
+            if try directory.isHeld() {
+                heldLast = .now
+            } else if ContinuousClock.now - heldLast > gap {
                 throw HostError(
                     .failed, "the new agent of \"\(directory.name)\" ended",
                     hint: "hostagent events \(directory.name) says why")

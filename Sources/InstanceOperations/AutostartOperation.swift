@@ -2,7 +2,7 @@ import HostModel
 import HostOS
 import InstanceStore
 import LimaConfiguration
-import ServiceManagement
+import ServiceManagers
 
 /// Removes registrations.
 package struct AutostartOperation: Sendable {

@@ -2,7 +2,7 @@ import Foundation
 import HostModel
 import HostOS
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 /// A request to register an instance. Everything is checked before anything is written.
 package struct AutostartRequest: Sendable {

@@ -3,7 +3,7 @@ import Foundation
 import HostModel
 import HostOS
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 /// What `autostart status` shows for one instance.
 package struct AutostartRow: Codable, Sendable, Equatable {

@@ -1,7 +1,7 @@
 import HostModel
 import HostOS
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 /// Removes an instance with its disk.
 package struct DeleteOperation: Sendable {

@@ -2,7 +2,7 @@ import AgentAPI
 import HostModel
 import HostOS
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 /// A start of a registered instance. The manager carries it out, and the events of its agent are followed.
 struct ManagedStart: Sendable {
@@ -48,6 +48,7 @@ struct ManagedStart: Sendable {
 
     /// - Throws: the reason why the start ended before the guest was ready.
     private func followToReady() async throws {
+        let runsBefore = answersWhenReady ? nil : try await runsUntilNow()
         let late: HostError? = try await withThrowingTaskGroup(of: News.self) { group in
             if !isBeingStarted {
                 group.addTask {
@@ -59,7 +60,7 @@ struct ManagedStart: Sendable {
                     return .managerIsDone
                 }
             }
-            if !answersWhenReady { group.addTask { try await watchForTheEnd() } }
+            if isBeingStarted { group.addTask { try await watchForTheEnd(runsBefore) } }
             var isReady = false
             var isShown = answersWhenReady && !operation.follows
             if !isShown { group.addTask { try await follow() ? .followedToReady : .nothing } }
@@ -71,6 +72,7 @@ struct ManagedStart: Sendable {
                 switch news {
                 case .managerIsDone:
                     isReady = isReady || answersWhenReady
+                    if !answersWhenReady { group.addTask { try await watchForTheEnd(runsBefore) } }
                     // The event that reports it follows shortly. The wait for it is limited to one second.
                     if isReady, !isShown { group.addTask { await Self.afterASecond() } }
                 case .followedToReady: (isReady, isShown) = (true, true)
@@ -84,6 +86,12 @@ struct ManagedStart: Sendable {
         if let late { throw late }
     }
 
+    /// How often the manager has started the loaded job; nil if the job is not loaded, or about to be let go.
+    private func runsUntilNow() async throws -> Int? {
+        let status = try await context.manager.status([registration]).first
+        return status?.activity == .stopping ? nil : status?.runs
+    }
+
     private static func afterASecond() async -> News {
         try? await Task.sleep(for: .seconds(1))
         return .timeIsUp
@@ -91,21 +99,31 @@ struct ManagedStart: Sendable {
 
     /// For a manager whose answer does not report readiness. The manager is asked from time to time whether its agent
     /// still lives, because an agent that cannot begin emits no events.
-    private func watchForTheEnd() async throws -> News {
+    /// - Parameter runsBefore: how often the manager had started the agent before. What it reports of a run before this
+    ///   start does not count. A job that is loaded anew begins at zero.
+    private func watchForTheEnd(_ runsBefore: Int?) async throws -> News {
         var hasBegun = false
         let began = ContinuousClock.now
         while true {
             try await Task.sleep(for: .milliseconds(300))
             guard let status = try await context.manager.status([registration]).first else { continue }
+            if let runs = status.runs, runs != runsBefore, runs > 0 { hasBegun = true }
+            let waited = ContinuousClock.now - began
             switch status.activity {
             case .starting, .active, .stopping: hasBegun = true
-            case .waiting where status.lastFailure == nil: continue
-            case .inactive where !hasBegun && ContinuousClock.now - began < .seconds(5): continue
+            case .waiting where status.lastFailure == nil && waited < Self.patience: continue
+            case .waiting where !hasBegun && waited < Self.patience: continue
+            case .inactive where !hasBegun && waited < .seconds(5): continue
+            case .failed where !hasBegun && waited < .seconds(5): continue
             case .waiting, .inactive, .failed:
                 throw ManagerFailed(reason: status.lastFailure ?? "its agent ended")
             }
         }
     }
+
+    /// The time that a manager may take to start an agent. launchd leaves ten seconds between two starts of a job
+    /// (launchd.plist(5), ThrottleInterval).
+    private static let patience = Duration.seconds(45)
 
     /// Shows all events of the agent that the manager starts, until the guest is ready.
     /// - Throws: `GaveUp` when the agent gives up.

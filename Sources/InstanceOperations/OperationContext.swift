@@ -2,7 +2,7 @@ import AgentAPI
 import HostModel
 import HostOS
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 /// What operations need from the program: the environment, the service manager, and what only the composition root can
 /// provide: running an agent, and finding and ending guests.

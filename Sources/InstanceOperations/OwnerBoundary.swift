@@ -2,7 +2,7 @@ import Foundation
 import HostModel
 import HostOS
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 /// The boundary between root and a directory that another account owns. The owner of a directory decides what its names
 /// lead to. A process of that account therefore does everything in it, and root only speaks to the service manager.

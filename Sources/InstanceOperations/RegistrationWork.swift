@@ -2,7 +2,7 @@ import HostModel
 import HostOS
 import InstanceStore
 import LimaConfiguration
-import ServiceManagement
+import ServiceManagers
 
 /// Reads and changes the files of an instance for its registration. For another account this runs in a process of that
 /// account (`OwnerBoundary`).

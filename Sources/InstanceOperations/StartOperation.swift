@@ -2,7 +2,7 @@ import AgentAPI
 import HostModel
 import HostOS
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 /// Starts an agent, or joins one that is starting, and follows it until the guest is ready.
 package struct StartOperation: Sendable {

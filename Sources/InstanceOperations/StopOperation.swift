@@ -2,7 +2,7 @@ import AgentAPI
 import HostModel
 import HostOS
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 
 /// Stops whatever still runs of an instance, and verifies that nothing is left.
 package struct StopOperation: Sendable {

@@ -14,7 +14,7 @@ private struct LaunchdHost: ~Copyable, Sendable {
 
     static let emulator = Checkout.root + "/Tests/launchctl-emulator"
 
-    init(screen: Bool = true) async throws {
+    init(screen: Bool = true, throttle: Int = 1, old: Bool = false) async throws {
         let home = try TestHome()
         let state = home.path + "/_launchd"
         try Files.makeDirectory(state)
@@ -25,7 +25,7 @@ private struct LaunchdHost: ~Copyable, Sendable {
                 "--pid", "--fork", "--mount-proc", "--kill-child", "--", "/usr/bin/python3", Self.emulator, "daemon",
                 state,
             ]
-            + ["--throttle", "1"] + (screen ? [] : ["--no-gui"])
+            + ["--throttle", String(throttle)] + (screen ? [] : ["--no-gui"]) + (old ? ["--old"] : [])
         let tool = Tool(
             "unshare", arguments, environment: ["XDG_DATA_HOME": Checkout.dataDirectory, "HOME": home.path])
         let task = Task { try? await tool.run() }
@@ -42,6 +42,9 @@ private struct LaunchdHost: ~Copyable, Sendable {
         task.cancel()
         _ = await task.value
     }
+
+    /// Tells the emulator how to answer: `busy`, `kickstart-blocks`.
+    func set(_ what: String, _ value: Int) throws { try TextFile.replace("\(state)/\(what)", with: String(value)) }
 
     /// Runs a command in the namespace of launchd.
     func run(_ command: String...) async throws -> Tool.Result {
@@ -61,8 +64,11 @@ private struct LaunchdHost: ~Copyable, Sendable {
         return try? JSONDecoder().decode(AgentInfo.self, from: Data(text.utf8))
     }
 
-    static func with(screen: Bool = true, _ body: (borrowing LaunchdHost) async throws -> Void) async throws {
-        let host = try await LaunchdHost(screen: screen)
+    static func with(
+        screen: Bool = true, throttle: Int = 1, old: Bool = false,
+        _ body: (borrowing LaunchdHost) async throws -> Void
+    ) async throws {
+        let host = try await LaunchdHost(screen: screen, throttle: throttle, old: old)
         do {
             try await body(host)
         } catch {
@@ -80,8 +86,8 @@ struct LaunchdTests {
     private static let label = "io.lima-vm.autostart.my-vm.2_x"
     private static let target = "gui/0/\(label)"
 
-    @Test func theEmulatorBehavesAsReported() async throws {
-        try await LaunchdHost.with { host in
+    @Test(arguments: [false, true]) func theEmulatorBehavesAsReported(old: Bool) async throws {
+        try await LaunchdHost.with(old: old) { host in
             let plist = host.home.path + "/job.plist"
             let text = """
                 <?xml version="1.0"?><plist version="1.0"><dict><key>Label</key><string>job</string>
@@ -96,8 +102,10 @@ struct LaunchdTests {
             let said = host.home.path + "/said"
             #expect(await eventually(within: 10) { Files.kind(said) != nil && !TextFile.tail(said, count: 99).isEmpty })
             #expect(TextFile.tail(said, count: 99) == "job 1\n", "its parent is pid 1")
-            #expect(try await host.run("launchctl", "bootstrap", "gui/0", plist).status == 37)
-            #expect(try await host.run("launchctl", "bootout", "gui/0/job").status == 36)
+            #expect(try await host.run("launchctl", "bootstrap", "gui/0", plist).status == (old ? 37 : 5))
+            #expect(try await host.run("launchctl", "bootout", "gui/0/job").status == (old ? 36 : 0))
+            #expect(try await host.run("launchctl", "bootout", "gui/0/job").status == (old ? 36 : 5))
+            #expect(try await host.run("launchctl", "kickstart", "gui/0/job").status == 37)
             #expect(try await host.run("launchctl", "bootstrap", "gui/0", plist).status == 5, "too soon")
             let draining = try await host.run("launchctl", "print", "gui/0/job").output
             #expect(draining.contains("state = SIGTERMed") && draining.contains("pid = "), "\(draining)")
@@ -168,7 +176,7 @@ struct LaunchdTests {
             #expect(try await host.run("hostagent", "start", name).succeeded)
 
             // A job that is being ended has a process, and is not running: the start waits until launchd let it go.
-            #expect(try await host.run("launchctl", "bootout", Self.target).status == 36)
+            #expect(try await host.run("launchctl", "bootout", Self.target).status == 0)
             let status2 = try await host.run("hostagent", "autostart", "status", "--format", "json")
             #expect(status2.output.contains(#""status":"Stopping""#), "\(status2)")
             let after = try await host.run("hostagent", "start", name)
@@ -228,7 +236,8 @@ struct LaunchdTests {
     @Test func overSSHThereIsNoScreen() async throws {
         try await LaunchdHost.with(screen: false) { host in
             #expect(try await host.run("hostagent", "create", "mini").succeeded)
-            #expect(try await host.run("hostagent", "autostart", "enable", "--now", "mini").succeeded)
+            let enabled = try await host.run("hostagent", "autostart", "enable", "--now", "mini")
+            #expect(enabled.succeeded && enabled.error.contains("--condition=boot"), "\(enabled)")
             #expect(try await host.run("launchctl", "print", "user/0/io.lima-vm.autostart.mini").succeeded)
             let info = try await host.info("mini")
             #expect(info?.autoStartedIdentifier == "io.lima-vm.autostart.mini")
@@ -237,6 +246,108 @@ struct LaunchdTests {
             #expect(try await host.run("hostagent", "stop", "--force", "mini").succeeded)
             #expect(try await host.run("hostagent", "delete", "mini").succeeded)
             #expect(try Files.names(in: host.home.path + "/Library/LaunchAgents") == [])
+        }
+    }
+
+    /// launchd refuses a bootstrap for some seconds after a job has gone, and a kickstart can block. Neither is final.
+    @Test func aBusyLaunchdIsAskedAgain() async throws {
+        try await LaunchdHost.with { host in
+            #expect(try await host.run("hostagent", "create", "mini").succeeded)
+            #expect(try await host.run("hostagent", "autostart", "enable", "mini").succeeded)
+            try host.set("busy", 4)
+            let started = try await host.run("hostagent", "start", "mini")
+            #expect(started.succeeded, "\(started)")
+            let first = try #require(try await host.info("mini"))
+            _ = try await host.run("hostagent", "shell", "mini", "sudo", "poweroff")
+            let target = "gui/0/io.lima-vm.autostart.mini"
+            let off = try await eventually(within: 30) {
+                try await host.run("launchctl", "print", target).output.contains("state = not running")
+            }
+            #expect(off)
+            try host.set("kickstart-blocks", 300)
+            let kicked = try await host.run("hostagent", "start", "mini")
+            #expect(kicked.succeeded, "\(kicked)")
+            #expect(try await host.info("mini")?.run != first.run)
+            // What launchd never takes is an error with an end.
+            #expect(try await host.run("hostagent", "stop", "mini").succeeded)
+            try host.set("busy", 1000)
+            let refused = try await host.run("hostagent", "start", "mini")
+            #expect(refused.status != 0 && refused.error.contains("launchd refuses"), "\(refused)")
+            try host.set("busy", 0)
+            #expect(try await host.run("hostagent", "autostart", "disable", "mini").succeeded)
+        }
+    }
+
+    /// A job that waits for its throttle still shows how its last process ended. That is no answer to a new start.
+    @Test func anOldFailureIsNotTheResultOfANewStart() async throws {
+        try await LaunchdHost.with(throttle: 15) { host in
+            #expect(try await host.run("hostagent", "create", "mini").succeeded)
+            #expect(try await host.run("hostagent", "autostart", "enable", "--now", "mini").succeeded)
+            let first = try #require(try await host.info("mini"))
+            #expect(try await host.run("kill", "-9", String(first.agentPID)).succeeded)
+            let waiting = try await eventually(within: 5) {
+                try await host.run("launchctl", "print", "gui/0/io.lima-vm.autostart.mini").output
+                    .contains("state = spawn scheduled")
+            }
+            #expect(waiting)
+            let started = try await host.run("hostagent", "start", "mini")
+            #expect(started.succeeded, "\(started)")
+            let second = try #require(try await host.info("mini"))
+            #expect(second.guestPID == first.guestPID && second.run != first.run)
+            #expect(try await host.run("hostagent", "autostart", "disable", "mini").succeeded)
+        }
+    }
+
+    /// Puts another file with the same program in the place of this one.
+    private func replace(_ binary: String) throws {
+        try? Files.remove(binary)
+        try Files.copy(Checkout.binary, to: binary)
+        try Files.setMode(binary, 0o755)
+    }
+
+    /// Waits for an agent of the mini guest that is not this run.
+    private func running(_ host: borrowing LaunchdHost, after run: String = "") async throws -> AgentInfo {
+        for _ in 0..<300 {
+            if let info = try await host.info("mini"), info.state == .running, info.run != run { return info }
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        throw HostError(.failed, "no new agent has the guest within 30 s")
+    }
+
+    /// launchd refuses a program whose file was replaced since the job was loaded. `enable` and `upgrade` load it anew,
+    /// and the guest runs on.
+    @Test func aReplacedProgramIsLoadedAnew() async throws {
+        try await LaunchdHost.with { host in
+            let binary = host.home.path + "/_bin/hostagent"
+            try replace(binary)
+            #expect(try await host.run(binary, "create", "mini").succeeded)
+            #expect(try await host.run(binary, "autostart", "enable", "--now", "mini").succeeded)
+            let first = try await running(host)
+
+            try replace(binary)
+            #expect(try await host.run("kill", "-9", String(first.agentPID)).succeeded)
+            let refused = try await host.run(binary, "start", "mini")
+            #expect(refused.status != 0 && refused.error.contains("OS_REASON_CODESIGNING"), "\(refused)")
+            let enabled = try await host.run(binary, "autostart", "enable", "mini")
+            #expect(enabled.succeeded, "\(enabled)")
+            let second = try await running(host, after: first.run)
+            #expect(second.guestPID == first.guestPID)
+
+            // The job runs while it is loaded anew: the agent is replaced, the guest is not asked to stop.
+            let again = try await host.run(binary, "autostart", "enable", "--keep-alive=always", "mini")
+            #expect(again.succeeded && again.error.contains("the guest ran on"), "\(again)")
+            let third = try await running(host, after: second.run)
+            #expect(third.guestPID == first.guestPID)
+
+            try replace(binary)
+            let upgraded = try await host.run(binary, "upgrade", "mini")
+            #expect(upgraded.succeeded, "\(upgraded)")
+            let fourth = try await running(host, after: third.run)
+            #expect(try await host.run("kill", "-9", String(fourth.agentPID)).succeeded)
+            let fifth = try await running(host, after: fourth.run)
+            #expect(fifth.guestPID == first.guestPID)
+            #expect(try await host.run(binary, "autostart", "disable", "mini").succeeded)
+            #expect(try await host.run("pgrep", "-c", "qemu-system").output == "0\n")
         }
     }
 }

@@ -5,7 +5,7 @@ import HostModel
 import HostOS
 import HostTestSupport
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 import Synchronization
 import Testing
 

@@ -100,9 +100,11 @@ struct LaunchdBootTests {
             try await boot(lab)
             #expect(try await isRunning(lab) { $0.run != first.run })
 
-            // A running job keeps its settings until it is started again, and the command says so.
+            // A running job is loaded anew, so that its new settings count. The guest runs on.
+            let former = try #require(try await info(lab))
             let again = try await run(lab, "hostagent autostart enable \(Self.name) --condition=boot --keep-alive=no")
-            #expect(again.succeeded && again.error.contains("as it was registered before"), "\(again)")
+            #expect(again.succeeded && again.error.contains("the guest ran on"), "\(again)")
+            #expect(try await isRunning(lab) { $0.run != former.run && $0.guestPID == former.guestPID })
 
             _ = try await lab.sudoCalls()
             let disabled = try await run(lab, "hostagent autostart disable \(Self.name)")

@@ -4,7 +4,7 @@ import HostModel
 import HostOS
 import HostTestSupport
 import InstanceStore
-import ServiceManagement
+import ServiceManagers
 import Testing
 
 /// The agent under a real systemd: as a user unit, as a system unit, and started by hand in the same machine.

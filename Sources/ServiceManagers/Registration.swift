@@ -174,6 +174,8 @@ package struct ManagerStatus: Sendable, Equatable {
     /// When the activity began, in seconds since 1970.
     package var since: Double?
     package var restarts: Int?
+    /// How often the manager has started it since it was loaded; nil if the manager does not count.
+    package var runs: Int?
     /// Why it last failed, as the manager reports it; nil if its last end was not a failure.
     package var lastFailure: String?
     /// The exit status of the agent that failed.
@@ -183,7 +185,8 @@ package struct ManagerStatus: Sendable, Equatable {
 
     package init(
         isEnabled: Bool, isLoaded: Bool, activity: Activity, pid: Int32? = nil, since: Double? = nil,
-        restarts: Int? = nil, lastFailure: String? = nil, exitStatus: Int32? = nil, nextTry: Double? = nil
+        restarts: Int? = nil, runs: Int? = nil, lastFailure: String? = nil, exitStatus: Int32? = nil,
+        nextTry: Double? = nil
     ) {
         self.isEnabled = isEnabled
         self.isLoaded = isLoaded
@@ -191,6 +194,7 @@ package struct ManagerStatus: Sendable, Equatable {
         self.pid = pid
         self.since = since
         self.restarts = restarts
+        self.runs = runs
         self.lastFailure = lastFailure
         self.exitStatus = exitStatus
         self.nextTry = nextTry
@@ -258,6 +262,10 @@ package protocol ServiceManager: Sendable {
     /// failure.
     func beginStop(_ registration: FoundRegistration) async throws
 
+    /// Has the manager load the registration's file and program anew while the instance runs: a new agent attaches to the
+    /// guest. Does nothing if the manager reads both at every start.
+    func reload(_ registration: FoundRegistration) async throws
+
     /// Stops it. Returns when the manager says that nothing of it runs.
     func stop(_ registration: FoundRegistration) async throws
 
@@ -270,4 +278,8 @@ package protocol ServiceManager: Sendable {
 
     /// What the manager knows about each registration, in the order of the argument.
     func status(_ registrations: [FoundRegistration]) async throws -> [ManagerStatus]
+}
+
+extension ServiceManager {
+    package func reload(_ registration: FoundRegistration) async throws {}
 }

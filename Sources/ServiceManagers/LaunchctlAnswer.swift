@@ -10,8 +10,12 @@ package enum LaunchdCode: Int32, CaseIterable, Sendable {
     case loaded = 37
     case noSuchDomain = 112
     case unknownService = 113
+    case unnamed114 = 114
     case disabled = 119
+    case badOwnership = 122
     case noDomainSupport = 125
+    case wrongSession = 134
+    case unnamed155 = 155
 
     package var meaning: String {
         switch self {
@@ -22,6 +26,9 @@ package enum LaunchdCode: Int32, CaseIterable, Sendable {
         case .loaded: "the job is loaded already, or is just being ended"
         case .noSuchDomain, .noDomainSupport: "there is no such domain: nobody is logged in there"
         case .disabled: "the job is disabled by an override"
+        case .badOwnership: "launchd does not accept the owner or the mode of the property list"
+        case .wrongSession: "the job cannot be loaded in this kind of session"
+        case .unnamed114, .unnamed155: "launchd refuses with the code \(rawValue)"
         }
     }
 
@@ -29,8 +36,10 @@ package enum LaunchdCode: Int32, CaseIterable, Sendable {
         switch self {
         case .notPermitted: "sudo \(line)"
         case .inputOutput, .loaded: "wait until launchctl print does not know the job any more, then try again"
-        case .noSuchDomain, .noDomainSupport: "log in at the screen, or register with --condition=boot"
+        case .noSuchDomain, .noDomainSupport, .wrongSession: "log in at the screen, or register with --condition=boot"
         case .disabled: "launchctl enable removes the override"
+        case .badOwnership: "it belongs to its account, or to root for a daemon, and only the owner may write it"
+        case .unnamed114, .unnamed155: "launchctl error \(rawValue) describes the code"
         default: nil
         }
     }
@@ -62,6 +71,9 @@ package struct LaunchdPrint: Sendable, Equatable {
 
     package var pid: Int32? { values["pid"].flatMap { Int32($0) } }
 
+    /// How often the job was started since it was loaded; nil if this launchd does not say.
+    private var runs: Int? { values["runs"].flatMap { Int($0) } }
+
     /// A job that waits for its next run after more runs than this is reported as a crash loop.
     private static let crashLoop = 10
 
@@ -74,14 +86,13 @@ package struct LaunchdPrint: Sendable, Equatable {
         }
         let failedStatus = exitStatus.flatMap { $0 != 0 ? $0 : nil }
         var failure = signal ?? reason ?? failedStatus.map { "the agent ended with status \($0)" }
-        let runs = values["runs"].flatMap { Int($0) }
         if activity == .waiting, let runs, runs > Self.crashLoop {
             failure = "it is started and ends again and again (\(runs) times)" + (failure.map { "; \($0)" } ?? "")
         }
         let isDown = activity == .inactive
         return ManagerStatus(
             isEnabled: true, isLoaded: true, activity: isDown && failure != nil ? .failed : activity, pid: pid,
-            restarts: runs.map { max(0, $0 - 1) }, lastFailure: failure, exitStatus: failedStatus)
+            restarts: runs.map { max(0, $0 - 1) }, runs: runs, lastFailure: failure, exitStatus: failedStatus)
     }
 
     /// What the job is doing. A job that has a process is not down, whatever its state is called. A job that is being

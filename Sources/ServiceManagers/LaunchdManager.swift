@@ -7,6 +7,7 @@ package struct LaunchdManager: ServiceManager {
     private let account: Account
     private let agents: String
     private let daemons: String
+    private let launchctl = Launchctl()
 
     /// - Parameter root: the prefix of the machine's own directories.
     package init(account: Account, environment: [String: String], root: String = "") {
@@ -54,15 +55,12 @@ package struct LaunchdManager: ServiceManager {
         // We may not end a registration in another file, and it would start the instance a second time.
         if let other = foreign.first(where: { $0.file != file }) { throw other.isInTheWay }
         let target = try await target(job.Label, scope)
-        var state = try await printed(target)
-        if let draining = state, draining.isDraining {
-            try await awaitGone(target, within: job.ExitTimeOut)
-            state = nil
-        }
+        let state = try await launchctl.printed(target)
+        if let state, state.isDraining { try await launchctl.awaitGone(target, within: job.ExitTimeOut) }
         let before = try? TextFile.read(file, limit: 1 << 20)
         try await install(try job.text, as: file, scope: scope)
         do {
-            try await load(job.Label, file, scope, state)
+            try await load(target, job.Label, file, scope, patience: job.ExitTimeOut, loadsIdle: scope == .system)
         } catch {
             if let before {
                 try? await install(before, as: file, scope: scope)
@@ -73,34 +71,36 @@ package struct LaunchdManager: ServiceManager {
         }
         var notes = foreign.map { "replaced \($0.file), which was not made for this instance by hostagent" }
         if state?.pid != nil {
-            notes.append("it runs as it was registered before; what is new counts from its next start")
+            notes.append("launchd has loaded it anew, with a new agent; the guest ran on")
         } else if scope == .system {
             notes.append("launchd starts what it loads: it is being started now")
+        }
+        if target.hasPrefix("user/") {
+            notes.append(
+                "\(account.name) is not logged in at the screen, and launchd does not start agents for a login over SSH; "
+                    + "--condition=boot starts it without any login")
         }
         return notes
     }
 
-    /// Makes launchd load a property list: an agent's at the next login, a daemon's now and at every boot. An override
-    /// that disables the job is removed, because nothing else removes it. A loaded job that does not run is also
-    /// removed, because launchd would start it with its old settings.
-    private func load(_ label: String, _ file: String, _ scope: ManagerScope, _ state: LaunchdPrint?) async throws {
-        let isIdle = state != nil && state?.pid == nil
-        if scope == .user {
-            let target = try await target(label, scope)
-            try await launchctl(["enable", target], accepting: [])
-            if isIdle { try await bootOut(target, asRoot: false, within: 1) }
-            return
-        }
-        var script = #"launchctl enable "system/$1""#
-        if isIdle { script += #"; launchctl bootout "system/$1""# }
-        if state?.pid == nil { script += #"; exec launchctl bootstrap system "$2""# }
-        let result = try await privileged("sh", ["-c", script, "sh", label, file]).run()
-        // It is also a success if the daemon was loaded in the meantime.
-        if result.succeeded || LaunchdCode(rawValue: result.status) == .loaded { return }
+    package func reload(_ found: FoundRegistration) async throws {
+        let target = try await target(found.identifier, found.scope)
+        try await load(
+            target, found.identifier, found.file, found.scope, patience: exitTimeOut(found), loadsIdle: false)
+    }
+
+    private func load(
+        _ target: String, _ label: String, _ file: String, _ scope: ManagerScope, patience: Int, loadsIdle: Bool
+    ) async throws {
+        let domain = String(target.dropLast(label.count + 1))
+        let loading = LaunchdLoading(domain: domain, label: label, file: file, patience: patience, loadsIdle: loadsIdle)
+        let result =
+            try await (scope == .system ? privileged("sh", loading.arguments) : Tool("sh", loading.arguments)).run()
+        if result.succeeded { return }
         if result.complaint.hasPrefix("sudo:") {
             throw HostError(.notPermitted, "sudo did not have launchd load \(file): \(result.complaint)")
         }
-        throw failure(result, "bootstrap", ["system", file])
+        throw Launchctl.Refusal(line: ["bootstrap", domain, file], result: result).error
     }
 
     private func install(_ text: String, as file: String, scope: ManagerScope) async throws {
@@ -124,21 +124,21 @@ package struct LaunchdManager: ServiceManager {
 
     package func disable(_ found: FoundRegistration) async throws {
         let target = try await target(found.identifier, found.scope)
-        let isLoaded = try await printed(target) != nil
+        let isLoaded = try await launchctl.printed(target) != nil
         // `enable` removes any override, so that none is left behind.
         if found.scope == .user {
-            try await launchctl(["enable", target], accepting: [])
-            if isLoaded { try await bootOut(target, asRoot: false, within: exitTimeOut(found)) }
+            try await launchctl(["enable", target])
+            if isLoaded { try await launchctl.bootOut(target, within: exitTimeOut(found)) }
         } else {
             let script = #"launchctl enable "$1""# + (isLoaded ? #"; exec launchctl bootout "$1""# : "")
             let result = try await privileged("sh", ["-c", script, "sh", target]).run()
-            let code = LaunchdCode(rawValue: result.status)
-            guard result.succeeded || code == .inProgress || code == .notLoaded else {
+            let refusal = Launchctl.Refusal(line: ["bootout", target], result: result)
+            guard result.succeeded || refusal.isOfBusyJob || refusal.code == .notLoaded else {
                 throw result.complaint.hasPrefix("sudo:")
                     ? HostError(.notPermitted, "sudo did not have launchd let \(target) go: \(result.complaint)")
-                    : failure(result, "bootout", [target])
+                    : refusal.error
             }
-            try await awaitGone(target, within: exitTimeOut(found))
+            try await launchctl.awaitGone(target, within: exitTimeOut(found))
         }
         try await remove(found.file, scope: found.scope)
     }
@@ -162,24 +162,10 @@ package struct LaunchdManager: ServiceManager {
 
     package func start(_ found: FoundRegistration) async throws {
         let target = try await target(found.identifier, found.scope)
-        let domain = String(target.dropLast(found.identifier.count + 1))
-        var state = try await printed(target)
-        if let draining = state, draining.isDraining {
-            try await awaitGone(target, within: exitTimeOut(found))
-            state = nil
-        }
-        if state?.pid != nil { return }
-        // `disable` takes precedence over RunAtLoad and survives reboots. A start by hand always removes it.
-        let lines =
-            state == nil
-            ? [["enable", target], ["bootstrap", domain, found.file]] : [["kickstart", target]]
-        do {
-            for line in lines { try await launchctl(line, accepting: [.loaded]) }
-        } catch let error as HostError where error.code == .notPermitted {
-            throw HostError(
-                .notPermitted, "launchd does not let \(account.name) start \(found.identifier)",
-                hint: lines.map { "sudo launchctl " + $0.joined(separator: " ") }.joined(separator: " && "))
-        }
+        let start = LaunchdStart(
+            launchctl: launchctl, domain: String(target.dropLast(found.identifier.count + 1)), label: found.identifier,
+            file: found.file, patience: exitTimeOut(found))
+        try await start.run()
     }
 
     package func requirePermission(toRestart found: FoundRegistration) async throws {
@@ -198,32 +184,13 @@ package struct LaunchdManager: ServiceManager {
 
     package func stop(_ found: FoundRegistration) async throws {
         let target = try await target(found.identifier, found.scope)
-        guard try await printed(target) != nil else { return }
-        try await bootOut(target, asRoot: false, within: exitTimeOut(found))
-    }
-
-    /// `bootout` returns before the job is gone, so this waits until launchd no longer knows the job.
-    private func bootOut(_ target: String, asRoot: Bool, within seconds: Int) async throws {
-        try await launchctl(["bootout", target], asRoot: asRoot, accepting: [.inProgress, .notLoaded])
-        try await awaitGone(target, within: seconds)
+        guard try await launchctl.printed(target) != nil else { return }
+        try await launchctl.bootOut(target, within: exitTimeOut(found))
     }
 
     /// Seconds that launchd gives a job to end.
     private func exitTimeOut(_ found: FoundRegistration) -> Int {
         (try? TextFile.bytes(found.file, limit: 1 << 20)).flatMap(LaunchdJob.init(text:))?.ExitTimeOut ?? 120
-    }
-
-    private func awaitGone(_ target: String, within seconds: Int) async throws {
-        var backoff = Backoff(from: .milliseconds(50), to: .seconds(1), factor: 1.5)
-        let deadline = ContinuousClock.now + .seconds(seconds + 10)
-        while try await printed(target) != nil {
-            guard ContinuousClock.now < deadline else {
-                throw HostError(
-                    .failed, "launchd still has \(target), \(seconds + 10) s after it was told to let it go",
-                    hint: "launchctl print \(target) says what it is doing")
-            }
-            try await backoff.pause()
-        }
     }
 
     // MARK: Asking
@@ -235,7 +202,7 @@ package struct LaunchdManager: ServiceManager {
                 group.addTask {
                     let target = try await target(found.identifier, found.scope)
                     let none = ManagerStatus(isEnabled: true, isLoaded: false, activity: .inactive)
-                    var status = try await printed(target)?.status ?? none
+                    var status = try await launchctl.printed(target)?.status ?? none
                     status.isEnabled = !overrides.contains(target)
                     return (index, status)
                 }
@@ -271,7 +238,7 @@ package struct LaunchdManager: ServiceManager {
     }
 
     package func diagnose(_ registrations: [FoundRegistration]) async -> [HostFinding] {
-        let hasScreen = (try? await printed("gui/\(account.uid)")) ?? nil
+        let hasScreen = (try? await launchctl.printed("gui/\(account.uid)")) ?? nil
         let domain =
             hasScreen != nil
             ? HostFinding("graphical login", .ok, "gui/\(account.uid)")
@@ -287,40 +254,24 @@ package struct LaunchdManager: ServiceManager {
     /// job would be loaded into. `gui/UID` needs a graphical login; `user/UID` exists after any login.
     private func target(_ label: String, _ scope: ManagerScope) async throws -> String {
         if scope == .system { return "system/\(label)" }
-        for domain in ["gui/\(account.uid)", "user/\(account.uid)"] where try await printed("\(domain)/\(label)") != nil
-        {
+        for domain in ["gui/\(account.uid)", "user/\(account.uid)"]
+        where try await launchctl.printed("\(domain)/\(label)") != nil {
             return "\(domain)/\(label)"
         }
-        let domain = try await printed("gui/\(account.uid)") != nil ? "gui" : "user"
+        let domain = try await launchctl.printed("gui/\(account.uid)") != nil ? "gui" : "user"
         return "\(domain)/\(account.uid)/\(label)"
     }
 
-    /// The output of `launchctl print` for a target; nil if launchd does not know it.
-    private func printed(_ target: String) async throws -> LaunchdPrint? {
-        let result = try await Tool("launchctl", ["print", target]).run()
-        if result.succeeded { return LaunchdPrint(result.output) }
-        let code = LaunchdCode(rawValue: result.status)
-        if [.notLoaded, .unknownService, .noSuchDomain, .noDomainSupport].contains(code) { return nil }
-        throw failure(result, "print", [target])
-    }
-
-    private func launchctl(_ line: [String], asRoot: Bool = false, accepting accepted: Set<LaunchdCode>) async throws {
-        let result = try await (asRoot ? privileged("launchctl", line) : Tool("launchctl", line)).run()
-        if result.succeeded || LaunchdCode(rawValue: result.status).map(accepted.contains) == true { return }
-        throw failure(result, line[0], Array(line.dropFirst()))
+    private func launchctl(_ line: [String], accepting accepted: Set<LaunchdCode> = []) async throws {
+        do {
+            try await launchctl.run(line, accepting: accepted)
+        } catch let refusal as Launchctl.Refusal {
+            throw refusal.error
+        }
     }
 
     /// A program that runs as root, through sudo if we are not root.
     private func privileged(_ program: String, _ arguments: [String]) -> Tool {
         isRoot ? Tool(program, arguments) : Tool("sudo", [program] + arguments)
-    }
-
-    private func failure(_ result: Tool.Result, _ verb: String, _ arguments: [String]) -> HostError {
-        let line = "launchctl \(verb) \(arguments.joined(separator: " "))"
-        guard let code = LaunchdCode(rawValue: result.status) else {
-            return HostError(.failed, "\(line): \(result.complaint)")
-        }
-        return HostError(
-            code == .notPermitted ? .notPermitted : .failed, "\(line): \(code.meaning)", hint: code.hint(for: line))
     }
 }

@@ -1,7 +1,7 @@
 import HostModel
 import HostOS
 import HostTestSupport
-import ServiceManagement
+import ServiceManagers
 import Testing
 
 @Suite struct OriginTests {

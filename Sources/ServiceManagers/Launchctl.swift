@@ -1,0 +1,79 @@
+import HostModel
+import HostOS
+
+/// launchctl(1), run as this account.
+struct Launchctl: Sendable {
+    /// launchctl ended with a status that is not success.
+    struct Refusal: Error {
+        let line: [String]
+        let result: Tool.Result
+
+        var code: LaunchdCode? { LaunchdCode(rawValue: result.status) }
+
+        /// Whether the job may be in another state soon: launchd gives these codes for a job that is being ended, or is
+        /// loaded.
+        var isOfBusyJob: Bool {
+            switch code {
+            case .inputOutput, .inProgress, .loaded: true
+            default: false
+            }
+        }
+
+        var error: HostError {
+            let text = "launchctl \(line.joined(separator: " "))"
+            guard let code else {
+                // The first line says what happened. The last one advises to try again as root.
+                let first = result.error.split(separator: "\n").first.map { String($0).trimmed }
+                return HostError(
+                    .failed, "\(text): \(first ?? result.complaint)",
+                    hint: result.status > 0 ? "launchctl error \(result.status) describes the code" : nil)
+            }
+            return HostError(
+                code == .notPermitted ? .notPermitted : .failed, "\(text): \(code.meaning)", hint: code.hint(for: text))
+        }
+    }
+
+    /// - Throws: `Refusal`, or `HostError` if there is no launchctl.
+    func run(_ line: [String], accepting accepted: Set<LaunchdCode> = []) async throws {
+        let result = try await Tool("launchctl", line).run()
+        if result.succeeded { return }
+        let refusal = Refusal(line: line, result: result)
+        guard let code = refusal.code, accepted.contains(code) else { throw refusal }
+    }
+
+    /// The output of `launchctl print` for a target; nil if launchd does not know it.
+    func printed(_ target: String) async throws -> LaunchdPrint? {
+        let result = try await Tool("launchctl", ["print", target]).run()
+        if result.succeeded { return LaunchdPrint(result.output) }
+        let refusal = Refusal(line: ["print", target], result: result)
+        let unknown: Set<LaunchdCode> = [.notLoaded, .unknownService, .noSuchDomain, .noDomainSupport]
+        if let code = refusal.code, unknown.contains(code) { return nil }
+        throw refusal.error
+    }
+
+    /// `bootout` returns before the job is gone, so this waits until launchd no longer knows the job.
+    /// - Parameter seconds: what launchd gives the job to end.
+    func awaitGone(_ target: String, within seconds: Int) async throws {
+        var backoff = Backoff(from: .milliseconds(50), to: .seconds(1), factor: 1.5)
+        let deadline = ContinuousClock.now + .seconds(seconds + 10)
+        while try await printed(target) != nil {
+            guard ContinuousClock.now < deadline else {
+                throw HostError(
+                    .failed, "launchd still has \(target), \(seconds + 10) s after it was told to let it go",
+                    hint: "launchctl print \(target) says what it is doing")
+            }
+            try await backoff.pause()
+        }
+    }
+
+    /// Lets go of a job, and waits until it is gone. A job that is being ended already is waited for, too.
+    func bootOut(_ target: String, within seconds: Int) async throws {
+        do {
+            try await run(["bootout", target], accepting: [.inProgress, .notLoaded, .unknownService])
+        } catch let refusal as Refusal {
+            let isDraining = refusal.isOfBusyJob ? try await printed(target)?.isDraining ?? true : false
+            guard isDraining else { throw refusal.error }
+        }
+        try await awaitGone(target, within: seconds)
+    }
+}
