@@ -5,8 +5,17 @@ import HostOS
 
 /// Writes a guest's seed as an ISO 9660 volume with the label `cidata`.
 package enum SeedVolume {
-    /// Programs that create such a volume and accept the options of mkisofs.
-    private static let tools = ["genisoimage", "mkisofs", "xorrisofs"]
+    /// Programs that create such a volume. The first three accept the options of mkisofs; hdiutil is part of macOS.
+    private static let programs = ["genisoimage", "mkisofs", "xorrisofs", "hdiutil"]
+
+    /// The arguments that make a volume of a directory.
+    /// - Parameter digest: is stored as the volume's application identifier, except by hdiutil.
+    static func arguments(of program: String, digest: String, from directory: String, to file: String) -> [String] {
+        program.hasSuffix("hdiutil")
+            // hdiutil(1), makehybrid. Without -ov it refuses a name that is taken.
+            ? ["makehybrid", "-quiet", "-iso", "-joliet", "-default-volume-name", "cidata", "-o", file, directory]
+            : ["-quiet", "-r", "-V", "cidata", "-A", digest, "-o", file, directory]
+    }
 
     /// Brings a volume up to date. A volume that already holds these files is left alone; it is recognised by its
     /// digest.
@@ -15,13 +24,14 @@ package enum SeedVolume {
     package static func write(_ files: [String: String], to path: String, searchPath: String?) async throws {
         let digest = digest(of: files)
         if applicationIdentifier(of: path) == digest { return }
-        guard let tool = tools.lazy.compactMap({ Tool.path(of: $0, in: searchPath) }).first else {
+        guard let program = programs.lazy.compactMap({ Tool.path(of: $0, in: searchPath) }).first else {
             throw HostError(
-                .unavailable, "no program to make ISO volumes: none of \(tools.joined(separator: ", ")) is in PATH",
-                hint: "apt-get install genisoimage")
+                .unavailable, "no program to make ISO volumes: none of \(programs.joined(separator: ", ")) is in PATH",
+                hint: HostPackages.install("genisoimage", homebrew: "cdrtools"))
         }
         let staging = TemporaryName.path(beside: path)
-        let temporary = TemporaryName.path(beside: path)
+        // hdiutil appends .iso to a name without it.
+        let temporary = TemporaryName.path(beside: path) + (program.hasSuffix("hdiutil") ? ".iso" : "")
         defer {
             for leftover in [staging, temporary] { try? Files.remove(leftover) }
         }
@@ -32,10 +42,10 @@ package enum SeedVolume {
                 try TextFile.replace(file, with: text, mode: 0o644)
             }
             let result = try await Tool(
-                tool, ["-quiet", "-r", "-V", "cidata", "-A", digest, "-o", temporary, staging]
+                program, arguments(of: program, digest: digest, from: staging, to: temporary)
             ).run()
             guard result.succeeded else {
-                throw HostError(.cannotCreate, "cannot make \(path): \(tool) said: \(result.complaint)")
+                throw HostError(.cannotCreate, "cannot make \(path): \(program) said: \(result.complaint)")
             }
             try Files.moveSynced(temporary, to: path)
         } catch let error as SystemCallError {

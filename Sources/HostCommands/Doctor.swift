@@ -38,15 +38,20 @@ struct Doctor: AsyncParsableCommand {
 
     private static func programs(_ context: OperationContext) -> [HostFinding] {
         let qemu = "qemu-system-\(Architecture.host.rawValue)"
+        let package = Architecture.host == .x86_64 ? "qemu-system-x86" : "qemu-system-arm"
         let needed = [
-            ([qemu], "qemu-system-x86"), (["qemu-img"], "qemu-utils"), (["ssh"], "openssh-client"),
-            (["ssh-keygen"], "openssh-client"), (["genisoimage", "mkisofs", "xorriso"], "genisoimage"),
+            ([qemu], package, "qemu"), (["qemu-img"], "qemu-utils", "qemu"), (["ssh"], "openssh-client", "openssh"),
+            (["ssh-keygen"], "openssh-client", "openssh"),
+            (
+                HostProcess.hasLaunchd ? ["hdiutil"] : ["genisoimage", "mkisofs", "xorrisofs"], "genisoimage",
+                "cdrtools"
+            ),
         ]
-        return needed.map { names, package in
+        return needed.map { names, debian, homebrew in
             let path = names.lazy.compactMap { Tool.path(of: $0, in: context.environment["PATH"]) }.first
             let check = names.joined(separator: " or ")
             return path.map { HostFinding(check, .ok, $0) }
-                ?? HostFinding(check, .problem, "not in PATH", fix: "apt-get install \(package)")
+                ?? HostFinding(check, .problem, "not in PATH", fix: HostPackages.install(debian, homebrew: homebrew))
         }
     }
 

@@ -33,7 +33,8 @@ struct Shell: AsyncParsableCommand {
                 hint: "hostagent start \(name) waits until it is ready")
         }
         guard let ssh = Tool.path(of: "ssh", in: context.environment["PATH"]) else {
-            throw HostError(.unavailable, "ssh is not in PATH", hint: "apt-get install openssh-client")
+            throw HostError(
+                .unavailable, "ssh is not in PATH", hint: HostPackages.install("openssh-client", homebrew: "openssh"))
         }
         // ssh joins its arguments with spaces and the guest's shell splits them again. Quoting keeps them unchanged.
         let words = command.first == "--" ? Array(command.dropFirst()) : command

@@ -6,18 +6,21 @@ package struct Firmware: Sendable, Equatable {
     package let code: String
     package let variables: String
 
-    /// Where it is installed: Debian's ovmf and qemu-efi-aarch64, Fedora's edk2, Homebrew's qemu.
+    /// Where it is installed: Debian's ovmf and qemu-efi-aarch64, Fedora's edk2, Homebrew's qemu on Apple's processors and
+    /// on Intel's.
     private static let candidates: [Architecture: [(code: String, variables: String)]] = [
         .x86_64: [
             ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
             ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
             ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
             ("/opt/homebrew/share/qemu/edk2-x86_64-code.fd", "/opt/homebrew/share/qemu/edk2-i386-vars.fd"),
+            ("/usr/local/share/qemu/edk2-x86_64-code.fd", "/usr/local/share/qemu/edk2-i386-vars.fd"),
         ],
         .aarch64: [
             ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
             ("/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw", "/usr/share/edk2/aarch64/vars-template-pflash.raw"),
             ("/opt/homebrew/share/qemu/edk2-aarch64-code.fd", "/opt/homebrew/share/qemu/edk2-arm-vars.fd"),
+            ("/usr/local/share/qemu/edk2-aarch64-code.fd", "/usr/local/share/qemu/edk2-arm-vars.fd"),
         ],
     ]
 
@@ -30,8 +33,9 @@ package struct Firmware: Sendable, Equatable {
             throw HostError(
                 .unavailable, "there is no UEFI firmware for \(architecture.rawValue) on this host",
                 hint: architecture == .x86_64
-                    ? "apt-get install ovmf, or set firmware.legacyBIOS: true in lima.yaml"
-                    : "apt-get install qemu-efi-aarch64")
+                    ? HostPackages.install("ovmf", homebrew: "qemu")
+                        + ", or set firmware.legacyBIOS: true in lima.yaml"
+                    : HostPackages.install("qemu-efi-aarch64", homebrew: "qemu"))
         }
         return Firmware(code: there.code, variables: there.variables)
     }

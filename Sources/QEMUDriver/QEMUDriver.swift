@@ -54,7 +54,8 @@ package struct QEMUDriver: GuestDriver {
         guard let path = Tool.path(of: name, in: environment["PATH"]) else {
             throw HostError(
                 .unavailable, "\(name) is not in PATH",
-                hint: "install it: apt-get install qemu-system-\(machine.architecture == .x86_64 ? "x86" : "arm")")
+                hint: HostPackages.install(
+                    "qemu-system-\(machine.architecture == .x86_64 ? "x86" : "arm")", homebrew: "qemu"))
         }
         return path
     }

@@ -2,24 +2,29 @@ import HostModel
 import HostOS
 
 /// launchctl(1), run as this account.
-struct Launchctl: Sendable {
+package struct Launchctl: Sendable {
     /// launchctl ended with a status that is not success.
-    struct Refusal: Error {
+    package struct Refusal: Error {
         let line: [String]
         let result: Tool.Result
+
+        package init(line: [String], result: Tool.Result) {
+            self.line = line
+            self.result = result
+        }
 
         var code: LaunchdCode? { LaunchdCode(rawValue: result.status) }
 
         /// Whether the job may be in another state soon: launchd gives these codes for a job that is being ended, or is
         /// loaded.
-        var isOfBusyJob: Bool {
+        package var isOfBusyJob: Bool {
             switch code {
             case .inputOutput, .inProgress, .loaded: true
             default: false
             }
         }
 
-        var error: HostError {
+        package var error: HostError {
             let text = "launchctl \(line.joined(separator: " "))"
             guard let code else {
                 // The first line says what happened. The last one advises to try again as root.

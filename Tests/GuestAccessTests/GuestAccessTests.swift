@@ -136,6 +136,25 @@ import Testing
         #expect(try Files.names(in: scratch.path) == ["cidata.iso"])
     }
 
+    /// hdiutil of macOS, as hdiutil(1) describes it: it appends `.iso` to a name without it, and never overwrites.
+    @Test func macOSMakesTheVolumeWithItsOwnProgram() async throws {
+        let scratch = try Scratch()
+        let script = """
+            #!/bin/sh
+            [ "$1 $2 $3 $4 $5 $6 $7" = "makehybrid -quiet -iso -joliet -default-volume-name cidata -o" ] || exit 64
+            case $8 in *.iso) ;; *) exit 65 ;; esac
+            [ ! -e "$8" ] && [ -f "$9/user-data" ] && [ "$#" = 9 ] && echo volume > "$8"
+            """
+        try TextFile.replace(scratch.path + "/hdiutil", with: script)
+        try Files.setMode(scratch.path + "/hdiutil", 0o755)
+        for _ in 1...2 {
+            try await SeedVolume.write(
+                ["user-data": "b"], to: scratch.path + "/cidata.iso", searchPath: scratch.path)
+        }
+        #expect(try TextFile.read(scratch.path + "/cidata.iso") == "volume\n")
+        #expect(try Set(Files.names(in: scratch.path)) == ["cidata.iso", "hdiutil"], "nothing is left behind")
+    }
+
     @Test func withoutAToolTheErrorSaysSo() async throws {
         // The search continues in the administrators' directories, and none of these tools is there.
         let scratch = try Scratch()

@@ -147,6 +147,22 @@ import Testing
 
     @Test func everyCodeHasASentence() {
         for code in LaunchdCode.allCases { #expect(code.meaning.count > 10) }
+        #expect([114, 122, 134, 155].allSatisfy { LaunchdCode(rawValue: $0) != nil })
+    }
+
+    /// The last line of launchctl's complaint is advice, the first one says what happened.
+    @Test func anUnknownCodeIsShownWithTheFirstLine() {
+        func refusal(_ status: Int32) -> Launchctl.Refusal {
+            Launchctl.Refusal(
+                line: ["bootstrap", "gui/501", "/x"],
+                result: .init(
+                    status: status, output: "",
+                    error: "Bootstrap failed: 99: Odd\nTry re-running the command as root.\n"))
+        }
+        #expect(refusal(99).error.message == "launchctl bootstrap gui/501 /x: Bootstrap failed: 99: Odd")
+        #expect(refusal(99).error.hint == "launchctl error 99 describes the code" && !refusal(99).isOfBusyJob)
+        #expect([5, 36, 37].allSatisfy { refusal($0).isOfBusyJob })
+        #expect(refusal(1).error.code == .notPermitted)
     }
 }
 
