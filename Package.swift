@@ -126,6 +126,7 @@ let package = Package(
             name: "HostTestSupport",
             dependencies: [
                 "AgentAPI", "GuestAccess", "GuestDriver", "HostAgent", "HostModel", "HostOS", "InstanceStore",
+                "LimaConfiguration",
             ],
             path: "Tests/HostTestSupport", swiftSettings: strict),
         .testTarget(name: "HostModelTests", dependencies: ["HostModel"], swiftSettings: strict),

@@ -5,6 +5,8 @@ package struct PendingChange: Codable, Sendable, Hashable, Comparable {
         case restart
         /// Takes effect at `autostart enable`, which writes the manager's file again.
         case enable
+        /// Never takes effect on an instance that exists. A new one would have it.
+        case creation
     }
 
     package var key: String

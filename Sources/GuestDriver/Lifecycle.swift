@@ -363,7 +363,9 @@ package struct Lifecycle: Sendable {
         case .running:
             state = .degraded(reason: reason)
             return [.emit(.failure(reason)), .enter(.degraded), .hastenHeartbeat]
-        case .booting, .provisioning, .confirming, .reattached:
+        // The guest had been ready, and nobody can log in until there is room.
+        case .reattached: return unconfirmed(reason) + [.hastenHeartbeat]
+        case .booting, .provisioning, .confirming:
             guard !hasStalledWhileStarting else { return [] }
             hasStalledWhileStarting = true
             return [.emit(.warning(reason)), .beginHeartbeat, .hastenHeartbeat]

@@ -88,9 +88,15 @@ package struct Agent: Sendable {
                     instance: options.instance, home: options.home, network: options.network,
                     searchPath: options.environment["PATH"]),
                 delay: delay(for: origin), claim: found.claim, survivor: survivor, log: log, notifier: Notifier(),
-                deadlines: deadlines(for: origin, survivor), forwards: live.forwards, guestLogs: options.guestLogs))
+                deadlines: deadlines(live, survivor), forwards: live.forwards, guestLogs: options.guestLogs))
         // A run that attaches begins with the `attached` event. These warnings were reported when the guest was
         // started.
+        if let survivor, survivor.guest.record.configurationDigests == nil {
+            log.emit(
+                .warning(
+                    "it is not known with which configuration the guest was started, because its record was lost; "
+                        + "changes since then count from its next start"))
+        }
         if survivor == nil {
             for warning in options.instance.warnings + found.repairs { log.emit(.warning(warning)) }
         }
@@ -108,10 +114,10 @@ package struct Agent: Sendable {
         return RestartDelay(directory: directory, isKeptAlive: isKeptAlive)
     }
 
-    private func deadlines(for origin: LaunchOrigin, _ survivor: Survivor?) -> Deadlines {
+    private func deadlines(_ live: LiveConfiguration, _ survivor: Survivor?) -> Deadlines {
         // A limit for the start does not apply to a guest that is already running.
         Deadlines(
-            grace: origin.effectiveGrace(options.instance.settings), start: survivor == nil ? options.startLimit : nil)
+            grace: live.effectiveGrace, start: survivor == nil ? options.startLimit : nil)
     }
 
     // MARK: The instance
@@ -164,7 +170,8 @@ package struct Agent: Sendable {
         } catch {
             throw HostError(
                 error.isDenied ? .notPermitted : .cannotCreate,
-                "cannot lock the instance \"\(options.instance.name)\": \(error)")
+                "cannot lock the instance \"\(options.instance.name)\": \(error)",
+                hint: error.isLink ? "remove \(directory.agentLock), which is a symbolic link" : nil)
         }
     }
 

@@ -31,7 +31,9 @@ package final class InstanceClaim: Sendable {
 
     /// Whether the path still leads to the agent's original directory, and that is still an instance.
     package var isInPlace: Bool {
-        Files.identity(directory.path) == identity && Files.kind(directory.limaYAML) != nil
+        // Programs that write a file anew may remove it for a moment. A removed directory loses its disk, too.
+        Files.identity(directory.path) == identity
+            && (Files.kind(directory.limaYAML) != nil || Files.kind(directory.disk) != nil)
     }
 
     /// Whether the lock is held and its file is still in the agent's original directory. Renews nothing.

@@ -36,7 +36,8 @@ final class LiveConfiguration: Sendable {
         let first = instance.settings
         self.registered = {
             registered()
-                ?? RegisteredTerms(keepAlive: [first.keepAlive], after: first.after, before: first.before)
+                ?? RegisteredTerms(
+                    keepAlive: [first.keepAlive], after: first.after, before: first.before, stopGrace: nil)
         }
         guestHas = survivor == nil ? instance.digests.fixedAtStart : survivor?.guest.record.configurationDigests
         agentHas = instance.digests
@@ -44,6 +45,11 @@ final class LiveConfiguration: Sendable {
     }
 
     var settings: Settings { state.withLock { $0.instance.settings } }
+    /// The actual time in seconds that a guest has to shut down, under the manager that started the agent.
+    var effectiveGrace: Int {
+        let wanted = origin.effectiveGrace(settings)
+        return origin.managerKind == .none ? wanted : min(wanted, registered().stopGrace ?? .max)
+    }
     var forwards: [PortForward] { state.withLock { $0.instance.configuration.portForwards } }
 
     var pending: [PendingChange] {
@@ -75,10 +81,12 @@ final class LiveConfiguration: Sendable {
         let ofGuest = guestHas.map { instance.digests.changes(sinceStart: $0) } ?? []
         let ofAgent = instance.digests.changes(since: agentHas) { $0 == .agentStart }
         var keys = ofGuest.union(ofAgent).map { PendingChange(key: $0, until: .restart) }
+        keys += instance.digests.changesOfCreation(since: agentHas).map { PendingChange(key: $0, until: .creation) }
         if origin.managerKind != .none {
             let settings = instance.settings
             keys += registered().differences(
-                keepAlive: settings.keepAlive, after: settings.after, before: settings.before
+                keepAlive: settings.keepAlive, after: settings.after, before: settings.before,
+                stopGrace: settings.stopGrace
             ).map { PendingChange(key: $0, until: .enable) }
         }
         return keys.sorted()

@@ -72,11 +72,11 @@ struct Reception: Sendable {
     private func reload() async throws(HostError) -> ReloadBody {
         do {
             var (applied, warnings) = try live.reload()
-            let ports = await supervisor.apply { [origin, live] in
-                (origin.effectiveGrace(live.settings), live.forwards)
-            }
-            // A port that could not be opened before may have been opened now.
-            if ports.hasChanged, !applied.contains("portForwards") { applied.append("portForwards") }
+            let ports = await supervisor.apply { [live] in (live.effectiveGrace, live.forwards) }
+            // A port that could not be opened before may have been opened now, and one that is taken is not in effect.
+            applied.removeAll { $0 == "portForwards" }
+            if ports.hasChanged, ports.complaints.isEmpty { applied.append("portForwards") }
+            applied.sort()
             warnings += ports.complaints
             let pending = live.pending
             log.emit(.reloaded(applied: applied, pending: pending.map(\.key)))

@@ -55,12 +55,14 @@ struct Edit: AsyncParsableCommand {
     }
 
     private func edit(_ directory: InstanceDirectory, _ context: OperationContext) async throws {
-        let old: String
-        do {
-            old = try TextFile.read(directory.limaYAML)
-        } catch {
-            if error.isMissing { try directory.requireExistence() }
-            throw HostError(.notPermitted, "cannot read \(directory.limaYAML): \(error.reason)")
+        if let target = Files.linkTarget(directory.limaYAML) {
+            throw HostError(
+                .usage, "\(directory.limaYAML) is a symbolic link to \(target), which other instances may use",
+                hint: "edit that file itself, or replace the link by a copy")
+        }
+        guard let old = try TextFile.configuration(directory.limaYAML) else {
+            try directory.requireExistence()
+            throw HostError(.badConfiguration, "\(directory.path) has no lima.yaml")
         }
         let new = set.isEmpty ? try await edited(old, directory, context) : try changed(old)
         if new == old {
@@ -69,9 +71,7 @@ struct Edit: AsyncParsableCommand {
         }
         let resolved: ResolvedConfiguration
         do {
-            resolved = try LimaYAML.resolve(
-                LimaHome(path: directory.home).layers(around: ConfigurationText(new, file: directory.limaYAML)),
-                for: directory.name, host: .current)
+            resolved = try resolve(new, directory)
         } catch {
             throw try keep(new, beside: directory, because: error)
         }
@@ -80,8 +80,32 @@ struct Edit: AsyncParsableCommand {
         } catch {
             throw HostError(.cannotCreate, "cannot write \(directory.limaYAML): \(error.reason)")
         }
-        for warning in resolved.warnings { StandardStreams.error("hostagent: warning: \(warning)\n") }
-        try await offerRestart(directory, context)
+        for warning in try resolved.warnings + overridden(directory) {
+            StandardStreams.error("hostagent: warning: \(warning)\n")
+        }
+        // A file that was broken before says nothing about what has changed.
+        let before = try? resolve(old, directory).digests
+        try await report(resolved.digests, since: before ?? KeyDigests(), directory, context)
+    }
+
+    private func resolve(_ text: String, _ directory: InstanceDirectory) throws(HostError) -> ResolvedConfiguration {
+        try LimaYAML.resolve(layers(text, directory), for: directory.name, host: .current)
+    }
+
+    private func layers(_ text: String, _ directory: InstanceDirectory) throws(HostError) -> ConfigurationLayers {
+        try LimaHome(path: directory.home).layers(around: ConfigurationText(text, file: directory.limaYAML))
+    }
+
+    /// A sentence for each key that was set and does not count, because the file for all instances sets it, too.
+    private func overridden(_ directory: InstanceDirectory) throws(HostError) -> [String] {
+        let layers = try layers("", directory)
+        var sentences: [String] = []
+        for key in set.map({ String($0.prefix { $0 != "=" }) }) {
+            if let place = try LimaYAML.place(of: key, inOverrideOf: layers) {
+                sentences.append("\(key) does not count: \(place) sets it for all instances")
+            }
+        }
+        return sentences
     }
 
     private func changed(_ old: String) throws(HostError) -> String {
@@ -124,18 +148,29 @@ struct Edit: AsyncParsableCommand {
         return try TextFile.read(draft)
     }
 
-    private func offerRestart(_ directory: InstanceDirectory, _ context: OperationContext) async throws {
+    /// Says from when the change counts, and offers a restart if it needs one.
+    private func report(
+        _ new: KeyDigests, since old: KeyDigests, _ directory: InstanceDirectory, _ context: OperationContext
+    ) async throws {
+        let useless = new.changesOfCreation(since: old).sorted()
+        if !useless.isEmpty {
+            StandardStreams.error(
+                "hostagent: warning: without effect on an existing instance: \(useless.joined(separator: ", "))\n")
+        }
         guard try directory.isHeld() else {
             StandardStreams.output("saved; it counts from the next start\n")
             return
         }
+        let needsStart = !new.changes(since: old, where: { !$0.isLive && $0 != .creation }).isEmpty
         var wanted = restart
-        if !wanted, HostProcess.isTerminal(0), HostProcess.isTerminal(2) {
+        if !wanted, needsStart, HostProcess.isTerminal(0), HostProcess.isTerminal(2) {
             StandardStreams.error("\(directory.name) is running; restart it now? [y/N] ")
             wanted = StandardStreams.line().map { ["y", "yes"].contains($0.trimmed.lowercased()) } ?? false
         }
         guard wanted else {
-            StandardStreams.output("saved; it counts from the next start: hostagent restart \(directory.name)\n")
+            let command = needsStart ? "restart" : "reload"
+            let moment = needsStart ? "from the next start" : "after a reload"
+            StandardStreams.output("saved; it counts \(moment): hostagent \(command) \(directory.name)\n")
             return
         }
         if let registration = context.registration(of: directory) {

@@ -35,6 +35,7 @@ struct Reload: AsyncParsableCommand {
                 "pending until hostagent autostart enable \(name)",
                 answer.pending.filter { $0.until == .enable }.map(\.key)
             ),
+            ("without effect on an existing instance", answer.pending.filter { $0.until == .creation }.map(\.key)),
         ]
         let lines = rows.filter { !$0.keys.isEmpty }.map { "\($0.what): \($0.keys.joined(separator: ", "))\n" }
         return lines.isEmpty ? "nothing has changed\n" : lines.joined()

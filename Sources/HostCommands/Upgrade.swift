@@ -18,18 +18,23 @@ struct Upgrade: AsyncParsableCommand {
     private static let handover = Duration.seconds(20)
 
     func run() async throws {
-        if let owner = try OwnerBoundary(instance.name, .current) {
+        let context = OperationContext.current
+        if let owner = try OwnerBoundary(instance.name, context) {
             StandardStreams.output(try await owner.perform(["upgrade", instance.name]))
+            // The owner's process could not tell the machine's manager.
+            if let registration = owner.machineRegistration(of: try InstanceName(instance.name)) {
+                try await context.manager.reload(registration)
+            }
             return
         }
-        let context = OperationContext.current
         let directory = try context.directory(instance.name)
         let client = try AgentClient.ofRunning(directory)
         let before = try await client.info()
         try before.requireAgent(of: directory)
         let answer = try await client.upgrade()
         var after = try await newRun(client, before, directory, gap: .zero)
-        if after.manager.kind == .launchd, let registration = context.registration(of: directory) {
+        let registrations = after.manager.kind == .launchd ? context.registrations(of: directory) : []
+        if let registration = registrations.first(where: { $0.identifier == after.autoStartedIdentifier }) {
             after = try await reloaded(registration, client, after, directory, context)
         }
         StandardStreams.output(
@@ -49,10 +54,11 @@ struct Upgrade: AsyncParsableCommand {
     ) async throws -> AgentInfo {
         do {
             try await context.manager.reload(registration)
-        } catch let error as HostError where error.code == .notPermitted {
+        } catch let error as HostError {
+            let condition = registration.scope == .system ? " --condition=boot" : ""
             StandardStreams.error(
-                "hostagent: warning: launchd still knows the former program, and may refuse to start the new one: "
-                    + "\(error.message)\n  hostagent restart \(directory.name)\n")
+                "hostagent: warning: the agent was upgraded, but launchd may refuse to start the new program later: "
+                    + "\(error.message)\n  hostagent autostart enable\(condition) \(directory.name)\n")
             return before
         }
         return try await newRun(client, before, directory, gap: Self.handover)

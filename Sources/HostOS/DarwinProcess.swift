@@ -4,10 +4,12 @@
     /// What macOS tells about processes: libproc.h and sysctl(3). Linux has /proc instead.
     enum DarwinProcess {
         /// The BSD part of a process's state; nil if there is no such process or we may not ask.
-        static func state(of pid: Int32) -> proc_bsdinfo? {
+        /// - Parameter dead: whether a process that is dead and not yet reaped counts (proc_pidinfo of XNU finds one only
+        ///   with an argument other than 0).
+        static func state(of pid: Int32, dead: Bool = false) -> proc_bsdinfo? {
             var info = proc_bsdinfo()
             let size = Int32(MemoryLayout<proc_bsdinfo>.size)
-            return proc_pidinfo(pid, PROC_PIDTBSDINFO, 0, &info, size) == size ? info : nil
+            return proc_pidinfo(pid, PROC_PIDTBSDINFO, dead ? 1 : 0, &info, size) == size ? info : nil
         }
 
         /// The processes of an account.

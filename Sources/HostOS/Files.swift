@@ -210,8 +210,8 @@ package enum Files {
             }
             try output.synchronize(subject: destination)
         #else
-            // clonefile(2) keeps the mode of the source. CLONE_NOOWNERCOPY makes us the owner, CLONE_NOFOLLOW refuses links.
-            if clonefile(source, destination, UInt32(CLONE_NOFOLLOW | CLONE_NOOWNERCOPY)) != 0 {
+            // clonefile(2) follows a link, refuses a destination that exists, and keeps the mode of the source.
+            if clonefile(source, destination, UInt32(CLONE_NOOWNERCOPY)) != 0 {
                 try systemCall("copyfile", destination) {
                     copyfile(source, destination, nil, copyfile_flags_t(COPYFILE_DATA | COPYFILE_EXCL))
                 }

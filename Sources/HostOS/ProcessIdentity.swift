@@ -127,7 +127,7 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         package static let currentBootID: String = DarwinProcess.bootID() ?? "unknown"
 
         private static func startTime(of pid: Int32, dead: Bool) -> UInt64? {
-            guard let state = DarwinProcess.state(of: pid), dead || state.pbi_status != UInt32(SZOMB) else {
+            guard let state = DarwinProcess.state(of: pid, dead: dead), dead || state.pbi_status != UInt32(SZOMB) else {
                 return nil
             }
             return state.pbi_start_tvsec * 1_000_000 + state.pbi_start_tvusec

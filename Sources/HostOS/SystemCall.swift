@@ -25,6 +25,8 @@ package struct SystemCallError: Error, Sendable, Equatable, CustomStringConverti
     /// The other side cannot take more just now.
     package var isBusy: Bool { code == EAGAIN || code == EWOULDBLOCK }
     package var isFull: Bool { code == ENOSPC || code == EDQUOT }
+    /// The last name of the path is a symbolic link, where only a file counts (open(2), O_NOFOLLOW).
+    package var isLink: Bool { code == ELOOP }
     package var isDenied: Bool { code == EACCES || code == EPERM || code == EROFS }
 }
 

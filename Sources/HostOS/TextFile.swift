@@ -29,6 +29,12 @@ package enum TextFile {
         String(decoding: try bytes(path, limit: limit, anyKind: anyKind), as: UTF8.self)
     }
 
+    /// Reads a file that a person wrote. Bytes that are not text are never replaced by others.
+    /// - Returns: nil if the file is not UTF-8.
+    package static func strictText(_ path: String) throws(SystemCallError) -> String? {
+        String(validating: try bytes(path, limit: 16 << 20), as: UTF8.self)
+    }
+
     /// Whether the path leads to a FIFO, socket or device. Opening or reading one can block for ever.
     private static func isEndless(_ path: String) -> Bool { [.other, .socket].contains(Files.kind(path)) }
 

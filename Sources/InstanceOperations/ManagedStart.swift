@@ -116,7 +116,9 @@ struct ManagedStart: Sendable {
             case .inactive where !hasBegun && waited < .seconds(5): continue
             case .failed where !hasBegun && waited < .seconds(5): continue
             case .waiting, .inactive, .failed:
-                throw ManagerFailed(reason: status.lastFailure ?? "its agent ended")
+                let reason =
+                    hasBegun ? "its agent ended" : "its agent was not started within \(waited.components.seconds) s"
+                throw ManagerFailed(reason: status.lastFailure ?? reason)
             }
         }
     }

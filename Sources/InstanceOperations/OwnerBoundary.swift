@@ -86,7 +86,8 @@ package struct OwnerBoundary: Sendable {
     // MARK: Verbs that need root and the owner
 
     /// The registration by which the machine's manager runs the instance.
-    private func registration(of name: InstanceName) -> FoundRegistration? {
+    /// The registration of the owner's instance with the machine's manager, which root may change.
+    package func machineRegistration(of name: InstanceName) -> FoundRegistration? {
         context.registrations(of: home.directory(of: name)).first { $0.isOurs && $0.scope == .system }
     }
 
@@ -95,7 +96,7 @@ package struct OwnerBoundary: Sendable {
     }
 
     package func start(_ name: InstanceName, timeout: Int?) async throws -> StartResult {
-        if let registration = registration(of: name) {
+        if let registration = machineRegistration(of: name) {
             let wasDown = try await isDown(registration)
             // A start by hand resets the count of failures.
             _ = try await perform(["owner", "forget-failures", name.text])
@@ -131,7 +132,7 @@ package struct OwnerBoundary: Sendable {
     }
 
     package func stop(_ name: InstanceName, force: Bool) async throws -> StopResult {
-        let registration = registration(of: name)
+        let registration = machineRegistration(of: name)
         var wasManaged = false
         if let registration, try await !isDown(registration) {
             wasManaged = true
@@ -150,7 +151,7 @@ package struct OwnerBoundary: Sendable {
 
     package func delete(_ name: InstanceName, force: Bool) async throws -> DeleteResult {
         var wasStopped = false
-        if let registration = registration(of: name), try await !isDown(registration) {
+        if let registration = machineRegistration(of: name), try await !isDown(registration) {
             guard force else { throw DeleteOperation.runningError(name) }
             _ = try await stop(name, force: true)
             wasStopped = true

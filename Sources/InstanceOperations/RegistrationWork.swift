@@ -39,7 +39,13 @@ package enum RegistrationWork {
             guard try Settings.load(text ?? "", file: path).settings.keepAlive != policy else {
                 return Before(isChanged: false, text: nil)
             }
-            try TextFile.replace(path, with: Settings.setting("keepAlive", to: policy.rawValue, in: text ?? ""))
+            let changed = Settings.setting("keepAlive", to: policy.rawValue, in: text ?? "")
+            guard try Settings.load(changed, file: path).settings.keepAlive == policy else {
+                throw HostError(
+                    .badConfiguration, "keepAlive cannot be set in \(path)",
+                    hint: "write keepAlive: \(policy.rawValue) there")
+            }
+            try TextFile.replace(path, with: changed)
             return Before(isChanged: true, text: text)
         } catch {
             throw (error as? HostError) ?? HostError(.cannotCreate, "cannot write \(path): \(error)")

@@ -64,12 +64,19 @@ extension LimaHome {
 
 extension TextFile {
     /// The text of a file that configures something; nil if there is no such file.
-    fileprivate static func configuration(_ path: String) throws(HostError) -> String? {
+    package static func configuration(_ path: String) throws(HostError) -> String? {
+        let text: String?
         do {
-            return try read(path)
+            text = try strictText(path)
         } catch {
             if error.isMissing { return nil }
             throw HostError(error.isDenied ? .notPermitted : .badConfiguration, "cannot read \(path): \(error.reason)")
         }
+        guard let text else {
+            throw HostError(
+                .badConfiguration, "\(path) is not UTF-8 text",
+                hint: "iconv -f LATIN1 -t UTF-8 converts a file in the encoding Latin-1")
+        }
+        return text
     }
 }

@@ -8,9 +8,10 @@ package struct LimaHome: Sendable, Hashable {
     /// - Parameter environment: the variables of this process.
     /// - Throws: `HostError` if there is neither `LIMA_HOME` nor a home directory, or if the path cannot be used.
     package init(environment: [String: String]) throws(HostError) {
+        let given = environment["HOME"].flatMap { $0.isEmpty ? nil : $0 }
         if let set = environment["LIMA_HOME"], !set.isEmpty {
-            path = set
-        } else if let home = environment["HOME"] ?? HostProcess.account?.home {
+            path = set.count > 1 && set.hasSuffix("/") ? String(set.dropLast()) : set
+        } else if let home = given ?? HostProcess.account?.home {
             path = home + "/.lima"
         } else {
             throw HostError(.usage, "there is no home directory to find instances in", hint: "set LIMA_HOME or HOME")

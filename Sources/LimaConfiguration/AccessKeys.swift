@@ -38,6 +38,10 @@ enum AccessKeys {
     private static let home = Key<String>(
         "home",
         Form.guestTemplate.map("absolute path, template") { text, value in
+            guard !text.contains("{{") else {
+                value.fault("a home can name {{.User}}, {{.UID}}, {{.Name}}, {{.Hostname}} and {{.Param.NAME}} only")
+                return nil
+            }
             guard text.hasPrefix("/"), !text.contains(where: { $0 == ":" || $0 == "'" || $0.isNewline }),
                 text.unicodeScalars.allSatisfy({ $0.value >= 32 && $0.value != 127 })
             else {

@@ -66,6 +66,7 @@ final class Reading {
 /// The facts about the host that defaults depend on.
 package struct HostFacts: Sendable {
     package var architecture: Architecture
+    /// The name, the uid and the home directory of the account that owns the instance.
     package var userName: String
     package var uid: Int
     package var home: String

@@ -63,12 +63,16 @@ extension Form where Value == String {
         }
     }
 
-    /// An IPv4 address in dotted form. Signs and leading zeros are refused: C reads a number with a leading zero as
-    /// octal.
+    /// Whether the text is an IPv4 address in dotted form. Signs and leading zeros are refused: C reads a number with a
+    /// leading zero as octal.
+    static func isIPv4(_ text: String) -> Bool {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        return parts.count == 4 && parts.allSatisfy { UInt8($0).map(String.init) == String($0) }
+    }
+
     static var ipv4: Self {
         text.map("IPv4 address") { text, value in
-            let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-            guard parts.count == 4, parts.allSatisfy({ UInt8($0).map(String.init) == String($0) }) else {
+            guard isIPv4(text) else {
                 value.expected("an IPv4 address")
                 return nil
             }

@@ -5,37 +5,28 @@ enum GuestKeys {
     static let plain = DefaultedKey("plain", .boolean, default: false, .guest, .start)
     static let message = DefaultedKey("message", .text, default: "", .agent, .live)
 
-    static let env = Key(
-        "env",
-        entries(of: variableValue).map("mapping of variables to text") { pairs, _ in
-            pairs.map { Configuration.Variable(name: $0.key, value: $0.value) }
-        }, .guest, .start)
-    /// The value of a variable whose name is the last part of the path.
-    private static let variableValue: Form<String> = Form.line.map { text, value in
-        let name = value.path.dropFirst("env.".count)
-        guard isVariableName(name) else {
-            value.fault("\(InstanceName.quoted(String(name))) is not a variable's name")
-            return nil
-        }
-        return text
-    }
-
+    static let env = Key("env", variables("variable", isName: isVariableName), .guest, .start)
     /// Lima's rule for names: a letter, then letters, digits and underscores.
     static let param = Key(
-        "param",
-        entries(of: parameterValue).map("mapping of names to text") { pairs, _ in
-            pairs.map { Configuration.Variable(name: $0.key, value: $0.value) }
-        }, .guest, .start)
-    private static let parameterValue: Form<String> = Form.line.map { text, value in
-        let name = value.path.dropFirst("param.".count)
-        guard isVariableName(name), name.first != "_" else {
-            value.fault("\(InstanceName.quoted(String(name))) is not a parameter's name")
-            return nil
+        "param", variables("parameter") { isVariableName($0) && $0.first != "_" }, .guest, .start)
+
+    /// A mapping of names to one line of text each, in the order of the file.
+    private static func variables(
+        _ what: String, isName: @escaping @Sendable (String) -> Bool
+    ) -> Form<[Configuration.Variable]> {
+        Form("mapping of \(what) names to text", shape: .map) { value in
+            value.entries().compactMap { name, value in
+                guard let text = Form.line.read(value) else { return nil }
+                guard isName(name) else {
+                    value.fault("\(InstanceName.quoted(name)) is not a \(what)'s name")
+                    return nil
+                }
+                return Configuration.Variable(name: name, value: text)
+            }
         }
-        return text
     }
 
-    private static func isVariableName(_ name: Substring) -> Bool {
+    private static func isVariableName(_ name: String) -> Bool {
         !name.isEmpty && !(name.first?.isNumber ?? true)
             && name.utf8.allSatisfy { 65...90 ~= $0 || 97...122 ~= $0 || 48...57 ~= $0 || $0 == 95 }
     }

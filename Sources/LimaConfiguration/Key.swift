@@ -68,8 +68,9 @@ package enum Support: Sendable {
     }
 }
 
+/// What holds for a key besides the form of its value.
 package struct KeyFacts: Sendable {
-    /// Nil if the same holds as for the mapping around the key.
+    /// The part and the moment are nil if the same holds as for the mapping around the key.
     package var part: Part?
     package var effect: Effect?
     package var support: Support
@@ -186,10 +187,11 @@ extension ConfigurationValue {
 }
 
 private enum Spelling {
-    /// The word that differs from this one by at most two letters.
+    /// The word that differs from this one by at most two letters, or by one if it is short.
     static func nearest(to word: String, among words: [String]) -> String? {
         let near = words.map { (word: $0, distance: distance($0, word)) }.min { $0.distance < $1.distance }
-        return near.flatMap { $0.distance <= 2 ? $0.word : nil }
+        let limit = word.count < 6 ? 1 : 2
+        return near.flatMap { $0.distance <= limit ? $0.word : nil }
     }
 
     /// How many letters have to be added, removed or changed to turn one word into the other.

@@ -1,10 +1,18 @@
 import Crypto
 import Foundation
 
-/// A digest of the value of each key at the top level that a configuration has. Two digests of a key differ if its value
-/// was changed. Comments and layout do not count.
+/// The values of the keys at the top level of a configuration, in a form that can be kept in a record and compared. Two
+/// digests of a key differ if its value was changed. Comments, layout, null and keys that are not supported do not count.
 package struct KeyDigests: Sendable, Equatable {
-    private var digests: [String: String] = [:]
+    private struct Digest: Sendable, Equatable {
+        /// Of what counts from a start of the guest, or at once.
+        var ofEffect: String
+        /// Of what counts only when the instance is created; nil if the value has no such part.
+        var ofCreation: String?
+        /// Of all that the file says. Records of versions before 0.3 hold it.
+        var ofAll: String
+    }
+    private var digests: [String: Digest] = [:]
 
     /// When a change of each supported key counts, by the tables of keys.
     private static let effects: [String: Effect] = {
@@ -17,9 +25,23 @@ package struct KeyDigests: Sendable, Equatable {
 
     package init() {}
 
-    /// - Parameter digest: one of `digest` and `text`.
-    init(of node: ConfigurationNode, by digest: (ConfigurationNode) -> String) {
-        for entry in node.entries { digests[entry.key] = digest(entry.value) }
+    /// - Parameter scalarsAsText: whether a scalar stands for itself. Records have the text of keys of `hostagent.yaml`.
+    init(of node: ConfigurationNode, _ keys: [any KeyDeclaration], scalarsAsText: Bool = false) {
+        let effective = Selection(wantsCreation: false).selected(node, .record(keys), effect: nil)?.entries ?? []
+        let creation = Selection(wantsCreation: true).selected(node, .record(keys), effect: nil)?.entries ?? []
+        for entry in node.entries {
+            let ofCreation = creation.first { $0.key == entry.key }.map { Self.digest($0.value) }
+            guard let part = effective.first(where: { $0.key == entry.key })?.value else {
+                if let ofCreation { digests[entry.key] = Digest(ofEffect: "", ofCreation: ofCreation, ofAll: "") }
+                continue
+            }
+            if scalarsAsText, case .scalar(let text, _) = part.content {
+                digests[entry.key] = Digest(ofEffect: text, ofAll: text)
+            } else {
+                digests[entry.key] = Digest(
+                    ofEffect: Self.digest(part), ofCreation: ofCreation, ofAll: Self.digest(entry.value))
+            }
+        }
     }
 
     /// Adds the keys of another file.
@@ -31,34 +53,39 @@ package struct KeyDigests: Sendable, Equatable {
 
     /// The digests of the keys that count only from a start of the guest. They are kept in its record.
     package var fixedAtStart: [String: String] {
-        digests.filter { Self.effects[$0.key] == .start }
+        digests.filter { Self.effects[$0.key] == .start && !$0.value.ofEffect.isEmpty }.mapValues(\.ofEffect)
     }
 
-    /// The keys with other values than in an earlier configuration.
+    /// The keys whose values differ from an earlier configuration, and which count as told.
     package func changes(since earlier: KeyDigests, where isWanted: (Effect) -> Bool) -> Set<String> {
-        changes(since: earlier.digests, where: isWanted)
+        keys(and: earlier.digests.keys, where: isWanted) { digests[$0]?.ofEffect != earlier.digests[$0]?.ofEffect }
+    }
+
+    /// The keys with parts that differ from an earlier configuration, and count only when an instance is created.
+    package func changesOfCreation(since earlier: KeyDigests) -> Set<String> {
+        keys(and: earlier.digests.keys, where: { _ in true }) {
+            digests[$0]?.ofCreation != earlier.digests[$0]?.ofCreation
+        }
     }
 
     /// The keys with other values than the guest was started with.
     /// - Parameter started: `fixedAtStart` of its start. Another version of this program may have made it.
     package func changes(sinceStart started: [String: String]) -> Set<String> {
-        changes(since: started) { $0 == .start }
-    }
-
-    private func changes(since earlier: [String: String], where isWanted: (Effect) -> Bool) -> Set<String> {
-        Set(digests.keys).union(earlier.keys).filter { key in
-            digests[key] != earlier[key] && Self.effects[key].map(isWanted) ?? false
+        keys(and: started.keys, where: { $0 == .start }) { key in
+            let mine = digests[key].flatMap { $0.ofEffect.isEmpty ? nil : $0 }
+            return mine?.ofEffect != started[key] && mine?.ofAll != started[key]
         }
     }
 
-    /// The text of a scalar. Records have it for keys of `hostagent.yaml` since version 0.1.
-    static func text(_ node: ConfigurationNode) -> String {
-        if case .scalar(let text, _) = node.content { text } else { digest(node) }
+    private func keys(
+        and others: some Sequence<String>, where isWanted: (Effect) -> Bool, differ: (String) -> Bool
+    ) -> Set<String> {
+        Set(digests.keys).union(others).filter { Self.effects[$0].map(isWanted) ?? false && differ($0) }
     }
 
     /// A hash of the value. It is written without leading zeros, as version 0.1 kept it in records that are still
     /// compared with.
-    static func digest(_ node: ConfigurationNode) -> String {
+    private static func digest(_ node: ConfigurationNode) -> String {
         var function = SHA256()
         feed(node, to: &function)
         return function.finalize().prefix(8).map { String($0, radix: 16) }.joined()
@@ -76,6 +103,35 @@ package struct KeyDigests: Sendable, Equatable {
         case .list(let elements):
             function.update(data: Data("l\(elements.count) ".utf8))
             for element in elements { feed(element, to: &function) }
+        }
+    }
+}
+
+/// The part of a value that counts when an instance is created, or the part that counts later.
+private struct Selection {
+    let wantsCreation: Bool
+
+    /// Nil if nothing of the value belongs to the part.
+    func selected(_ node: ConfigurationNode, _ shape: Shape, effect: Effect?) -> ConfigurationNode? {
+        if node.isNull { return nil }
+        switch (shape, node.content) {
+        case (.record(let keys), .mapping(let entries)):
+            let kept = entries.compactMap { entry -> ConfigurationNode.Entry? in
+                guard let key = keys.first(where: { $0.name == entry.key }), key.facts.support.isSupported else {
+                    return nil
+                }
+                guard let value = selected(entry.value, key.shape, effect: key.facts.effect ?? effect) else {
+                    return nil
+                }
+                return ConfigurationNode.Entry(key: entry.key, keyPlace: entry.keyPlace, value: value)
+            }
+            return kept.isEmpty ? nil : ConfigurationNode(place: node.place, content: .mapping(kept))
+        case (.list(let keys), .list(let elements)) where !keys.isEmpty:
+            let kept = elements.compactMap { selected($0, .record(keys), effect: effect) }
+            return kept.isEmpty && !elements.isEmpty
+                ? nil : ConfigurationNode(place: node.place, content: .list(kept))
+        default:
+            return (effect == .creation) == wantsCreation ? node : nil
         }
     }
 }

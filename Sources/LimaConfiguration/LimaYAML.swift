@@ -18,6 +18,7 @@ package struct ConfigurationLayers: Sendable {
 
 /// A configuration that was read, merged, checked and completed.
 package struct ResolvedConfiguration: Sendable {
+    /// What the driver and the agent work from.
     package let configuration: Configuration
     /// Sentences with places, about what has no effect.
     package let warnings: [String]
@@ -32,13 +33,14 @@ package enum LimaYAML {
         MachineKeys.all + ImageKeys.all + StorageKeys.all + AccessKeys.all + GuestKeys.all + NetworkKeys.all
 
     /// - Parameter name: the instance, for the variables `{{.Name}}` and `{{.Hostname}}`.
-    /// - Throws: `HostError` with `.badConfiguration`. It lists every fault with file, line and column.
+    /// - Throws: `HostError` with `.badConfiguration`. It lists every fault with file, line and column. A scalar that
+    ///   another file replaces is not looked at.
     package static func resolve(
         _ layers: ConfigurationLayers, for name: InstanceName, host: HostFacts
     ) throws(HostError) -> ResolvedConfiguration {
         let main = try ConfigurationNode(parsing: layers.main)
-        let node = try merged(main, layers)
         let reading = Reading(host: host)
+        let node = try merged(main, layers, reading.findings)
         reading.variables.values = ["Name": name.text, "Hostname": name.guestHostname]
         let root = ConfigurationValue(path: "", node: node, reading: reading)
         let configuration = root.record(keys) { complete($0, root) }
@@ -48,16 +50,16 @@ package enum LimaYAML {
         }
         return ResolvedConfiguration(
             configuration: configuration, warnings: reading.findings.warnings,
-            digests: KeyDigests(of: node, by: KeyDigests.digest))
+            digests: KeyDigests(of: node, keys))
     }
 
     private static func merged(
-        _ main: ConfigurationNode, _ layers: ConfigurationLayers
+        _ main: ConfigurationNode, _ layers: ConfigurationLayers, _ findings: Findings
     ) throws(HostError) -> ConfigurationNode {
         var nodes = [main]
         if let text = layers.override, !text.isBlank { nodes.insert(try ConfigurationNode(parsing: text), at: 0) }
         if let text = layers.defaults, !text.isBlank { nodes.append(try ConfigurationNode(parsing: text)) }
-        let merged = ConfigurationNode.merged(nodes, .record(keys))
+        let merged = Merge(findings: findings).merged(nodes, .record(keys))
         return ConfigurationNode(place: main.place, content: merged.content)
     }
 
@@ -108,5 +110,19 @@ package enum LimaYAML {
             value.fault("no image for \(architecture.rawValue)")
         }
         return chosen?.image
+    }
+
+    /// The place in `override.yaml` of a scalar that wins over the instance's own file.
+    /// - Parameter path: keys joined by dots.
+    /// - Throws: `HostError` if that file is not YAML.
+    package static func place(of path: String, inOverrideOf layers: ConfigurationLayers) throws(HostError) -> Place? {
+        guard let text = layers.override, !text.isBlank else { return nil }
+        var node = try ConfigurationNode(parsing: text)
+        for key in path.split(separator: ".") {
+            guard let next = node.entries.first(where: { $0.key == key })?.value, !next.isNull else { return nil }
+            node = next
+        }
+        if case .scalar = node.content { return node.place }
+        return nil
     }
 }

@@ -9,10 +9,16 @@ extension LimaYAML {
     /// - Throws: `HostError` with `.usage` if the value cannot be set by changing a single line.
     package static func setting(_ path: String, to value: String, in text: String) throws(HostError) -> String {
         let keys = path.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-        let isWord: (String) -> Bool = { !$0.isEmpty && $0.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber) } }
-        guard keys.allSatisfy(isWord), !value.contains(where: \.isNewline), !value.trimmed.isEmpty
+        let isWord: (String) -> Bool = {
+            !$0.isEmpty && $0.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "_-".contains($0)) }
+        }
+        let isComment = value.trimmed.hasPrefix("#") || value.contains(" #")
+        guard keys.allSatisfy(isWord), !value.contains(where: \.isNewline), !value.trimmed.isEmpty, !isComment
         else {
-            throw HostError(.usage, "--set takes KEY=VALUE on one line, such as cpus=4 or ssh.localPort=60022")
+            throw HostError(
+                .usage,
+                "--set takes a key, =, and a value on one line without a comment, such as cpus=4 or ssh.localPort=60022"
+            )
         }
         let root: Node?
         do {
@@ -46,7 +52,8 @@ extension LimaYAML {
         }
         guard depth == 0 else {
             throw HostError(
-                .usage, "\(keys[..<depth].joined(separator: ".")) is there and has no \(keys[depth])",
+                .usage,
+                "\(keys[..<depth].joined(separator: ".")) is in the file already, and --set cannot add \(keys[depth]) to it",
                 hint: "edit the file without --set")
         }
         let nested = keys.dropFirst().reversed().reduce(value) { inner, key in "{\(key): \(inner)}" }

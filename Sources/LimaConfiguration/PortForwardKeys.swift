@@ -25,17 +25,24 @@ enum NetworkKeys {
             value.expected("tcp or udp or any")
             return nil
         }, standard: "`tcp`")
+    private static let guestIP = Key<String>(
+        "guestIP",
+        Form.text.map("IP address") { text, value in
+            guard text.contains(":") || Form.isIPv4(text) else {
+                value.expected("an IP address")
+                return nil
+            }
+            return text
+        }, nil, nil, .partial("the guest's address on its network"))
     // Only ports with a rule are forwarded, so there is nothing to ignore.
     private static let ignore = DefaultedKey("ignore", .boolean, default: false)
 
     private static let rule = Form<[PortForward]>.record(
         [
             guestPort, guestPortRange, hostPort, hostPortRange, hostIP, proto, ignore,
-            Key("guestIP", .unread("IPv4 address"), nil, nil, .partial("the guest's address on its network")),
-            Key(
-                "guestIPMustBeZero", .unread("true or false"), nil, nil,
-                .partial("the guest's address on its network")),
-            Key("static", .unread("true or false"), standard: "every rule is in force from the start"),
+            guestIP,
+            Key("guestIPMustBeZero", Form.boolean, nil, nil, .partial("the guest's address on its network")),
+            Key("static", Form.boolean, standard: "every rule is in force from the start"),
             Key("guestSocket", .unread("path"), nil, nil, .notYet),
             Key("hostSocket", .unread("path"), nil, nil, .notYet),
             Key("reverse", .unread("true or false"), nil, nil, .notYet),
@@ -72,19 +79,22 @@ enum NetworkKeys {
         }
     }
 
-    /// The rules as the ports that they forward. One port of the host cannot be forwarded twice.
+    /// The rules as the ports that they forward. One file cannot forward a port of the host twice. Of several files the
+    /// one that wins says where the port leads.
     static let portForwards = Key(
         "portForwards",
         Form<[PortForward]>("list of rules", shape: list(of: rule).shape) { value in
             var forwards: [PortForward] = []
-            var taken: Set<String> = []
+            var owners: [String: String] = [:]
             for element in value.elements() {
                 for forward in rule.read(element) ?? [] {
-                    if taken.insert("\(forward.transport) \(forward.hostPort)").inserted {
+                    let port = "\(forward.transport.rawValue) port \(forward.hostPort)"
+                    let owner = owners[port]
+                    if owner == nil {
+                        owners[port] = element.node.place.file
                         forwards.append(forward)
-                    } else {
-                        element.fault(
-                            "the host's \(forward.transport.rawValue) port \(forward.hostPort) is forwarded twice")
+                    } else if owner == element.node.place.file {
+                        element.fault("the host's \(port) is forwarded twice")
                     }
                 }
                 if forwards.count > maximumForwards {

@@ -19,7 +19,8 @@ package struct Settings: Sendable, Equatable {
 
     private enum Keys {
         // No guest can shut down in less than a second. No manager waits as long as an hour.
-        static let stopGrace = DefaultedKey("stopGrace", .duration(in: 1...3600), default: 90, .agent, .live)
+        static let stopGrace = DefaultedKey(
+            "stopGrace", .duration(in: 1...3600), default: 90, .agent, .liveUnlessRegistered)
         static let keepAlive = DefaultedKey(
             "keepAlive", Form<KeepAlive>.word, default: .onFailure, .agent, .liveUnlessRegistered)
         static let accelerator = Key(
@@ -68,12 +69,13 @@ package struct Settings: Sendable, Equatable {
         try reading.findings.throwIfFaulty(file: file)
         return ResolvedSettings(
             settings: settings ?? Settings(), warnings: reading.findings.warnings,
-            digests: KeyDigests(of: node, by: KeyDigests.text))
+            digests: KeyDigests(of: node, keys, scalarsAsText: true))
     }
 
     /// The text of a `hostagent.yaml` with one top-level key set. Everything else stays as it was.
     package static func setting(_ key: String, to value: String, in text: String) -> String {
-        var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        // Split by Unicode scalars: in Swift, a carriage return and a line feed form one character.
+        var lines = text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
         if lines.last == "" { lines.removeLast() }
         let line = "\(key): \(value)"
         if let index = lines.firstIndex(where: { $0.hasPrefix(key + ":") }) {

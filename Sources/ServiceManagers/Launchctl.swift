@@ -24,6 +24,10 @@ package struct Launchctl: Sendable {
             }
         }
 
+        /// Whether launchd does not know the job.
+        var isOfUnknownJob: Bool { code == .notLoaded || code == .unknownService }
+
+        /// The refusal as a sentence, with what to do.
         package var error: HostError {
             let text = "launchctl \(line.joined(separator: " "))"
             guard let code else {
@@ -34,7 +38,8 @@ package struct Launchctl: Sendable {
                     hint: result.status > 0 ? "launchctl error \(result.status) describes the code" : nil)
             }
             return HostError(
-                code == .notPermitted ? .notPermitted : .failed, "\(text): \(code.meaning)", hint: code.hint(for: text))
+                code == .notPermitted ? .notPermitted : .failed, "\(text): \(code.meaning)",
+                hint: code == .notPermitted && !text.contains(" system") ? nil : code.hint(for: text))
         }
     }
 
@@ -71,14 +76,22 @@ package struct Launchctl: Sendable {
         }
     }
 
-    /// Lets go of a job, and waits until it is gone. A job that is being ended already is waited for, too.
-    func bootOut(_ target: String, within seconds: Int) async throws {
+    /// Tells launchd to let go of a job. It returns before the job is gone. A job that is gone or is being ended already
+    /// needs nothing more.
+    func beginBootOut(_ target: String) async throws {
         do {
             try await run(["bootout", target], accepting: [.inProgress, .notLoaded, .unknownService])
         } catch let refusal as Refusal {
-            let isDraining = refusal.isOfBusyJob ? try await printed(target)?.isDraining ?? true : false
-            guard isDraining else { throw refusal.error }
+            guard refusal.isOfBusyJob, try await isLettingGo(of: target) else { throw refusal.error }
         }
+    }
+
+    /// Whether a job is being ended, or is not loaded.
+    func isLettingGo(of target: String) async throws -> Bool { try await printed(target)?.isDraining ?? true }
+
+    /// Lets go of a job, and waits until it is gone.
+    func bootOut(_ target: String, within seconds: Int) async throws {
+        try await beginBootOut(target)
         try await awaitGone(target, within: seconds)
     }
 }

@@ -69,7 +69,9 @@ package struct LaunchdJob: Codable, Sendable, Equatable {
     }
 
     package var terms: RegisteredTerms {
-        RegisteredTerms(keepAlive: KeepAlive == .never ? [.no] : [.onFailure, .always])
+        RegisteredTerms(
+            keepAlive: KeepAlive == .never ? [.no] : [.onFailure, .always],
+            stopGrace: ExitTimeOut - SystemdUnit.stopMargin)
     }
 
     /// - Throws: `HostError` with `.usage` for text that a property list cannot contain: XML has no control characters.

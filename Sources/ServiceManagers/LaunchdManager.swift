@@ -56,24 +56,30 @@ package struct LaunchdManager: ServiceManager {
         if let other = foreign.first(where: { $0.file != file }) { throw other.isInTheWay }
         let target = try await target(job.Label, scope)
         let state = try await launchctl.printed(target)
-        if let state, state.isDraining { try await launchctl.awaitGone(target, within: job.ExitTimeOut) }
         let before = try? TextFile.read(file, limit: 1 << 20)
+        // launchd ends a loaded job by the settings that it was loaded with.
+        let patience = max(job.ExitTimeOut, before.flatMap { LaunchdJob(text: Array($0.utf8)) }?.ExitTimeOut ?? 0)
+        if let state, state.isDraining { try await launchctl.awaitGone(target, within: patience) }
+        let loading = loading(target, job.Label, file, patience: patience, loadsIdle: scope == .system)
+        let outcome: LaunchdLoading.Outcome
         try await install(try job.text, as: file, scope: scope)
         do {
-            try await load(target, job.Label, file, scope, patience: job.ExitTimeOut, loadsIdle: scope == .system)
+            outcome = try await load(loading, scope)
         } catch {
             if let before {
                 try? await install(before, as: file, scope: scope)
+                // A job that ran is loaded again as it was.
+                if state?.pid != nil { _ = try? await load(loading, scope) }
             } else {
                 try? await remove(file, scope: scope)
             }
             throw error
         }
         var notes = foreign.map { "replaced \($0.file), which was not made for this instance by hostagent" }
-        if state?.pid != nil {
-            notes.append("launchd has loaded it anew, with a new agent; the guest ran on")
-        } else if scope == .system {
-            notes.append("launchd starts what it loads: it is being started now")
+        switch outcome {
+        case .reloaded: notes.append("launchd has loaded it anew, with a new agent; the guest runs on")
+        case .loaded: notes.append("launchd starts what it loads: it is being started now")
+        case .idle: break
         }
         if target.hasPrefix("user/") {
             notes.append(
@@ -85,22 +91,21 @@ package struct LaunchdManager: ServiceManager {
 
     package func reload(_ found: FoundRegistration) async throws {
         let target = try await target(found.identifier, found.scope)
-        try await load(
-            target, found.identifier, found.file, found.scope, patience: exitTimeOut(found), loadsIdle: false)
+        let loading = loading(
+            target, found.identifier, found.file, patience: exitTimeOut(found), loadsIdle: false)
+        _ = try await load(loading, found.scope)
     }
 
-    private func load(
-        _ target: String, _ label: String, _ file: String, _ scope: ManagerScope, patience: Int, loadsIdle: Bool
-    ) async throws {
-        let domain = String(target.dropLast(label.count + 1))
-        let loading = LaunchdLoading(domain: domain, label: label, file: file, patience: patience, loadsIdle: loadsIdle)
-        let result =
-            try await (scope == .system ? privileged("sh", loading.arguments) : Tool("sh", loading.arguments)).run()
-        if result.succeeded { return }
-        if result.complaint.hasPrefix("sudo:") {
-            throw HostError(.notPermitted, "sudo did not have launchd load \(file): \(result.complaint)")
-        }
-        throw Launchctl.Refusal(line: ["bootstrap", domain, file], result: result).error
+    private func loading(
+        _ target: String, _ label: String, _ file: String, patience: Int, loadsIdle: Bool
+    ) -> LaunchdLoading {
+        LaunchdLoading(
+            domain: String(target.dropLast(label.count + 1)), label: label, file: file, patience: patience,
+            loadsIdle: loadsIdle)
+    }
+
+    private func load(_ loading: LaunchdLoading, _ scope: ManagerScope) async throws -> LaunchdLoading.Outcome {
+        try await loading.run(privileged: scope == .system ? { privileged($0, $1) } : nil)
     }
 
     private func install(_ text: String, as file: String, scope: ManagerScope) async throws {
@@ -178,8 +183,7 @@ package struct LaunchdManager: ServiceManager {
     package func startCommand(_ registration: Registration) -> String { "hostagent start \(registration.instance)" }
 
     package func beginStop(_ found: FoundRegistration) async throws {
-        try await launchctl(
-            ["bootout", try await target(found.identifier, found.scope)], accepting: [.inProgress, .notLoaded])
+        try await launchctl.beginBootOut(try await target(found.identifier, found.scope))
     }
 
     package func stop(_ found: FoundRegistration) async throws {

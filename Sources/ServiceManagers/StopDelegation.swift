@@ -11,8 +11,15 @@ package enum StopDelegation {
         for command in candidates {
             do {
                 let result = try await command.run()
-                // launchd answers "in progress" for a job that takes some time to end.
-                if result.succeeded || result.status == LaunchdCode.inProgress.rawValue { return nil }
+                if result.succeeded { return nil }
+                // A job that takes some time to end is no refusal.
+                let answer = Launchctl.Refusal(line: command.arguments, result: result)
+                if command.executable == "launchctl", answer.code == .inProgress { return nil }
+                if command.executable == "launchctl", answer.isOfBusyJob, let target = command.arguments.last,
+                    try await Launchctl().isLettingGo(of: target)
+                {
+                    return nil
+                }
                 refusal = "\(command.executable) said: \(result.complaint)"
             } catch {
                 refusal = "\(error)"

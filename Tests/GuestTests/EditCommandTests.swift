@@ -49,6 +49,24 @@ struct EditCommandTests {
         #expect(try Files.names(in: home.directory("mini")).allSatisfy { !$0.contains("hostagent-draft") })
     }
 
+    /// A value that does not count, now or ever, is not called saved without a word.
+    @Test func aChangeWithoutEffectIsSaid() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        try Files.makeDirectory(home.path + "/_config")
+        try TextFile.replace(home.path + "/_config/override.yaml", with: "cpus: 1\n")
+        let overridden = try await home.run("edit", "mini", "--set", "cpus=2")
+        #expect(overridden.succeeded && overridden.error.contains("_config/override.yaml:1:7 sets it"), "\(overridden)")
+        let disk = try await home.run("edit", "mini", "--set", "disk=1GiB")
+        #expect(disk.succeeded && disk.error.contains("without effect on an existing instance: disk"), "\(disk)")
+        let yaml = home.directory("mini") + "/lima.yaml"
+        try Files.move(yaml, to: home.path + "/shared.yaml")
+        #expect(try await Tool("ln", ["-s", home.path + "/shared.yaml", yaml]).run().succeeded)
+        let link = try await home.run("edit", "mini", "--set", "cpus=3")
+        #expect(link.status == 64 && link.error.contains("is a symbolic link"), "\(link)")
+        #expect(Files.linkTarget(yaml) != nil)
+    }
+
     @Test func aRestartIsOfferedAndAShellStartsWhatIsStopped() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)

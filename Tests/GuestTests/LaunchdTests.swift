@@ -335,7 +335,7 @@ struct LaunchdTests {
 
             // The job runs while it is loaded anew: the agent is replaced, the guest is not asked to stop.
             let again = try await host.run(binary, "autostart", "enable", "--keep-alive=always", "mini")
-            #expect(again.succeeded && again.error.contains("the guest ran on"), "\(again)")
+            #expect(again.succeeded && again.error.contains("the guest runs on"), "\(again)")
             let third = try await running(host, after: second.run)
             #expect(third.guestPID == first.guestPID)
 
@@ -348,6 +348,31 @@ struct LaunchdTests {
             #expect(fifth.guestPID == first.guestPID)
             #expect(try await host.run(binary, "autostart", "disable", "mini").succeeded)
             #expect(try await host.run("pgrep", "-c", "qemu-system").output == "0\n")
+        }
+    }
+
+    /// A job that launchd lets go of and then does not take costs no guest, and the error says what is left.
+    @Test func aFailedLoadLeavesTheGuestAlone() async throws {
+        try await LaunchdHost.with { host in
+            #expect(try await host.run("hostagent", "create", "mini").succeeded)
+            #expect(try await host.run("hostagent", "autostart", "enable", "--now", "mini").succeeded)
+            let first = try #require(try await host.info("mini"))
+            try host.set("busy", 1000)
+            let failed = try await host.run("hostagent", "autostart", "enable", "mini")
+            #expect(failed.status != 0 && failed.error.contains("its guest runs on without an agent"), "\(failed)")
+            try host.set("busy", 0)
+            #expect(try await host.run("hostagent", "start", "mini").succeeded)
+            let second = try #require(try await host.info("mini"))
+            #expect(second.guestPID == first.guestPID && second.run != first.run)
+
+            // launchd is ending the job, and its agent hangs: it refuses another bootout, and the stop goes on.
+            #expect(try await host.run("kill", "-STOP", String(second.agentPID)).succeeded)
+            #expect(try await host.run("launchctl", "bootout", "gui/0/io.lima-vm.autostart.mini").status == 0)
+            #expect(try await host.run("launchctl", "bootout", "gui/0/io.lima-vm.autostart.mini").status == 5)
+            let stopped = try await host.run("hostagent", "stop", "--force", "mini")
+            #expect(stopped.succeeded, "\(stopped)")
+            #expect(try await host.run("pgrep", "-c", "qemu-system").output == "0\n")
+            #expect(try await host.run("hostagent", "autostart", "disable", "mini").succeeded)
         }
     }
 }

@@ -154,6 +154,29 @@ struct RepairTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
+    /// Some programs remove a file before they write it anew. The guest stays, and so it does for other bytes than text.
+    @Test func aConfigurationThatIsAwayForAMoment() async throws {
+        let home = try TestHome()
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("start", "mini").succeeded)
+        let first = try await Self.info(home)
+        let yaml = home.directory("mini") + "/lima.yaml"
+        try Files.move(yaml, to: home.path + "/away")
+        let away = try await home.run("reload", "mini")
+        #expect(away.status == 65 && away.error.contains("has no lima.yaml"), "\(away)")
+        try await Task.sleep(for: .seconds(2))
+        try Files.move(home.path + "/away", to: yaml)
+        #expect(try await home.run("reload", "mini").output == "nothing has changed\n")
+        let second = try await Self.info(home)
+        #expect(second.run == first.run && second.state == .running)
+
+        try TextFile.replace(yaml, with: Array(try TextFile.read(yaml).utf8) + [0x23, 0xe9, 0x0a])
+        let latin = try await home.run("edit", "mini", "--set", "cpus=2")
+        #expect(latin.status == 65 && latin.error.contains("is not UTF-8 text"), "\(latin)")
+        #expect(try TextFile.bytes(yaml, limit: 1 << 20).suffix(3) == [0x23, 0xe9, 0x0a], "nothing was changed")
+        #expect(try await home.run("stop", "mini").succeeded)
+    }
+
     @Test func filesAreCopiedByScpAndSftp() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)

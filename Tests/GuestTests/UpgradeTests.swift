@@ -207,6 +207,7 @@ struct UpgradeTests {
         try TextFile.replace(yaml, with: forwards([two, try await info(home).sshLocalPort ?? 0]))
         let partly = try await home.run("reload", "mini")
         #expect(partly.succeeded && partly.error.contains("to the guest's 8000: "), "\(partly)")
+        #expect(!partly.output.contains("applied: portForwards"), "what is refused is not in effect: \(partly)")
         #expect(try await answers(two))
         #expect(try await home.run("stop", "mini").succeeded)
     }

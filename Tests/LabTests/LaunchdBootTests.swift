@@ -103,7 +103,7 @@ struct LaunchdBootTests {
             // A running job is loaded anew, so that its new settings count. The guest runs on.
             let former = try #require(try await info(lab))
             let again = try await run(lab, "hostagent autostart enable \(Self.name) --condition=boot --keep-alive=no")
-            #expect(again.succeeded && again.error.contains("the guest ran on"), "\(again)")
+            #expect(again.succeeded && again.error.contains("the guest runs on"), "\(again)")
             #expect(try await isRunning(lab) { $0.run != former.run && $0.guestPID == former.guestPID })
 
             _ = try await lab.sudoCalls()

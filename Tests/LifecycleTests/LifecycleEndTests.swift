@@ -208,6 +208,10 @@ import Testing
             var booting = machine(Self.toBooting)
             #expect(booting.handle(input) == [.emit(.warning("r")), .beginHeartbeat, .hastenHeartbeat])
             #expect(booting.handle(input) == [] && booting.phase == .booting)
+            // An agent that attaches says why nobody can log in. A login ends that.
+            var attached = machine([.start(survivor: true), .attached(.ready)])
+            #expect(attached.handle(input).contains(.emit(.failure("r"))) && attached.phase == .degraded)
+            #expect(attached.handle(.accessConfirmed).contains(.enter(.running)) && attached.phase == .running)
         }
     }
 

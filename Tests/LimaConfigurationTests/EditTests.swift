@@ -20,7 +20,10 @@ import Testing
         #expect(try set("firmware.legacyBIOS", "true") == Self.text + "firmware: {legacyBIOS: true}\n")
     }
 
-    @Test(arguments: [("", "1"), ("a..b", "1"), ("cpus", "1\n2"), ("ssh", "1"), ("ssh.x", "1"), ("a b", "1")])
+    @Test(arguments: [
+        ("", "1"), ("a..b", "1"), ("cpus", "1\n2"), ("ssh", "1"), ("ssh.x", "1"), ("a b", "1"), ("cpus", "# hi"),
+        ("cpus", "2 # two"),
+    ])
     func whatCannotBeDoneLineByLineIsRefused(_ key: String, _ value: String) {
         #expect(throws: HostError.self) { try set(key, value) }
     }
@@ -37,6 +40,11 @@ import Testing
         #expect(
             Settings.setting("keepAlive", to: "no", in: "# x\nkeepAlive: always\nstopGrace: 5s\n")
                 == "# x\nkeepAlive: no\nstopGrace: 5s\n")
+        // A carriage return and a line feed are one character in Swift.
+        let windows = "keepAlive: no\r\nstopGrace: 30s\r\nafter: [b]\r\n"
+        let changed = Settings.setting("keepAlive", to: "always", in: windows)
+        #expect(
+            changed.contains("stopGrace: 30s") && changed.contains("after: [b]") && !changed.contains("keepAlive: no"))
     }
 }
 

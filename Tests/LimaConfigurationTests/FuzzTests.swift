@@ -5,9 +5,13 @@ import Testing
 
 /// Mutations of the corpus: whatever a file holds, it is read or refused with a message.
 @Suite struct YAMLFuzzTests {
+    /// Has other types than the corpus for the same keys.
+    private static let mixed = "env: 3\nprobes: {a: b}\nportForwards: [x]\nuser: [a]\nssh: {localPort: {}}\n"
+
     private func isReadOrRefused(_ text: String) -> Bool {
         do {
-            _ = try resolve(text, override: text, defaults: text)
+            _ = try resolve(text, override: Self.mixed, defaults: text)
+            _ = try resolve(text)
             return true
         } catch let error as HostError {
             return error.code == .badConfiguration && !error.message.isEmpty

@@ -1,5 +1,6 @@
 import Foundation
 import HostModel
+import HostTestSupport
 import LimaConfiguration
 import Testing
 
@@ -85,16 +86,108 @@ import Testing
         #expect(settings.fixedAtStart == ["accelerator": "tcg"])
     }
 
-    /// The digests of version 0.2. Records of running guests hold them.
-    @Test func digestsAreThoseOfEarlierVersions() throws {
-        let digests = try resolve(
-            "images:\n- location: /i.qcow2\n  arch: x86_64\ncpus: 2\nmemory: 256MiB\nenv: {A: b, C: 'd e'}\n"
-        ).digests.fixedAtStart
-        #expect(digests == Self.digestsOfVersion02)
+    /// A record of version 0.2 holds digests of whole values. They agree with those of now.
+    @Test func recordsOfEarlierVersionsAgree() throws {
+        let text = "images:\n- location: /i.qcow2\n  arch: x86_64\ncpus: 2\nmemory: 256MiB\nenv: {A: b, C: 'd e'}\n"
+        let record = [
+            "images": "4f89d23fe147db", "cpus": "e2b4cefe72bfdd22", "memory": "f616ffa8d151578e",
+            "env": "e6ee4808fbd658",
+            "disk": "1", "vmType": "2",
+        ]
+        let now = try resolve(text).digests
+        #expect(now.changes(sinceStart: record) == [])
+        #expect(now.changes(sinceStart: now.fixedAtStart) == [])
+        #expect(try resolve(text + "plain: true\n").digests.changes(sinceStart: record) == ["plain"])
     }
-    private static let digestsOfVersion02 = [
-        "images": "4f89d23fe147db", "cpus": "e2b4cefe72bfdd22", "memory": "f616ffa8d151578e", "env": "e6ee4808fbd658",
-    ]
+
+    @Test func whatDoesNotCountDoesNotChangeADigest() throws {
+        let plain = try resolve(Self.image + "ssh: {localPort: 7}\n").digests
+        let more = try resolve(
+            Self.image + "ssh: {localPort: 7, forwardAgent: true}\nmounts: []\ncpus: null\nuser: {name: null}\n"
+        ).digests
+        #expect(
+            more.changes(sinceStart: plain.fixedAtStart) == [] && plain.changes(sinceStart: more.fixedAtStart) == [])
+        let other = try resolve("images:\n- location: /other.qcow2\ndisk: 7GiB\n").digests
+        #expect(other.changes(sinceStart: try resolve(Self.image).digests.fixedAtStart) == [])
+        #expect(other.changesOfCreation(since: try resolve(Self.image).digests) == ["images", "disk"])
+        #expect(plain.changesOfCreation(since: plain) == [])
+    }
+
+    @Test func aWrongTypeInAnyFileIsFound() throws {
+        let error = #expect(throws: HostError.self) {
+            try resolve(
+                Self.image + "env: {A: b}\nprobes: []\n", override: "ssh: 3\n", defaults: "env: 3\nprobes: {}\n")
+        }
+        let text = try #require(error?.message)
+        for place in [
+            "default.yaml:1:6: env: expected a mapping", "default.yaml:2:9: probes: expected a list",
+            "override.yaml:1:6: ssh",
+        ] {
+            #expect(text.contains(place), "\(place) in:\n\(text)")
+        }
+    }
+
+    @Test func theFileThatWinsSaysWhereAPortLeads() throws {
+        let rule = "portForwards:\n- {hostPort: 8080, guestPort: "
+        let forwards = try resolve(
+            Self.image + rule + "1}\n", override: rule + "2}\n", defaults: rule + "3}\n"
+        ).configuration.portForwards
+        #expect(forwards.map(\.guestPort) == [2])
+    }
+
+    @Test func aValueThatIsOverriddenIsFound() throws {
+        let layers = ConfigurationLayers(
+            ConfigurationText("", file: "t"), override: ConfigurationText("cpus: 1\nssh: {localPort: 2}\n", file: "o"))
+        #expect(try LimaYAML.place(of: "cpus", inOverrideOf: layers)?.description == "o:1:7")
+        #expect(try LimaYAML.place(of: "ssh.localPort", inOverrideOf: layers)?.description == "o:2:18")
+        #expect(try LimaYAML.place(of: "memory", inOverrideOf: layers) == nil)
+        #expect(try LimaYAML.place(of: "ssh", inOverrideOf: layers) == nil)
+    }
+
+    /// Yams compares keys while it parses. As a key, a few lines of aliases take it for ever.
+    @Test(
+        .timeLimit(.minutes(1)), arguments: ["? *a11\n: 1\n", "*a11 : 1\n", "k: {[*a11]: 1}\n", "k: {{a: *a11} : 1}\n"])
+    func aliasesAsKeysAreRefusedAtOnce(_ key: String) {
+        var text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
+        for level in 1...11 {
+            text +=
+                "a\(level): &a\(level) [" + Array(repeating: "*a\(level - 1)", count: 10).joined(separator: ",") + "]\n"
+        }
+        let error = #expect(throws: HostError.self) { try resolve(text + key) }
+        #expect(error?.code == .badConfiguration)
+    }
+
+    @Test func anchorsMayBeUsed() throws {
+        let text = "cpus: &n 2\nmessage: 'what? *n'\nenv: {A: &v one, B: *v}\nprovision:\n- script: 'echo *.txt && x'\n"
+        #expect(try resolve(Self.image + text).configuration.environment.map(\.value) == ["one", "one"])
+    }
+
+    @Test func depthThroughAliasesIsLimited() {
+        var text = "a0: &a0 [x]\n"
+        for level in 1...200 { text += "a\(level): &a\(level) [[[[*a\(level - 1)]]]]\n" }
+        let error = #expect(throws: HostError.self) { try resolve(text) }
+        #expect(error?.message.contains("levels deep") == true)
+    }
+
+    @Test func aHomeIsNotMadeOfBraces() {
+        #expect(throws: HostError.self) { try resolve(Self.image + "user: {home: '/h/{{.Usr}}'}\n") }
+        #expect(throws: HostError.self) { try resolve(Self.image + "user: {home: '/h/{{.Home}}'}\n") }
+    }
+
+    @Test(arguments: [
+        ("a: [\n", "t.yaml:2:1: not YAML"), ("cpus: 1\nmemory: 1GiB\ncpus: 2\n", "t.yaml:"),
+        ("foo: 1\n", "unknown key"),
+    ])
+    func aFaultOfTheFileHasAPlace(_ text: String, _ place: String) {
+        let error = #expect(throws: HostError.self) { try resolve(text) }
+        #expect(error?.message.contains(place) == true, "\(error?.message ?? "")")
+        #expect(error?.message.contains("did you mean") == false)
+    }
+
+    @Test func marksAndEmptyDocumentsSayNothing() throws {
+        #expect(try resolve(Self.image, override: "\u{feff}# a\n---\n", defaults: "---\n").configuration.cpus == 4)
+        #expect(try resolve("\u{feff}" + Self.image).configuration.cpus == 4)
+    }
 
     @Test func keysAreNamedOnce() {
         let names = (LimaYAML.keys + Settings.keys).map(\.name)

@@ -98,8 +98,9 @@ import Testing
         #expect(boot.Label == "io.lima-vm.daemon.my-vm.2_x" && boot.UserName == "ada")
         #expect(boot.LimitLoadToSessionType == nil && boot.KeepAlive == .afterFailure)
         // launchd has the same setting for two policies, and it has no order.
-        #expect(boot.terms.differences(keepAlive: .onFailure, after: [], before: []) == [])
-        #expect(boot.terms.differences(keepAlive: .no, after: [], before: []) == ["keepAlive"])
+        #expect(boot.terms.differences(keepAlive: .onFailure, after: [], before: [], stopGrace: 90) == [])
+        #expect(boot.terms.differences(keepAlive: .no, after: [], before: [], stopGrace: 90) == ["keepAlive"])
+        #expect(boot.terms.differences(keepAlive: .always, after: [], before: [], stopGrace: 30) == ["stopGrace"])
         let never = LaunchdJob(try registration(.login, .no))
         let read = LaunchdJob(text: Array(try never.text.utf8))
         #expect(never.KeepAlive == .never && read == never)

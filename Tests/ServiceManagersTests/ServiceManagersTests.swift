@@ -126,9 +126,11 @@ import Testing
         let terms = SystemdUnit.facts(ofText: text).terms
         let (after, before) = (registration.after, registration.before)
         #expect(terms == .init(keepAlive: [.onFailure], after: after, before: before))
-        #expect(terms.differences(keepAlive: .onFailure, after: after, before: before) == [])
+        #expect(terms.differences(keepAlive: .onFailure, after: after, before: before, stopGrace: 30) == [])
         #expect(
-            terms.differences(keepAlive: .always, after: before, before: after) == ["keepAlive", "after", "before"])
+            terms.differences(keepAlive: .always, after: before, before: after, stopGrace: 30) == [
+                "keepAlive", "after", "before",
+            ])
         #expect(
             text.contains("\nRequiresMountsFor=/home/a%%b/.lima\n") || text.contains("RequiresMountsFor=\"/home/a%%b"))
         registration.scope = .user

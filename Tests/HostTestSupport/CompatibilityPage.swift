@@ -1,3 +1,5 @@
+import LimaConfiguration
+
 /// docs/lima-compatibility.md: the tables of keys for people.
 package enum CompatibilityPage {
     package static var text: String {
@@ -9,14 +11,15 @@ package enum CompatibilityPage {
 
         An instance is configured by `$LIMA_HOME/_config/override.yaml`, its own `lima.yaml` and
         `$LIMA_HOME/_config/default.yaml`. A scalar is taken from the first of these that has it, lists are joined in this
-        order, and mappings are merged key by key. A key that is not in this table is a mistake.
+        order, and mappings are merged key by key. Of two rules for one port of the host, that of the earlier file counts. A key that is not in this table is a mistake.
 
         - **Part**: what the value is for.
-        - **Changes count**: *at once* means after `hostagent reload`, also while the guest runs. Changes that wait are
-          shown as `pending` by `hostagent info`.
+        - **Changes count**: *at once* means after `hostagent reload`, also while the guest runs. `hostagent info` shows
+          changes that are not in effect as `pending`, with what they wait for.
         - **Support**: keys marked *not yet* are named in a warning and ignored.
-        - Texts of the type *template* may contain `{{.Name}}`, `{{.Hostname}}`, `{{.User}}`, `{{.UID}}`, `{{.Home}}`
-          and `{{.Param.NAME}}`.
+        - Texts of the type *template* may contain `{{.Name}}`, `{{.Hostname}}`, `{{.User}}`, `{{.UID}}`,
+          `{{.Param.NAME}}`, and, except for `user.home`, `{{.Home}}`. A script with other text in double braces is used
+          as it is, with a warning.
 
         ## `lima.yaml`
 
@@ -62,7 +65,7 @@ extension Effect {
     fileprivate var words: String {
         switch self {
         case .live: "at once"
-        case .liveUnlessRegistered: "at once; if registered, after `autostart enable`"
+        case .liveUnlessRegistered: "at once; what the manager's file holds, after `autostart enable`"
         case .enable: "after `autostart enable`"
         case .agentStart: "at the agent's next start"
         case .start: "at the next start"
