@@ -365,6 +365,11 @@ package struct Lifecycle: Sendable {
             return [.emit(.failure(reason)), .enter(.degraded), .hastenHeartbeat]
         // The guest had been ready, and nobody can log in until there is room.
         case .reattached: return unconfirmed(reason) + [.hastenHeartbeat]
+        // The login had failed first, for this reason.
+        case .degraded(let known) where known == accessFault && known != reason:
+            accessFault = reason
+            state = .degraded(reason: reason)
+            return [.emit(.failure(reason)), .hastenHeartbeat]
         case .booting, .provisioning, .confirming:
             guard !hasStalledWhileStarting else { return [] }
             hasStalledWhileStarting = true

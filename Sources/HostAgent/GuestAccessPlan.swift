@@ -135,10 +135,8 @@ struct GuestAccessPlan: AccessPlan {
 
     /// The last lines of the guest's console.
     private var consoleEvidence: String {
-        // If the console's log was just rotated, its older part comes first.
-        let newer = TextFile.tail(directory.serialLog, count: 4096)
-        let older = newer.utf8.count < 4096 ? TextFile.tail(directory.serialLog + ".1", count: 4096) : ""
-        let lines = (older + newer).split(whereSeparator: \.isNewline).suffix(5)
+        // The older part of the log may be of another boot.
+        let lines = TextFile.tail(directory.serialLog, count: 4096).split(whereSeparator: \.isNewline).suffix(5)
         guard !lines.isEmpty else { return "; the guest's console (\(directory.serialLog)) is empty" }
         let shown = lines.map { line in
             "\n    " + DisplayText.cleaned(String(line))

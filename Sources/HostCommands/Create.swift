@@ -31,7 +31,7 @@ struct Create: AsyncParsableCommand {
         let name = try InstanceName(name ?? implied)
         context.sweep()
         if output.dryRun {
-            return try output.show(plan: CreateOperation(context: context).plan(name, text, file))
+            return try output.show(plan: await CreateOperation(context: context).plan(name, text, file))
         }
         let result = try await CreateOperation(context: context).run(name, text, file)
         for warning in result.warnings { context.progress(.warning(warning)) }

@@ -35,13 +35,13 @@ struct Start: AsyncParsableCommand {
             let directory = try context.directory(instance.name)
             let owner = try OwnerBoundary(instance.name, context)
             if let owner, foreground { throw owner.refuse("run an agent", "start --foreground \(directory.name)") }
-            if foreground {
-                try directory.checkSocketPaths()
-                try await beTheAgent(context, directory)
-            } else if output.dryRun, let owner {
+            if output.dryRun, let owner {
                 StandardStreams.output(try await owner.perform(["start"] + output.words + [instance.name]))
             } else if output.dryRun {
                 try output.show(plan: StartOperation(context: context, directory: directory).plan())
+            } else if foreground {
+                try directory.checkSocketPaths()
+                try await beTheAgent(context, directory)
             } else {
                 try await StartCommand(
                     context: context, directory: directory, timeout: timeout, progress: progress, json: output.json

@@ -1,6 +1,5 @@
 import HostModel
 import InstanceStore
-import LimaConfiguration
 
 /// Creates an instance from the text of a `lima.yaml`.
 package struct CreateOperation: Sendable {
@@ -16,13 +15,11 @@ package struct CreateOperation: Sendable {
         return CreateResult(name: name.text, dir: home.directory(of: name).path, warnings: warnings)
     }
 
-    /// What `run` would do, as far as it can be known from the text.
-    package func plan(_ name: InstanceName, _ text: String, _ file: String) throws -> OperationPlan {
+    /// What `run` would do.
+    /// - Throws: `HostError` for everything that `run` refuses before it makes anything.
+    package func plan(_ name: InstanceName, _ text: String, _ file: String) async throws -> OperationPlan {
         let home = try context.home()
-        let directory = home.directory(of: name)
-        try directory.checkSocketPaths()
-        _ = try LimaYAML.resolve(
-            home.layers(around: ConfigurationText(text, file: file)), for: name, host: .current)
-        return OperationPlan(name: name.text, steps: ["make \(directory.path)"])
+        try await InstanceCreator(home: home).check(name: name, source: text, file: file)
+        return OperationPlan(name: name.text, steps: ["make \(home.directory(of: name).path)"])
     }
 }

@@ -10,20 +10,32 @@ package struct InstanceCreator: Sendable {
 
     package init(home: LimaHome) { self.home = home }
 
+    /// Checks everything that `create` checks before it makes anything.
+    /// - Throws: `HostError`, as `create` would.
+    package func check(name: InstanceName, source: String, file: String) async throws {
+        _ = try await prepared(name, source, file)
+    }
+
+    private func prepared(
+        _ name: InstanceName, _ source: String, _ file: String
+    ) async throws -> (directory: InstanceDirectory, preparation: Preparation, warnings: [String]) {
+        let directory = home.directory(of: name)
+        try directory.checkSocketPaths()
+        let resolved = try LimaYAML.resolve(
+            home.layers(around: ConfigurationText(source, file: file)), for: name, host: .current)
+        try refuseExisting(directory)
+        let preparation = Preparation(resolved.configuration)
+        try await preparation.check()
+        return (directory, preparation, resolved.warnings)
+    }
+
     /// - Parameters:
     ///   - source: the text of a `lima.yaml`.
     ///   - file: the name that messages use for it.
     /// - Returns: sentences about keys that were ignored.
     /// - Throws: `HostError`. Nothing is left behind in that case.
     package func create(name: InstanceName, source: String, file: String) async throws -> [String] {
-        let final = home.directory(of: name)
-        try final.checkSocketPaths()
-        let resolved = try LimaYAML.resolve(
-            home.layers(around: ConfigurationText(source, file: file)), for: name, host: .current)
-        try refuseExisting(final)
-        let preparation = Preparation(resolved.configuration)
-        try await preparation.check()
-
+        let (final, preparation, warnings) = try await prepared(name, source, file)
         let temporary = InstanceDirectory(
             name: name, path: home.path + "/" + Leftovers.name(for: "creating", name))
         try attempt(home.path) { () throws(SystemCallError) in
@@ -45,7 +57,7 @@ package struct InstanceCreator: Sendable {
             try? Files.remove(temporary.path)
             throw error
         }
-        return resolved.warnings
+        return warnings
     }
 
     private func refuseExisting(_ directory: InstanceDirectory) throws(HostError) {

@@ -124,7 +124,7 @@ extension ConfigurationNode {
 
 /// Finds texts that Yams would take for ever to parse. It compares the keys of a mapping while it parses. An alias in a
 /// key stands for its whole value there, and a few lines of aliases of aliases stand for billions of values.
-private enum AliasKeys {
+enum AliasKeys {
     /// With this many aliases, a file can stand for at most some hundred times its size.
     private static let limit = 12
 

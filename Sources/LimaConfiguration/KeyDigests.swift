@@ -9,7 +9,7 @@ package struct KeyDigests: Sendable, Equatable {
         var ofEffect: String
         /// Of what counts only when the instance is created; nil if the value has no such part.
         var ofCreation: String?
-        /// Of all that the file says. Records of versions before 0.3 hold it.
+        /// Of all that the file says. Records of earlier versions hold it.
         var ofAll: String
     }
     private var digests: [String: Digest] = [:]

@@ -22,7 +22,7 @@ extension LimaYAML {
         }
         let root: Node?
         do {
-            root = try Yams.compose(yaml: text)
+            root = AliasKeys.areDangerous(in: text) ? nil : try Yams.compose(yaml: text)
         } catch {
             throw HostError(.badConfiguration, "the file is not YAML as it is", hint: "edit it without --set")
         }
@@ -38,16 +38,23 @@ extension LimaYAML {
             guard case .scalar(let scalar) = node, scalar.style == .plain, let mark = node.mark else {
                 throw HostError(.usage, "\(path) is not a plain value on one line", hint: "edit the file without --set")
             }
-            guard lines.indices.contains(mark.line - 1), lines[mark.line - 1].count >= mark.column - 1 else {
+            // The parser counts columns in Unicode scalars.
+            let line = lines.indices.contains(mark.line - 1) ? Array(lines[mark.line - 1].unicodeScalars) : []
+            let old = Array(scalar.string.unicodeScalars)
+            guard line.count >= mark.column - 1 else {
                 throw HostError(.usage, "\(path) is not where it seems to be", hint: "edit the file without --set")
             }
-            let line = lines[mark.line - 1]
-            let start = line.index(line.startIndex, offsetBy: mark.column - 1)
+            let (before, after) = (line[..<(mark.column - 1)], line[(mark.column - 1)...])
             // A value that is folded over several lines is only partly on this line.
-            guard line[start...].hasPrefix(scalar.string) else {
+            guard after.starts(with: old) else {
                 throw HostError(.usage, "\(path) is not a plain value on one line", hint: "edit the file without --set")
             }
-            lines[mark.line - 1] = line[..<start] + value + line[start...].dropFirst(scalar.string.count)
+            var changed = String.UnicodeScalarView(before)
+            // A key without a value may have no space after its colon.
+            if changed.last == ":" { changed.append(" ") }
+            changed.append(contentsOf: value.unicodeScalars)
+            changed.append(contentsOf: after.dropFirst(old.count))
+            lines[mark.line - 1] = String(changed)
             return lines.joined(separator: "\n")
         }
         guard depth == 0 else {

@@ -34,10 +34,15 @@ enum NetworkKeys {
             }
             return text
         }, nil, nil, .partial("the guest's address on its network"))
-    // Only ports with a rule are forwarded, so there is nothing to ignore.
     private static let ignore = DefaultedKey("ignore", .boolean, default: false)
 
-    private static let rule = Form<[PortForward]>.record(
+    private struct Rule {
+        var forwards: [PortForward] = []
+        /// Whether the guest's ports of this rule are not forwarded, also if a later rule names them.
+        var isIgnored = false
+    }
+
+    private static let rule = Form<Rule>.record(
         [
             guestPort, guestPortRange, hostPort, hostPortRange, hostIP, proto, ignore,
             guestIP,
@@ -48,18 +53,23 @@ enum NetworkKeys {
             Key("reverse", .unread("true or false"), nil, nil, .notYet),
         ], named: "rules"
     ) { fields, value in
-        if fields[ignore] { return [] }
+        let isIgnored = fields[ignore]
         let namesPorts = fields.given(guestPort) != nil || fields.given(guestPortRange) != nil
         guard namesPorts else {
-            value.warn("only rules that name a guestPort are forwarded")
-            return []
+            if !isIgnored { value.warn("only rules that name a guestPort are forwarded") }
+            return Rule()
+        }
+        for (one, range) in [(guestPort, guestPortRange), (hostPort, hostPortRange)]
+        where fields.given(one) != nil && fields.given(range) != nil {
+            value.fault("\(one.name) and \(range.name) exclude each other")
         }
         let range = fields[guestPortRange]
         guard let guest = fields[guestPort].map({ $0...$0 }) ?? range else { return nil }
         let hostRange = fields[hostPortRange]
-        return forwards(
+        let found = forwards(
             from: fields[hostPort].map { $0...$0 } ?? hostRange ?? guest, of: fields[hostIP], to: guest,
             fields[proto] ?? [.tcp], value)
+        return found.map { Rule(forwards: $0, isIgnored: isIgnored) }
     }
 
     private static func forwards(
@@ -85,16 +95,22 @@ enum NetworkKeys {
         "portForwards",
         Form<[PortForward]>("list of rules", shape: list(of: rule).shape) { value in
             var forwards: [PortForward] = []
-            var owners: [String: String] = [:]
+            var files: [PortForward: String] = [:]
+            var ignored: Set<String> = []
             for element in value.elements() {
-                for forward in rule.read(element) ?? [] {
-                    let port = "\(forward.transport.rawValue) port \(forward.hostPort)"
-                    let owner = owners[port]
-                    if owner == nil {
-                        owners[port] = element.node.place.file
+                guard let found = rule.read(element) else { continue }
+                for forward in found.forwards {
+                    let guestPort = "\(forward.transport) \(forward.guestPort)"
+                    if found.isIgnored { ignored.insert(guestPort) }
+                    if ignored.contains(guestPort) { continue }
+                    guard let rival = forwards.first(where: { forward.competes(with: $0) }) else {
+                        files[forward] = element.node.place.file
                         forwards.append(forward)
-                    } else if owner == element.node.place.file {
-                        element.fault("the host's \(port) is forwarded twice")
+                        continue
+                    }
+                    if files[rival] == element.node.place.file {
+                        element.fault(
+                            "the host's \(forward.transport.rawValue) port \(forward.hostPort) is forwarded twice")
                     }
                 }
                 if forwards.count > maximumForwards {
@@ -111,4 +127,13 @@ enum NetworkKeys {
         Key("dns", .unread("list of addresses"), .guest, .start, .notYet, firstFileWins: true),
         Key("hostResolver", .unread("mapping"), .guest, .start, .notYet),
     ]
+}
+
+extension PortForward {
+    /// Whether both need the same port of the host.
+    fileprivate func competes(with other: PortForward) -> Bool {
+        let everywhere = "0.0.0.0"
+        return transport == other.transport && hostPort == other.hostPort
+            && (hostAddress == other.hostAddress || hostAddress == everywhere || other.hostAddress == everywhere)
+    }
 }

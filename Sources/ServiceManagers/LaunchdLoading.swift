@@ -102,9 +102,24 @@ struct LaunchdLoading {
         case reloaded
     }
 
+    /// Why a job is not loaded.
+    struct Failure: Error {
+        let error: HostError
+        /// Whether its agent was ended and no other one was started.
+        let leavesGuestAlone: Bool
+
+        /// The error, with what it means for the guest.
+        var explained: HostError {
+            guard leavesGuestAlone else { return error }
+            return HostError(
+                error.code, error.message + "; its guest runs on without an agent",
+                hint: "hostagent start gives it an agent, autostart enable tries again")
+        }
+    }
+
     /// Runs the program.
     /// - Parameter privileged: makes a helper that runs as root; nil for a job of this account's own session.
-    /// - Throws: `HostError` that says whether a guest was left without an agent.
+    /// - Throws: `Failure`, or `HostError` if there is no sh.
     func run(privileged: ((String, [String]) -> Tool)?) async throws -> Outcome {
         let arguments = [
             "-c", Self.script, "sh", domain, label, file, String(patience), loadsIdle ? "load" : "", String(Self.tries),
@@ -115,30 +130,24 @@ struct LaunchdLoading {
         let result = try await tool.run()
         let lines = result.output.split(separator: "\n").map(String.init)
         if result.succeeded, let outcome = lines.last.flatMap(Outcome.init(rawValue:)) { return outcome }
-        throw error(result, lines)
+        throw Failure(error: error(result, lines.last), leavesGuestAlone: lines.contains("orphaned"))
     }
 
-    private func error(_ result: Tool.Result, _ lines: [String]) -> HostError {
-        let step = lines.last.flatMap { $0.hasPrefix("failed ") ? String($0.dropFirst("failed ".count)) : nil }
-        var error: HostError
+    private func error(_ result: Tool.Result, _ line: String?) -> HostError {
+        let step = line.flatMap { $0.hasPrefix("failed ") ? String($0.dropFirst("failed ".count)) : nil }
         switch step {
         case "wait":
-            error = HostError(
+            return HostError(
                 .failed, "launchd still has \(domain)/\(label), \(patience) s after it was told to let it go",
                 hint: "launchctl print \(domain)/\(label) says what it is doing")
         case let step?:
             let subject = step == "bootstrap" ? [domain, file] : ["\(domain)/\(label)"]
-            error = Launchctl.Refusal(line: [step] + subject, result: result).error
+            return Launchctl.Refusal(line: [step] + subject, result: result).error
         case nil:
-            error = HostError(
+            return HostError(
                 result.complaint.hasPrefix("sudo:") ? .notPermitted : .failed,
                 "launchd was not told to load \(file): \(result.complaint)")
         }
-        if lines.contains("orphaned") {
-            error.message += "; its guest runs on without an agent"
-            error.hint = "hostagent start gives it an agent, autostart enable tries again"
-        }
-        return error
     }
 }
 

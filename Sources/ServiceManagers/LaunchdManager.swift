@@ -65,15 +65,18 @@ package struct LaunchdManager: ServiceManager {
         try await install(try job.text, as: file, scope: scope)
         do {
             outcome = try await load(loading, scope)
-        } catch {
-            if let before {
-                try? await install(before, as: file, scope: scope)
-                // A job that ran is loaded again as it was.
-                if state?.pid != nil { _ = try? await load(loading, scope) }
-            } else {
+        } catch let failure as LaunchdLoading.Failure {
+            guard let before else {
                 try? await remove(file, scope: scope)
+                throw failure.explained
             }
-            throw error
+            try? await install(before, as: file, scope: scope)
+            guard failure.leavesGuestAlone else { throw failure.error }
+            let former = self.loading(target, job.Label, file, patience: patience, loadsIdle: true)
+            guard (try? await load(former, scope)) != nil else { throw failure.explained }
+            throw HostError(
+                failure.error.code, failure.error.message + "; it runs as it was registered before",
+                hint: failure.error.hint)
         }
         var notes = foreign.map { "replaced \($0.file), which was not made for this instance by hostagent" }
         switch outcome {
@@ -93,7 +96,11 @@ package struct LaunchdManager: ServiceManager {
         let target = try await target(found.identifier, found.scope)
         let loading = loading(
             target, found.identifier, found.file, patience: exitTimeOut(found), loadsIdle: false)
-        _ = try await load(loading, found.scope)
+        do {
+            _ = try await load(loading, found.scope)
+        } catch let failure as LaunchdLoading.Failure {
+            throw failure.explained
+        }
     }
 
     private func loading(

@@ -360,8 +360,12 @@ struct LaunchdTests {
             try host.set("busy", 1000)
             let failed = try await host.run("hostagent", "autostart", "enable", "mini")
             #expect(failed.status != 0 && failed.error.contains("its guest runs on without an agent"), "\(failed)")
+            // The former registration is loaded again as soon as launchd takes it.
             try host.set("busy", 0)
             #expect(try await host.run("hostagent", "start", "mini").succeeded)
+            try host.set("busy", 17)
+            let restored = try await host.run("hostagent", "autostart", "enable", "--keep-alive=no", "mini")
+            #expect(restored.status != 0 && restored.error.contains("as it was registered before"), "\(restored)")
             let second = try #require(try await host.info("mini"))
             #expect(second.guestPID == first.guestPID && second.run != first.run)
 

@@ -14,8 +14,8 @@ package enum CompatibilityPage {
         order, and mappings are merged key by key. Of two rules for one port of the host, that of the earlier file counts. A key that is not in this table is a mistake.
 
         - **Part**: what the value is for.
-        - **Changes count**: *at once* means after `hostagent reload`, also while the guest runs. `hostagent info` shows
-          changes that are not in effect as `pending`, with what they wait for.
+        - **Changes count**: *at once* means after `hostagent reload`, also while the guest runs. After a reload,
+          `hostagent info` shows the changes that are not in effect as `pending`, with what they wait for.
         - **Support**: keys marked *not yet* are named in a warning and ignored.
         - Texts of the type *template* may contain `{{.Name}}`, `{{.Hostname}}`, `{{.User}}`, `{{.UID}}`,
           `{{.Param.NAME}}`, and, except for `user.home`, `{{.Home}}`. A script with other text in double braces is used

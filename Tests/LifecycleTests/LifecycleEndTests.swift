@@ -212,6 +212,10 @@ import Testing
             var attached = machine([.start(survivor: true), .attached(.ready)])
             #expect(attached.handle(input).contains(.emit(.failure("r"))) && attached.phase == .degraded)
             #expect(attached.handle(.accessConfirmed).contains(.enter(.running)) && attached.phase == .running)
+            var late = machine([.start(survivor: true), .attached(.ready), .deadlinePassed(evidence: "e")])
+            #expect(late.phase == .degraded)
+            #expect(late.handle(input) == [.emit(.failure("r")), .hastenHeartbeat])
+            #expect(late.handle(input) == [], "said once")
         }
     }
 

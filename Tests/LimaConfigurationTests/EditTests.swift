@@ -30,6 +30,11 @@ import Testing
 
     @Test func linesOfOtherSystemsAndFoldedValues() throws {
         #expect(try LimaYAML.setting("cpus", to: "4", in: "a: 1\r\ncpus: 2\r\n") == "a: 1\r\ncpus: 4\r\n")
+        #expect(try LimaYAML.setting("cpus", to: "4", in: "cpus:\nmemory: 1GiB\n") == "cpus: 4\nmemory: 1GiB\n")
+        #expect(
+            try LimaYAML.setting("ssh.localPort", to: "4", in: "ssh:\n  localPort:\n") == "ssh:\n  localPort: 4\n")
+        let decomposed = "user: {comment: e\u{301}e, uid: 7}\n"
+        #expect(try LimaYAML.setting("user.uid", to: "8", in: decomposed) == decomposed.replacing("7", with: "8"))
         #expect(throws: HostError.self) {
             try LimaYAML.setting("message", to: "x", in: "message: one\n  two three four\n")
         }

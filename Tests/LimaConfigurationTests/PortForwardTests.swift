@@ -20,6 +20,12 @@ import Testing
                 "udp 127.0.0.1:20 to the guest's 10", "udp 127.0.0.1:21 to the guest's 11",
             ])
         #expect(try forwards("- {guestPort: 80, ignore: true}") == [])
+        // The first rule that names a port counts.
+        #expect(
+            try forwards("- {guestPort: 80, ignore: true}\n- {guestPortRange: [79, 80]}") == [
+                "tcp 127.0.0.1:79 to the guest's 79"
+            ])
+        #expect(try forwards("- {guestPort: 80, hostIP: 127.0.0.1}\n- {guestPort: 80, hostIP: 127.0.0.2}").count == 2)
         #expect(try forwards(" []") == [])
     }
 
@@ -33,7 +39,9 @@ import Testing
         "- {guestPort: 1, hostIP: 1.2.3.256}", "- {guestPort: 1, hostIP: 1.2.3}",
         "- {guestPort: 1, hostIP: 127.0.0.+1}", "- {guestPort: 1, hostIP: 127.0.0.01}", "- {guestPortRange: [2, 1]}",
         "- {guestPortRange: [1]}", "- {guestPortRange: [1, 3], hostPortRange: [1, 2]}", "- {guestPortRange: [1, 9999]}",
-        "- guestPort: 1\n- guestPort: 2\n  hostPort: 1", "- {guestPorts: 1}", "nonsense",
+        "- guestPort: 1\n- guestPort: 2\n  hostPort: 1", "- {guestPort: 1, guestPortRange: [1, 2]}",
+        "- {guestPort: 1, hostPort: 1, hostPortRange: [1, 1]}", "- guestPort: 1\n- {guestPort: 1, hostIP: 0.0.0.0}",
+        "- {guestPorts: 1}", "nonsense",
     ])
     func mistakes(_ rules: String) { #expect(throws: HostError.self) { try load(rules) } }
 }
