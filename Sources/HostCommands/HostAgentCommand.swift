@@ -16,7 +16,8 @@ package struct HostAgentCommand: AsyncParsableCommand {
             """,
         version: "hostagent \(version)",
         subcommands: [
-            Create.self, Start.self, Stop.self, Restart.self, Reload.self, Upgrade.self, List.self, Info.self,
+            Create.self, Validate.self, Start.self, Stop.self, Restart.self, Reload.self, Upgrade.self, List.self,
+            Info.self,
             Events.self, Shell.self,
             Delete.self, Edit.self, Autostart.self, StartAtLogin.self, Doctor.self, Reap.self, Check.self,
             OwnerWork.self,

@@ -70,7 +70,8 @@ package enum HostProcess {
         return candidate
     }
 
-    private static var workingDirectory: String? {
+    /// The directory that relative paths begin in; nil if it was removed.
+    package static var workingDirectory: String? {
         guard let path = getcwd(nil, 0) else { return nil }
         defer { free(path) }
         return String(cString: path)

@@ -1,5 +1,6 @@
 import HostModel
 import HostOS
+import LimaConfiguration
 
 /// The directory that holds all instances: `$LIMA_HOME`, or `~/.lima` if that is not set.
 package struct LimaHome: Sendable, Hashable {
@@ -32,6 +33,12 @@ package struct LimaHome: Sendable, Hashable {
 
     /// Keys and other files that are not part of an instance, as in Lima.
     package var configurationDirectory: String { path + "/_config" }
+
+    /// The file that is a base of every template, if there is one.
+    package var baseForAll: Locator? {
+        let file = configurationDirectory + "/base.yaml"
+        return Files.kind(file) == .regular ? .file(file) : nil
+    }
 
     package func directory(of name: InstanceName) -> InstanceDirectory {
         InstanceDirectory(name: name, path: "\(path)/\(name)")

@@ -178,5 +178,8 @@ func entries<Value>(of element: Form<Value>) -> Form<[(key: String, value: Value
 
 extension Form where Value == Void {
     /// A value that is not looked at.
-    static func unread(_ name: String) -> Self { Form(name, format: { _ in "" }) { _ in } }
+    static func unread(_ name: String) -> Self {
+        let shape: Shape = name.hasPrefix("list") ? .list([]) : name.hasPrefix("mapping") ? .map : .scalar
+        return Form(name, shape: shape, format: { _ in "" }) { _ in }
+    }
 }

@@ -34,6 +34,12 @@ enum GuestKeys {
     // MARK: Scripts
 
     private static let script = Key("script", .guestTemplate)
+    /// `create` puts the text of the file into `script`.
+    private static let file = Key(
+        "file",
+        Form<Void>("locator") { value in
+            value.fault("only a template can name a file: create puts its text into the instance's file")
+        }, nil, .creation)
 
     private static let mode = Key(
         "mode",
@@ -49,9 +55,9 @@ enum GuestKeys {
         }, nil, nil, .partial("`system`, `user`, `boot` and `dependency`"), standard: "`system`")
 
     private static let provisioningScript = Form<Configuration.ProvisioningScript>.record(
-        [mode, script]
+        [mode, script, file]
             + [
-                "skipDefaultDependencyResolution", "file", "playbook", "content", "overwrite", "owner", "path",
+                "skipDefaultDependencyResolution", "playbook", "content", "overwrite", "owner", "path",
                 "permissions", "expression", "format",
             ].map { Key($0, .unread("text"), nil, nil, .notYet) }, named: "scripts"
     ) { fields, value in
@@ -59,7 +65,7 @@ enum GuestKeys {
         guard let mode = isGiven ? fields[mode] : .system, let text = scriptText(fields, value) else { return nil }
         return .init(mode: mode, script: text)
     }
-    static let provision = Key("provision", list(of: provisioningScript), .guest, .start)
+    static let provision = Key("provision", list(of: provisioningScript), .guest, .start, merging: .basesFirst)
 
     private static let probeMode = Key(
         "mode",
@@ -69,14 +75,15 @@ enum GuestKeys {
     private static let description = DefaultedKey("description", .line, default: "probe")
     private static let hint = DefaultedKey("hint", .text, default: "")
     private static let probe = Form<Configuration.Probe>.record(
-        [probeMode, description, script, hint, Key("file", .unread("locator"), nil, nil, .notYet)], named: "probes"
+        [probeMode, description, script, hint, file], named: "probes"
     ) { fields, value in
         guard let text = scriptText(fields, value) else { return nil }
         return .init(description: fields[description], script: text, hint: fields[hint].trimmed)
     }
-    static let probes = Key("probes", list(of: probe), .guest, .start)
+    static let probes = Key("probes", list(of: probe), .guest, .start, merging: .basesFirst)
 
     private static func scriptText(_ fields: Fields, _ value: ConfigurationValue) -> String? {
+        if fields.given(file) != nil { return nil }
         guard let text = fields[script], !text.isEmpty else {
             value.fault("script: missing; expected the text of a script that begins with #!")
             return nil

@@ -97,7 +97,7 @@ enum StorageKeys {
         Key("additionalDisks", .unread("list of disks"), .machine, .start, .notYet),
         Key("mounts", .unread("list of mounts"), .guest, .start, .notYet),
         Key("mountType", .unread("reverse-sshfs, 9p or virtiofs"), .guest, .start, .notYet),
-        Key("mountTypesUnsupported", .unread("list of text"), .guest, .start, .notYet),
+        Key("mountTypesUnsupported", .unread("list of text"), .guest, .start, .notYet, merging: .unique),
         Key("mountInotify", .unread("true or false"), .guest, .start, .notYet, standard: "`false`"),
     ]
 }

@@ -15,10 +15,6 @@ package protocol KeyDeclaration: Sendable {
     func check(_ value: ConfigurationValue)
 }
 
-extension KeyDeclaration {
-    var shapeForMerging: Shape { facts.firstFileWins ? .scalar : shape }
-}
-
 /// The part of the system in which a value counts.
 package enum Part: String, Sendable {
     case machine
@@ -74,8 +70,21 @@ package struct KeyFacts: Sendable {
     package var part: Part?
     package var effect: Effect?
     package var support: Support
-    /// Whether lists of several files are not joined.
-    package var firstFileWins: Bool
+    package var merging: Merging
+}
+
+/// How the values that several files have for a key become one, where its type does not say it.
+package enum Merging: Sendable {
+    /// A scalar is taken from the first file that has it, lists are joined, mappings are merged key by key.
+    case byType
+    /// The first file that has it counts, also for a list.
+    case first
+    /// Lists are joined, those of a base before that of the template that names it.
+    case basesFirst
+    /// Lists are joined, without what is there already.
+    case unique
+    /// The highest version counts.
+    case newest
 }
 
 /// A key whose value may be missing.
@@ -88,12 +97,12 @@ package struct Key<Value>: KeyDeclaration {
     /// - Parameter standard: what a missing key means, if the code that reads it decides.
     init(
         _ name: String, _ form: Form<Value>, _ part: Part? = nil, _ effect: Effect? = nil, _ support: Support = .done,
-        standard: String? = nil, firstFileWins: Bool = false
+        standard: String? = nil, merging: Merging = .byType
     ) {
         self.name = name
         self.form = form
         self.standard = standard
-        facts = KeyFacts(part: part, effect: effect, support: support, firstFileWins: firstFileWins)
+        facts = KeyFacts(part: part, effect: effect, support: support, merging: merging)
     }
 
     package var type: String { form.name }

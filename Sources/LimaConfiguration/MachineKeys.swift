@@ -2,6 +2,12 @@ import HostModel
 
 /// The keys of the machine itself.
 enum MachineKeys {
+    /// `create` merges the bases into the instance's file, which then has none.
+    private static let base = Key(
+        "base",
+        Form<Void>("locator or list of locators") { value in
+            value.fault("only a template can have bases: create merges them into the instance's file")
+        }, .machine, .creation)
     static let vmType = Key(
         "vmType",
         Form.text.map("qemu, vz, wsl2, krunkit or ext") { text, value in
@@ -28,7 +34,8 @@ enum MachineKeys {
     private static let qemuProcessors = Key("cpuType", processors, standard: "what the accelerator does best")
     private static let qemu = Key(
         "qemu",
-        .record([Key("minimumVersion", .unread("version"), nil, nil, .notYet), qemuProcessors]) { fields, _ in
+        .record([Key("minimumVersion", .unread("version"), nil, nil, .notYet, merging: .newest), qemuProcessors]) {
+            fields, _ in
             fields[qemuProcessors]
         })
     static let vmOpts = Key(
@@ -46,8 +53,8 @@ enum MachineKeys {
         }, .machine, .start)
 
     static let all: [any KeyDeclaration] = [
-        Key("base", .unread("locator or list of locators"), .machine, .creation, .notYet),
-        Key("minimumLimaVersion", .unread("version"), .machine, .start, .notYet),
+        base,
+        Key("minimumLimaVersion", .unread("version"), .machine, .start, .notYet, merging: .newest),
         vmType, vmOpts,
         Key("os", .unread("Linux, Darwin, FreeBSD or Windows"), .machine, .creation, .notYet, standard: "`Linux`"),
         arch, cpuType, cpus, memory, disk, firmware,

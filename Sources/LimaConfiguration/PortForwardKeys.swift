@@ -124,7 +124,7 @@ enum NetworkKeys {
     static let all: [any KeyDeclaration] = [
         portForwards,
         Key("networks", .unread("list of networks"), .machine, .start, .notYet),
-        Key("dns", .unread("list of addresses"), .guest, .start, .notYet, firstFileWins: true),
+        Key("dns", .unread("list of addresses"), .guest, .start, .notYet, merging: .first),
         Key("hostResolver", .unread("mapping"), .guest, .start, .notYet),
     ]
 }

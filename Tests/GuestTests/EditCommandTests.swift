@@ -49,6 +49,42 @@ struct EditCommandTests {
         #expect(try Files.names(in: home.directory("mini")).allSatisfy { !$0.contains("hostagent-draft") })
     }
 
+    /// A template with bases becomes an instance that depends on no other file.
+    @Test func aTemplateWithBasesAndScriptsInFiles() async throws {
+        let home = try TestHome()
+        let top = home.path + "/top.yaml"
+        try Files.makeDirectory(home.path + "/_config")
+        try TextFile.replace(home.path + "/_config/base.yaml", with: "env: {ALL: every}\n")
+        try TextFile.replace(home.path + "/more.yaml", with: "memory: 300MiB\nenv: {FROM: more}\n")
+        try TextFile.replace(home.path + "/a.sh", with: "#!/bin/sh\necho \"$PARAM_word $FROM $ALL\" > /data/a\n")
+        try TextFile.replace(
+            top,
+            with: """
+                base: [more.yaml, template:mini]
+                cpus: 2
+                param: {word: hello}
+                provision:
+                - file: a.sh
+
+                """)
+        let valid = try await home.run("validate", top, "template:mini")
+        #expect(valid.succeeded && valid.output == "\(top) is valid\ntemplate:mini is valid\n", "\(valid)")
+        let created = try await home.run("create", "--name", "t", top)
+        #expect(created.succeeded, "\(created)")
+        for file in [top, home.path + "/more.yaml", home.path + "/a.sh"] { try Files.remove(file) }
+        let started = try await home.run("start", "t")
+        #expect(started.succeeded, "\(started)")
+        #expect(try await home.run("shell", "t", "cat", "/data/a").output == "hello more every\n")
+        #expect(try await home.run("list", "--format", "{{.CPUs}} {{.Memory}}", "t").output == "2 314572800\n")
+        #expect(try await home.run("stop", "t").succeeded)
+
+        try TextFile.replace(top, with: "cpus: 1\nbase: top.yaml\n")
+        let wrong = try await home.run("validate", "template:mini", top, home.path + "/nothing.yaml")
+        #expect(wrong.status == 65 && wrong.output == "template:mini is valid\n", "\(wrong)")
+        #expect(wrong.error.contains("top.yaml:2:7: base: the templates include each other"), "\(wrong)")
+        #expect(wrong.error.contains("there is no template and no file"), "\(wrong)")
+    }
+
     /// A value that does not count, now or ever, is not called saved without a word.
     @Test func aChangeWithoutEffectIsSaid() async throws {
         let home = try TestHome()

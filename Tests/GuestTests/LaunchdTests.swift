@@ -366,7 +366,7 @@ struct LaunchdTests {
             try host.set("busy", 17)
             let restored = try await host.run("hostagent", "autostart", "enable", "--keep-alive=no", "mini")
             #expect(restored.status != 0 && restored.error.contains("as it was registered before"), "\(restored)")
-            let second = try #require(try await host.info("mini"))
+            let second = try await running(host)
             #expect(second.guestPID == first.guestPID && second.run != first.run)
 
             // launchd is ending the job, and its agent hangs: it refuses another bootout, and the stop goes on.
