@@ -1,6 +1,7 @@
 import AgentAPI
 import GuestDriver
 import HostModel
+import HostOS
 import InstanceStore
 import LimaConfiguration
 import ServiceManagers
@@ -24,6 +25,7 @@ final class LiveConfiguration: Sendable {
     /// The configuration that this agent was started with.
     private let agentHas: KeyDigests
     private let state: Mutex<State>
+    private let disk = DiskWork("configuration")
 
     /// - Parameter survivor: a guest that was started before this agent, perhaps with another configuration.
     init(
@@ -62,10 +64,15 @@ final class LiveConfiguration: Sendable {
         return pending
     }
 
-    /// Reads the files again.
+    /// Reads the files again. A disk that hangs delays the answer, and nothing else.
     /// - Returns: the keys whose new values are now in effect, and warnings about the files.
     /// - Throws: `HostError` if the files contain a mistake. Nothing changes then.
-    func reload() throws(HostError) -> (applied: [String], warnings: [String]) {
+    func reload() async throws(HostError) -> (applied: [String], warnings: [String]) {
+        try await disk.run { () throws(HostError) in try self.readAgain() }
+    }
+
+    /// One at a time: of two reloads at once, the newer files stay in force.
+    private func readAgain() throws(HostError) -> (applied: [String], warnings: [String]) {
         let new = try Instance(directory)
         let pending = pending(of: new)
         return state.withLock { state in

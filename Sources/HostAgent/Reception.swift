@@ -71,7 +71,7 @@ struct Reception: Sendable {
     /// Applies what can be applied to the running guest. If a file contains a mistake, nothing changes.
     private func reload() async throws(HostError) -> ReloadBody {
         do {
-            var (applied, warnings) = try live.reload()
+            var (applied, warnings) = try await live.reload()
             let ports = await supervisor.apply { [live] in (live.effectiveGrace, live.forwards) }
             // A port that could not be opened before may have been opened now, and one that is taken is not in effect.
             applied.removeAll { $0 == "portForwards" }
