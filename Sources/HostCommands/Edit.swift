@@ -157,6 +157,10 @@ struct Edit: AsyncParsableCommand {
             StandardStreams.error(
                 "hostagent: warning: without effect on an existing instance: \(useless.joined(separator: ", "))\n")
         }
+        guard useless.isEmpty || !new.changes(since: old, where: { $0 != .creation }).isEmpty else {
+            StandardStreams.output("saved\n")
+            return
+        }
         guard try directory.isHeld() else {
             StandardStreams.output("saved; it counts from the next start\n")
             return

@@ -95,6 +95,7 @@ struct EditCommandTests {
         #expect(overridden.succeeded && overridden.error.contains("_config/override.yaml:1:7 sets it"), "\(overridden)")
         let disk = try await home.run("edit", "mini", "--set", "disk=1GiB")
         #expect(disk.succeeded && disk.error.contains("without effect on an existing instance: disk"), "\(disk)")
+        #expect(disk.output == "saved\n")
         let yaml = home.directory("mini") + "/lima.yaml"
         try Files.move(yaml, to: home.path + "/shared.yaml")
         #expect(try await Tool("ln", ["-s", home.path + "/shared.yaml", yaml]).run().succeeded)
