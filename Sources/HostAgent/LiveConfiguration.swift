@@ -47,10 +47,11 @@ final class LiveConfiguration: Sendable {
     }
 
     var settings: Settings { state.withLock { $0.instance.settings } }
-    /// The actual time in seconds that a guest has to shut down, under the manager that started the agent.
+    /// The actual time in seconds that a guest has to shut down, under the manager that started the agent. launchd ends an
+    /// agent after the time in its own file, so that file is asked.
     var effectiveGrace: Int {
         let wanted = origin.effectiveGrace(settings)
-        return origin.managerKind == .none ? wanted : min(wanted, registered().stopGrace ?? .max)
+        return origin.managerKind == .launchd ? min(wanted, registered().stopGrace ?? wanted) : wanted
     }
     var forwards: [PortForward] { state.withLock { $0.instance.configuration.portForwards } }
 

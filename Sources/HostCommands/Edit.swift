@@ -145,7 +145,14 @@ struct Edit: AsyncParsableCommand {
         guard status == 0 else {
             throw HostError(.failed, "the editor ended with status \(status); nothing was changed")
         }
-        return try TextFile.read(draft)
+        guard let text = try TextFile.strictText(draft) else {
+            let kept = directory.limaYAML + ".rejected"
+            try Files.move(draft, to: kept)
+            throw HostError(
+                .badConfiguration, "what you typed is not UTF-8 text",
+                hint: "the old file is in force; what you typed is in \(kept)")
+        }
+        return text
     }
 
     /// Says from when the change counts, and offers a restart if it needs one.

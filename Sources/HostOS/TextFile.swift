@@ -24,9 +24,9 @@ package enum TextFile {
     }
 
     package static func read(
-        _ path: String, limit: Int = 16 << 20, anyKind: Bool = false
+        _ path: String, limit: Int = 16 << 20
     ) throws(SystemCallError) -> String {
-        String(decoding: try bytes(path, limit: limit, anyKind: anyKind), as: UTF8.self)
+        String(decoding: try bytes(path, limit: limit), as: UTF8.self)
     }
 
     /// Reads a file that a person wrote. Bytes that are not text are never replaced by others.

@@ -43,11 +43,13 @@ package struct Form<Value>: Sendable {
 
 extension Form where Value == String {
     /// Any text.
-    static var text: Self { Form("text", format: { $0.isEmpty ? "\"\"" : $0 }, read: { $0.text() }) }
+    static var text: Self { Form("text", format: quotedIfEmpty, read: { $0.text() }) }
+
+    private static func quotedIfEmpty(_ text: String) -> String { text.isEmpty ? "\"\"" : text }
 
     /// Text without line ends or other control characters.
     static var line: Self {
-        text.map("text", format: { $0.isEmpty ? "\"\"" : $0 }) { text, value in
+        text.map(format: quotedIfEmpty) { text, value in
             guard text.unicodeScalars.allSatisfy({ $0.value >= 32 && $0.value != 127 }) else {
                 value.fault("expected one line, found a line end or control character")
                 return nil
@@ -58,7 +60,7 @@ extension Form where Value == String {
 
     /// Text in which variables of the guest, such as `{{.User}}`, stand for their values.
     static var guestTemplate: Self {
-        text.map("template", format: { $0.isEmpty ? "\"\"" : $0 }) { text, value in
+        text.map("template", format: quotedIfEmpty) { text, value in
             TemplateText.expanded(text, value.reading.variables) { value.warn($0) }
         }
     }
@@ -115,32 +117,29 @@ extension Form where Value == Int {
     /// A size in bytes, such as `4GiB` or `512MiB`. Units are powers of 1024, as in RAMInBytes of go-units, which Lima
     /// uses.
     static func size(in range: ClosedRange<Int>) -> Self {
-        let limits = "\(ByteCount.format(range.lowerBound)) to \(ByteCount.format(range.upperBound))"
-        return Form("size, \(limits)", format: ByteCount.format) { value in
-            guard case .scalar(let text, _) = value.node.content, let bytes = ByteCount.parse(text) else {
-                value.expected("a size such as 4GiB")
-                return nil
-            }
-            guard range.contains(bytes) else {
-                value.fault("\(text) is outside \(limits)")
-                return nil
-            }
-            return bytes
-        }
+        quantity("size", such: "4GiB", range, parse: ByteCount.parse, format: ByteCount.format)
     }
 
     /// A duration in seconds, such as `90s`, `2m` or `1m30s`.
     static func duration(in range: ClosedRange<Int>) -> Self {
-        Form("duration, \(range.lowerBound)s to \(range.upperBound)s", format: { "\($0)s" }) { value in
-            guard case .scalar(let text, _) = value.node.content, let seconds = Seconds.parse(text) else {
-                value.expected("a duration such as 90s or 2m")
+        quantity("duration", such: "90s or 2m", range, parse: Seconds.parse) { "\($0)s" }
+    }
+
+    private static func quantity(
+        _ name: String, such example: String, _ range: ClosedRange<Int>,
+        parse: @escaping @Sendable (String) -> Int?, format: @escaping @Sendable (Int) -> String
+    ) -> Self {
+        let limits = "\(format(range.lowerBound)) to \(format(range.upperBound))"
+        return Form("\(name), \(limits)", format: format) { value in
+            guard case .scalar(let text, _) = value.node.content, let number = parse(text) else {
+                value.expected("a \(name) such as \(example)")
                 return nil
             }
-            guard range.contains(seconds) else {
-                value.fault("\(text) is outside \(range.lowerBound)s to \(range.upperBound)s")
+            guard range.contains(number) else {
+                value.fault("\(text) is outside \(limits)")
                 return nil
             }
-            return seconds
+            return number
         }
     }
 }
@@ -177,9 +176,8 @@ func entries<Value>(of element: Form<Value>) -> Form<[(key: String, value: Value
 }
 
 extension Form where Value == Void {
-    /// A value that is not looked at.
-    static func unread(_ name: String) -> Self {
-        let shape: Shape = name.hasPrefix("list") ? .list([]) : name.hasPrefix("mapping") ? .map : .scalar
-        return Form(name, shape: shape, format: { _ in "" }) { _ in }
+    /// A value that is not looked at. Its shape decides how those of several files are merged.
+    static func unread(_ name: String, _ shape: Shape = .scalar) -> Self {
+        Form(name, shape: shape, format: { _ in "" }) { _ in }
     }
 }

@@ -96,13 +96,13 @@ enum GuestKeys {
     static let all: [any KeyDeclaration] = [
         provision,
         Key("upgradePackages", .unread("true or false"), .guest, .start, .notYet, standard: "`false`"),
-        Key("containerd", .unread("mapping"), .guest, .start, .notYet),
+        Key("containerd", .unread("mapping", .map), .guest, .start, .notYet),
         Key("guestInstallPrefix", .unread("path"), .guest, .start, .notYet),
         probes,
-        Key("copyToHost", .unread("list of copies"), .agent, .start, .notYet),
+        Key("copyToHost", .unread("list of copies", .list([])), .agent, .start, .notYet),
         message, env, param,
         Key("propagateProxyEnv", .unread("true or false"), .guest, .start, .notYet, standard: "`true`"),
-        Key("caCerts", .unread("mapping"), .guest, .start, .notYet),
+        Key("caCerts", .unread("mapping", .map), .guest, .start, .notYet),
         plain,
         Key("timezone", .unread("text"), .guest, .start, .notYet),
     ]

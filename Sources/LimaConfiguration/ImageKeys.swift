@@ -94,10 +94,10 @@ enum ImageKeys {
 /// The keys of what the guest can reach of the host's disks and directories.
 enum StorageKeys {
     static let all: [any KeyDeclaration] = [
-        Key("additionalDisks", .unread("list of disks"), .machine, .start, .notYet),
-        Key("mounts", .unread("list of mounts"), .guest, .start, .notYet),
+        Key("additionalDisks", .unread("list of disks", .list([])), .machine, .start, .notYet),
+        Key("mounts", .unread("list of mounts", .list([])), .guest, .start, .notYet),
         Key("mountType", .unread("reverse-sshfs, 9p or virtiofs"), .guest, .start, .notYet),
-        Key("mountTypesUnsupported", .unread("list of text"), .guest, .start, .notYet, merging: .unique),
+        Key("mountTypesUnsupported", .unread("list of text", .list([])), .guest, .start, .notYet, merging: .unique),
         Key("mountInotify", .unread("true or false"), .guest, .start, .notYet, standard: "`false`"),
     ]
 }

@@ -5,8 +5,8 @@ import Foundation
 /// digests of a key differ if its value was changed. Comments, layout, null and keys that are not supported do not count.
 package struct KeyDigests: Sendable, Equatable {
     private struct Digest: Sendable, Equatable {
-        /// Of what counts from a start of the guest, or at once.
-        var ofEffect: String
+        /// Of what counts from a start of the guest, or at once; nil if the value has no such part.
+        var ofEffect: String?
         /// Of what counts only when the instance is created; nil if the value has no such part.
         var ofCreation: String?
         /// Of all that the file says. Records of earlier versions hold it.
@@ -30,17 +30,14 @@ package struct KeyDigests: Sendable, Equatable {
         let effective = Selection(wantsCreation: false).selected(node, .record(keys), effect: nil)?.entries ?? []
         let creation = Selection(wantsCreation: true).selected(node, .record(keys), effect: nil)?.entries ?? []
         for entry in node.entries {
-            let ofCreation = creation.first { $0.key == entry.key }.map { Self.digest($0.value) }
-            guard let part = effective.first(where: { $0.key == entry.key })?.value else {
-                if let ofCreation { digests[entry.key] = Digest(ofEffect: "", ofCreation: ofCreation, ofAll: "") }
-                continue
+            func digest(_ node: ConfigurationNode) -> String {
+                if scalarsAsText, case .scalar(let text, _) = node.content { return text }
+                return Self.digest(node)
             }
-            if scalarsAsText, case .scalar(let text, _) = part.content {
-                digests[entry.key] = Digest(ofEffect: text, ofAll: text)
-            } else {
-                digests[entry.key] = Digest(
-                    ofEffect: Self.digest(part), ofCreation: ofCreation, ofAll: Self.digest(entry.value))
-            }
+            let ofEffect = effective.first { $0.key == entry.key }.map { digest($0.value) }
+            let ofCreation = creation.first { $0.key == entry.key }.map { digest($0.value) }
+            if ofEffect == nil, ofCreation == nil { continue }
+            digests[entry.key] = Digest(ofEffect: ofEffect, ofCreation: ofCreation, ofAll: digest(entry.value))
         }
     }
 
@@ -53,7 +50,7 @@ package struct KeyDigests: Sendable, Equatable {
 
     /// The digests of the keys that count only from a start of the guest. They are kept in its record.
     package var fixedAtStart: [String: String] {
-        digests.filter { Self.effects[$0.key] == .start && !$0.value.ofEffect.isEmpty }.mapValues(\.ofEffect)
+        digests.filter { Self.effects[$0.key] == .start }.compactMapValues(\.ofEffect)
     }
 
     /// The keys whose values differ from an earlier configuration, and which count as told.
@@ -72,8 +69,7 @@ package struct KeyDigests: Sendable, Equatable {
     /// - Parameter started: `fixedAtStart` of its start. Another version of this program may have made it.
     package func changes(sinceStart started: [String: String]) -> Set<String> {
         keys(and: started.keys, where: { $0 == .start }) { key in
-            let mine = digests[key].flatMap { $0.ofEffect.isEmpty ? nil : $0 }
-            return mine?.ofEffect != started[key] && mine?.ofAll != started[key]
+            digests[key]?.ofEffect != started[key] && digests[key]?.ofAll != started[key]
         }
     }
 

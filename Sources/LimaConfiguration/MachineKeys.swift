@@ -41,14 +41,14 @@ enum MachineKeys {
     static let vmOpts = Key(
         "vmOpts",
         .record([
-            qemu, Key("vz", .unread("mapping"), nil, nil, .noEffect("it configures another driver")),
-            Key("wsl2", .unread("mapping"), nil, nil, .noEffect("it configures another driver")),
+            qemu, Key("vz", .unread("mapping", .map), nil, nil, .noEffect("it configures another driver")),
+            Key("wsl2", .unread("mapping", .map), nil, nil, .noEffect("it configures another driver")),
         ]) { fields, _ in fields[qemu] }, .machine, .start)
 
     private static let legacyBIOS = DefaultedKey("legacyBIOS", .boolean, default: false)
     static let firmware = Key(
         "firmware",
-        .record([legacyBIOS, Key("images", .unread("list of files"), nil, nil, .notYet)]) { fields, _ in
+        .record([legacyBIOS, Key("images", .unread("list of files", .list([])), nil, nil, .notYet)]) { fields, _ in
             fields[legacyBIOS]
         }, .machine, .start)
 
@@ -58,11 +58,11 @@ enum MachineKeys {
         vmType, vmOpts,
         Key("os", .unread("Linux, Darwin, FreeBSD or Windows"), .machine, .creation, .notYet, standard: "`Linux`"),
         arch, cpuType, cpus, memory, disk, firmware,
-        Key("audio", .unread("mapping"), .machine, .start, .notYet),
-        Key("video", .unread("mapping"), .machine, .start, .notYet),
-        Key("rosetta", .unread("mapping"), .machine, .start, .notYet),
+        Key("audio", .unread("mapping", .map), .machine, .start, .notYet),
+        Key("video", .unread("mapping", .map), .machine, .start, .notYet),
+        Key("rosetta", .unread("mapping", .map), .machine, .start, .notYet),
         Key("nestedVirtualization", .unread("true or false"), .machine, .start, .notYet, standard: "`false`"),
         Key("tpm", .unread("true or false"), .machine, .start, .notYet, standard: "`false`"),
-        Key("osOpts", .unread("mapping"), .machine, .start, .notYet),
+        Key("osOpts", .unread("mapping", .map), .machine, .start, .notYet),
     ]
 }

@@ -123,9 +123,9 @@ enum NetworkKeys {
 
     static let all: [any KeyDeclaration] = [
         portForwards,
-        Key("networks", .unread("list of networks"), .machine, .start, .notYet),
-        Key("dns", .unread("list of addresses"), .guest, .start, .notYet, merging: .first),
-        Key("hostResolver", .unread("mapping"), .guest, .start, .notYet),
+        Key("networks", .unread("list of networks", .list([])), .machine, .start, .notYet),
+        Key("dns", .unread("list of addresses", .list([])), .guest, .start, .notYet, merging: .first),
+        Key("hostResolver", .unread("mapping", .map), .guest, .start, .notYet),
     ]
 }
 

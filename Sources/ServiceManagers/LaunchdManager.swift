@@ -55,11 +55,9 @@ package struct LaunchdManager: ServiceManager {
         // We may not end a registration in another file, and it would start the instance a second time.
         if let other = foreign.first(where: { $0.file != file }) { throw other.isInTheWay }
         let target = try await target(job.Label, scope)
-        let state = try await launchctl.printed(target)
         let before = try? TextFile.read(file, limit: 1 << 20)
         // launchd ends a loaded job by the settings that it was loaded with.
         let patience = max(job.ExitTimeOut, before.flatMap { LaunchdJob(text: Array($0.utf8)) }?.ExitTimeOut ?? 0)
-        if let state, state.isDraining { try await launchctl.awaitGone(target, within: patience) }
         let loading = loading(target, job.Label, file, patience: patience, loadsIdle: scope == .system)
         let outcome: LaunchdLoading.Outcome
         try await install(try job.text, as: file, scope: scope)

@@ -44,6 +44,13 @@ struct EditCommandTests {
         #expect(try TextFile.read(yaml) == before)
         #expect(try TextFile.read(yaml + ".rejected").contains("cpus: many"))
 
+        // So it is if the editor saved other bytes than text.
+        let latin = try await home.run(
+            "edit", "mini", environment: ["VISUAL": nil, "EDITOR": "sh -c 'printf \"# \\\\351\\n\" >> $0'"])
+        #expect(latin.status == 65 && latin.error.contains("is not UTF-8 text"), "\(latin)")
+        #expect(try TextFile.bytes(yaml + ".rejected", limit: 1 << 20).suffix(2) == [0xe9, 0x0a])
+        #expect(try TextFile.read(yaml) == before)
+
         let nowhere = try await home.run("edit", "mini", environment: ["VISUAL": nil, "EDITOR": nil])
         #expect(nowhere.status == 64 && nowhere.error.contains("--set KEY=VALUE"), "\(nowhere)")
         #expect(try Files.names(in: home.directory("mini")).allSatisfy { !$0.contains("hostagent-draft") })

@@ -197,6 +197,23 @@ struct GuestTests {
         #expect(try await home.run("stop", "mini").succeeded)
     }
 
+    /// A dry run makes and starts nothing, and refuses what the real run would refuse.
+    @Test func aDryRunIsAsStrictAsTheRealOne() async throws {
+        let home = try TestHome()
+        let planned = try await home.run("create", "mini", "--dry-run")
+        #expect(planned.succeeded && planned.output == "mini: make \(home.directory("mini"))\n", "\(planned)")
+        #expect(Files.kind(home.directory("mini")) == nil)
+        #expect(try await home.run("create", "mini").succeeded)
+        #expect(try await home.run("create", "mini", "--dry-run").status == 73)
+        let missing = try await home.tool(["create", "--name", "n", "--dry-run", "-"])
+            .with(input: "images: [{location: /nowhere/image}]\n").run()
+        #expect(missing.status == 69 && missing.error.contains("/nowhere/image"), "\(missing)")
+
+        let start = try await home.run("start", "mini", "--dry-run", "--foreground")
+        #expect(start.succeeded && start.output.hasPrefix("mini: "), "\(start)")
+        #expect(Files.kind(home.directory("mini") + "/ha.stdout.log") == nil, "no agent ran")
+    }
+
     @Test func aDeadlineSaysWhatTheConsoleSaidLast() async throws {
         let home = try TestHome()
         #expect(try await home.run("create", "mini").succeeded)
@@ -212,6 +229,11 @@ struct GuestTests {
         let story = Self.story(try home.events("mini"))
         #expect(story.contains("stop-step ask") && story.contains("stop-step ask-again"))
         #expect(story.contains("guest-ended quit"), "\(story)")
+        // The console of the boot before is not that of this one, which says nothing.
+        try TextFile.replace(directory + "/lima.yaml", with: yaml.replacing("console=ttyS0", with: "quiet"))
+        let silent = try await home.run("start", "mini", "--timeout", "4")
+        #expect(silent.status == 1 && silent.error.contains("is empty"), "\(silent.error)")
+        #expect(!silent.error.contains("panic"), "\(silent.error)")
     }
 
     @Test func provisioningEnvironmentAndProbes() async throws {

@@ -16,7 +16,8 @@ struct HostileClientTests {
 
     /// Anonymous memory in kB (proc(5), smaps_rollup).
     private func anonymous(_ pid: Int32) throws -> Int {
-        let text = try TextFile.read("/proc/\(pid)/smaps_rollup", anyKind: true)
+        let text = String(
+            decoding: try TextFile.bytes("/proc/\(pid)/smaps_rollup", limit: 1 << 20, anyKind: true), as: UTF8.self)
         let line = text.split(separator: "\n").first { $0.hasPrefix("Anonymous:") }
         return line.flatMap { Int($0.filter(\.isNumber)) } ?? 0
     }

@@ -98,6 +98,9 @@ import Testing
         #expect(now.changes(sinceStart: record) == [])
         #expect(now.changes(sinceStart: now.fixedAtStart) == [])
         #expect(try resolve(text + "plain: true\n").digests.changes(sinceStart: record) == ["plain"])
+        // An image of which only the location is given counts when the instance is created, and was in the record too.
+        let bare = try resolve("images:\n- location: /i.qcow2\n").digests
+        #expect(bare.changes(sinceStart: ["images": "9cb26490a9cfef9"]) == [] && bare.fixedAtStart == [:])
     }
 
     @Test func whatDoesNotCountDoesNotChangeADigest() throws {
