@@ -19,12 +19,14 @@ let selfContained: [LinkerSetting] = [
         ], .when(platforms: [.linux]))
 ]
 
+let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let serviceLifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
@@ -48,9 +50,11 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
     ],
@@ -62,7 +66,22 @@ let package = Package(
             name: "Templates", path: "Templates", exclude: ["mini"],
             resources: [
                 .embedInCode("guest/boot.sh"), .embedInCode("guest/channel.sh"),
-                .embedInCode("instance/debian.yaml"), .embedInCode("instance/mini.yaml"),
+                .embedInCode("guest/hostagent-channel.service"), .embedInCode("guest/hostagent.service"),
+                .embedInCode("guest/hostagent-environment.sh"),
+                .embedInCode("instance/alpine.yaml"),
+                .embedInCode("instance/debian-local.yaml"),
+                .embedInCode("instance/debian.yaml"),
+                .embedInCode("instance/default.yaml"),
+                .embedInCode("instance/docker.yaml"),
+                .embedInCode("instance/fedora.yaml"),
+                .embedInCode("instance/images-alpine.yaml"),
+                .embedInCode("instance/images-debian.yaml"),
+                .embedInCode("instance/images-fedora.yaml"),
+                .embedInCode("instance/images-ubuntu.yaml"),
+                .embedInCode("instance/k3s.yaml"),
+                .embedInCode("instance/mini.yaml"),
+                .embedInCode("instance/podman.yaml"),
+                .embedInCode("instance/ubuntu.yaml"),
                 .embedInCode("lima-vm@INSTANCE.service"),
             ], swiftSettings: strict),
         .target(name: "HostModel", swiftSettings: strict),
@@ -72,6 +91,12 @@ let package = Package(
         .target(name: "LimaConfiguration", dependencies: ["HostModel", crypto, yams], swiftSettings: strict),
         // Floor 2
         .target(name: "GuestDriver", dependencies: ["HostModel", "HostOS"], swiftSettings: strict),
+        .target(
+            name: "Images",
+            dependencies: [
+                "HostModel", "HostOS", "LimaConfiguration", asyncHTTPClient, crypto, nioCore, nioHTTP1, nioPosix,
+                nioSSL,
+            ], swiftSettings: strict),
         .target(
             name: "InstanceStore", dependencies: ["HostModel", "HostOS", "LimaConfiguration", "Templates", crypto],
             swiftSettings: strict),
@@ -98,7 +123,9 @@ let package = Package(
         .target(
             name: "InstanceOperations",
             dependencies: [
-                "HostModel", "HostOS", "LimaConfiguration", "InstanceStore", "ServiceManagers", "AgentAPI", nioCore,
+                "HostModel", "HostOS", "LimaConfiguration", "InstanceStore", "ServiceManagers", "AgentAPI",
+                "GuestDriver",
+                nioCore,
             ],
             swiftSettings: strict),
         // Floor 4
@@ -113,8 +140,9 @@ let package = Package(
         .executableTarget(
             name: "HostAgentMain",
             dependencies: [
-                "HostModel", "HostOS", "LimaConfiguration", "HostAgent", "HostCommands", "InstanceOperations",
-                "InstanceStore", "QEMUDriver", "GuestAccess", "GuestDriver", "ServiceManagers", nioCore,
+                "HostModel", "HostOS", "LimaConfiguration", "HostAgent", "HostCommands", "Images",
+                "InstanceOperations", "InstanceStore", "QEMUDriver", "GuestAccess", "GuestDriver", "ServiceManagers",
+                nioCore,
             ], swiftSettings: strict, linkerSettings: selfContained),
         // The references that bench/run measures.
         .executableTarget(
@@ -126,7 +154,7 @@ let package = Package(
             name: "HostTestSupport",
             dependencies: [
                 "AgentAPI", "GuestAccess", "GuestDriver", "HostAgent", "HostModel", "HostOS", "InstanceStore",
-                "LimaConfiguration",
+                "LimaConfiguration", nioCore, nioHTTP1, nioPosix, nioSSL,
             ],
             path: "Tests/HostTestSupport", swiftSettings: strict),
         .testTarget(name: "HostModelTests", dependencies: ["HostModel"], swiftSettings: strict),
@@ -137,8 +165,14 @@ let package = Package(
             dependencies: ["HostModel", "HostOS", "HostTestSupport", "InstanceStore", "LimaConfiguration"],
             swiftSettings: strict),
         .testTarget(
+            name: "ImagesTests",
+            dependencies: ["HostModel", "HostOS", "HostTestSupport", "Images", "LimaConfiguration", crypto, nioHTTP1],
+            swiftSettings: strict),
+        .testTarget(
             name: "InstanceStoreTests",
-            dependencies: ["HostModel", "HostOS", "HostTestSupport", "InstanceStore", "LimaConfiguration"],
+            dependencies: [
+                "HostModel", "HostOS", "HostTestSupport", "Images", "InstanceStore", "LimaConfiguration", nioHTTP1,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "ServiceManagersTests",
@@ -163,7 +197,8 @@ let package = Package(
         .testTarget(
             name: "GuestTests",
             dependencies: [
-                "AgentAPI", "HostModel", "HostOS", "HostTestSupport", "InstanceStore", "QEMUDriver",
+                "AgentAPI", "GuestDriver", "HostModel", "HostOS", "HostTestSupport", "InstanceStore", "QEMUDriver",
+                nioHTTP1,
             ], swiftSettings: strict),
         .testTarget(
             name: "LabTests",

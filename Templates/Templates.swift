@@ -3,14 +3,32 @@
 package enum Templates {
     /// The `lima.yaml` templates that `create` knows by name.
     package static let instances: [String: String] = [
-        "mini": text(PackageResources.mini_yaml),
+        "alpine": text(PackageResources.alpine_yaml),
+        "debian-local": text(PackageResources.debian_local_yaml),
         "debian": text(PackageResources.debian_yaml),
+        "default": text(PackageResources.default_yaml),
+        "docker": text(PackageResources.docker_yaml),
+        "fedora": text(PackageResources.fedora_yaml),
+        "_images/alpine": text(PackageResources.images_alpine_yaml),
+        "_images/debian": text(PackageResources.images_debian_yaml),
+        "_images/fedora": text(PackageResources.images_fedora_yaml),
+        "_images/ubuntu": text(PackageResources.images_ubuntu_yaml),
+        "k3s": text(PackageResources.k3s_yaml),
+        "mini": text(PackageResources.mini_yaml),
+        "podman": text(PackageResources.podman_yaml),
+        "ubuntu": text(PackageResources.ubuntu_yaml),
     ]
 
     /// The guest's end of the guest channel, a POSIX sh script.
     package static let guestChannel = text(PackageResources.channel_sh)
     /// The POSIX sh script that a guest runs at every boot.
     package static let guestBoot = text(PackageResources.boot_sh)
+    /// What systemd needs, by name, to run the boot script in guests that cloud-init has set up before.
+    package static let guestUnits: [String: String] = [
+        "hostagent.service": text(PackageResources.hostagent_service),
+        "hostagent-channel.service": text(PackageResources.hostagent_channel_service),
+        "hostagent-environment.sh": text(PackageResources.hostagent_environment_sh),
+    ]
     /// The systemd unit of an instance, with `@NAME@` placeholders.
     package static let systemdUnit = text(PackageResources.lima_vm_INSTANCE_service)
 

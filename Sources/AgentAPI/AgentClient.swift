@@ -39,6 +39,18 @@ package struct AgentClient: Sendable {
         try await decoded(exchange(.upgrade, patience: .seconds(30)))
     }
 
+    /// The snapshots of the running guest.
+    package func snapshots() async throws -> [DiskSnapshot] {
+        try await (decoded(exchange(.snapshots, patience: .seconds(30))) as SnapshotsBody).snapshots
+    }
+
+    /// The guest's memory may have to be written to a slow disk, so this waits for as long as the agent does.
+    package func change(_ snapshot: SnapshotChange) async throws {
+        let tag = snapshot.tag.text.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
+        let query = "?change=\(snapshot.verb.rawValue)&tag=\(tag)"
+        _ = try await exchange(.snapshot, query: query, patience: .minutes(31))
+    }
+
     private func decoded<Body: Decodable>(_ answer: [UInt8]) throws -> Body {
         do {
             return try JSONDecoder().decode(Body.self, from: Data(answer))
@@ -124,8 +136,15 @@ package struct AgentClient: Sendable {
         }
         guard complete else { throw HostError(.unavailable, "the agent behind \(socket) does not answer") }
         guard status.code < 300 else {
-            let message = (try? JSONDecoder().decode(APIErrorBody.self, from: Data(body)))?.message
-            throw HostError(.failed, message ?? "the agent answered \(status)")
+            if status == .notFound {
+                throw HostError(
+                    .failed, "the agent behind \(socket) is of a version that does not know \(route.path)",
+                    hint: "hostagent upgrade replaces it by this version; its guest runs on")
+            }
+            let error = try? JSONDecoder().decode(APIErrorBody.self, from: Data(body))
+            throw HostError(
+                .failed, error?.message ?? "the agent answered \(status)", hint: error?.hint,
+                status: error?.exitStatus.flatMap(HostExitStatus.init))
         }
         return body
     }

@@ -76,8 +76,18 @@ package struct AgentInfo: Codable, Sendable, Equatable {
 /// The body of an error.
 package struct APIErrorBody: Codable, Sendable, Equatable {
     package var message: String
+    /// What to do about it.
+    package var hint: String?
+    /// The exit status of a command that fails because of this; absent means 1.
+    package var exitStatus: Int32?
 
     package init(message: String) { self.message = message }
+
+    package init(_ error: HostError) {
+        message = error.message
+        hint = error.hint
+        exitStatus = error.exitStatus.rawValue
+    }
 }
 
 /// The body of `GET /v1/health`.

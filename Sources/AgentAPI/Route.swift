@@ -1,6 +1,6 @@
 /// The routes of the API. The server, the client and docs/api.md all use this table.
 package enum Route: String, CaseIterable, Sendable {
-    case info, events, health, stop, reload, upgrade
+    case info, events, health, stop, reload, upgrade, snapshots, snapshot
 
     package enum Method: String, Sendable {
         case get = "GET"
@@ -11,8 +11,8 @@ package enum Route: String, CaseIterable, Sendable {
 
     package var method: Method {
         switch self {
-        case .info, .events, .health: .get
-        case .stop, .reload, .upgrade: .post
+        case .info, .events, .health, .snapshots: .get
+        case .stop, .reload, .upgrade, .snapshot: .post
         }
     }
 
@@ -21,7 +21,8 @@ package enum Route: String, CaseIterable, Sendable {
         switch self {
         case .events: "?since=SEQ&run=ID"
         case .stop: "?force=true"
-        case .info, .health, .reload, .upgrade: ""
+        case .snapshot: "?change=CHANGE&tag=TAG"
+        case .info, .health, .reload, .upgrade, .snapshots: ""
         }
     }
 
@@ -38,6 +39,10 @@ package enum Route: String, CaseIterable, Sendable {
         case .stop: "202: the stop has begun; `delegatedTo` names the manager's unit that carries it out"
         case .reload:
             "200: which keys are in effect, and which are pending; 422 for a configuration with mistakes, 409 otherwise"
+        case .snapshots: "200: `snapshots`, those of the guest's disks; 409 without a guest"
+        case .snapshot:
+            "200: the snapshot was taken (`create`), returned to (`apply`) or deleted (`delete`); 409 with the reason why it "
+                + "was not; 400 for another word or a tag that cannot be one"
         case .upgrade: "202: the version that the agent becomes after this answer; 409 with the reason why it does not"
         }
     }

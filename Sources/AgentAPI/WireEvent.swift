@@ -7,6 +7,7 @@ package enum WireEvent: Sendable, Equatable {
     case guestSpawned(GuestSpawned)
     case attached(Attached)
     case guestRebooted
+    case download(Download)
     case guestLog(Message)
     case guestReady
     case accessConfirmed(AccessConfirmed)
@@ -19,6 +20,7 @@ package enum WireEvent: Sendable, Equatable {
     case portForward
     case guestClockSet(Message)
     case reloaded(Reloaded)
+    case snapshot(Snapshot)
     case upgrading(Upgrading)
     case warning(Message)
     case failure(Message)
@@ -37,6 +39,52 @@ package enum WireEvent: Sendable, Equatable {
         /// The run of the agent that died and left its guest running.
         package var previousRun: String?
         package var previousAgentPID: Int32?
+    }
+
+    package struct Download: Codable, Sendable, Equatable {
+        package var address: String
+        /// Bytes that are there.
+        package var received: Int
+        /// Bytes of the whole file; absent if the server does not tell.
+        package var total: Int?
+        /// `receiving`, `followed`, `interrupted`, `unconfirmed` or `complete`.
+        package var state: String
+        /// Why the transfer broke off, or the server could not be asked.
+        package var reason: String?
+        /// Seconds until then.
+        package var pause: Int?
+
+        /// Nil for a state that this program does not know.
+        package var progress: TransferProgress? {
+            let known: TransferProgress.State? =
+                switch state {
+                case "receiving": .receiving
+                case "followed": .followed
+                case "complete": .complete
+                case "unconfirmed": .unconfirmed(reason: reason ?? "")
+                case "interrupted": .interrupted(reason: reason ?? "", pause: pause ?? 0)
+                default: nil
+                }
+            return known.map { TransferProgress(address: address, received: received, total: total, state: $0) }
+        }
+
+        init(_ progress: TransferProgress) {
+            address = progress.address
+            received = progress.received
+            total = progress.total
+            switch progress.state {
+            case .receiving: state = "receiving"
+            case .followed: state = "followed"
+            case .complete: state = "complete"
+            case .unconfirmed(let why):
+                state = "unconfirmed"
+                reason = why
+            case .interrupted(let why, let seconds):
+                state = "interrupted"
+                reason = why
+                pause = seconds
+            }
+        }
     }
 
     package struct Message: Codable, Sendable, Equatable {
@@ -77,6 +125,11 @@ package enum WireEvent: Sendable, Equatable {
         package var pending: [String]
     }
 
+    package struct Snapshot: Codable, Sendable, Equatable {
+        package var change: SnapshotChange.Verb
+        package var tag: String
+    }
+
     package struct Upgrading: Codable, Sendable, Equatable {
         package var version: String
     }
@@ -95,6 +148,7 @@ package enum WireEvent: Sendable, Equatable {
                 .init(
                     pid: pid, accelerator: accelerator, previousRun: previousRun, previousAgentPID: previousAgent))
         case .guestRebooted: self = .guestRebooted
+        case .download(let progress): self = .download(.init(progress))
         case .guestLog(let line): self = .guestLog(.init(message: line))
         case .guestReady: self = .guestReady
         case .accessConfirmed(let milliseconds): self = .accessConfirmed(.init(milliseconds: milliseconds))
@@ -109,6 +163,7 @@ package enum WireEvent: Sendable, Equatable {
         case .portForward: self = .portForward
         case .guestClockSet(let reason): self = .guestClockSet(.init(message: reason))
         case .reloaded(let applied, let pending): self = .reloaded(.init(applied: applied, pending: pending))
+        case .snapshot(let change): self = .snapshot(.init(change: change.verb, tag: change.tag.text))
         case .upgrading(let version): self = .upgrading(.init(version: version))
         case .warning(let text): self = .warning(.init(message: text))
         case .failure(let text): self = .failure(.init(message: text))
@@ -127,6 +182,7 @@ extension WireEvent {
         case .guestSpawned: "guest-spawned"
         case .attached: "attached"
         case .guestRebooted: "guest-rebooted"
+        case .download: "download"
         case .guestLog: "guest-log"
         case .guestReady: "guest-ready"
         case .accessConfirmed: "access-confirmed"
@@ -139,6 +195,7 @@ extension WireEvent {
         case .portForward: "port-forward"
         case .guestClockSet: "guest-clock-set"
         case .reloaded: "reloaded"
+        case .snapshot: "snapshot"
         case .upgrading: "upgrading"
         case .warning: "warning"
         case .failure: "failure"
@@ -152,6 +209,7 @@ extension WireEvent {
         case .phase, .guestRebooted, .guestReady, .guestResponsive, .portForward, .unknown: nil
         case .guestSpawned(let payload): payload
         case .attached(let payload): payload
+        case .download(let payload): payload
         case .guestLog(let payload), .guestClockSet(let payload), .warning(let payload), .failure(let payload): payload
         case .accessConfirmed(let payload): payload
         case .provisioningFailed(let payload): payload
@@ -160,6 +218,7 @@ extension WireEvent {
         case .guestEnded(let payload): payload
         case .guestUnresponsive(let payload): payload
         case .reloaded(let payload): payload
+        case .snapshot(let payload): payload
         case .upgrading(let payload): payload
         case .exiting(let payload): payload
         }
@@ -184,6 +243,7 @@ extension WireEvent {
         case "guest-spawned": self = .guestSpawned(try payload())
         case "attached": self = .attached(try payload())
         case "guest-rebooted": self = .guestRebooted
+        case "download": self = .download(try payload())
         case "guest-log": self = .guestLog(try payload())
         case "guest-ready": self = .guestReady
         case "access-confirmed": self = .accessConfirmed(try payload())
@@ -196,6 +256,7 @@ extension WireEvent {
         case "port-forward": self = .portForward
         case "guest-clock-set": self = .guestClockSet(try payload())
         case "reloaded": self = .reloaded(try payload())
+        case "snapshot": self = .snapshot(try payload())
         case "upgrading": self = .upgrading(try payload())
         case "warning": self = .warning(try payload())
         case "failure": self = .failure(try payload())

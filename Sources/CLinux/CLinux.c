@@ -26,6 +26,11 @@ int clinux_lock_whole_file(int fd) {
     return fcntl(fd, F_OFD_SETLK, &lock);
 }
 
+int clinux_unlock_whole_file(int fd) {
+    struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
 int clinux_is_locked(int fd) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(fd, F_OFD_GETLK, &lock) != 0) return -1;
@@ -78,10 +83,11 @@ int clinux_clock_jumped(int fd) {
     return jumped;
 }
 
-int clinux_watch_losses(const char *directory) {
+int clinux_watch_directory(const char *directory, int arrivals) {
     int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (fd < 0) return -1;
-    if (inotify_add_watch(fd, directory, IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR) < 0) {
+    uint32_t changes = arrivals ? IN_CREATE | IN_MOVED_TO : IN_DELETE | IN_MOVED_FROM;
+    if (inotify_add_watch(fd, directory, changes | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR) < 0) {
         close(fd);
         return -1;
     }

@@ -5,6 +5,10 @@ package enum ChannelMessage: Sendable, Equatable {
     case provisioning
     case ready
     case log(line: String)
+    /// Something in the guest is not as the configuration wants it.
+    case warning(String)
+    /// The guest was set up with the seed of this identity, and can boot again without being set up.
+    case applied(seed: String)
     case provisioningFailed(mode: String, script: String, status: Int)
     /// Something was dropped. Reported once.
     case dropped(reason: String)
@@ -22,6 +26,10 @@ package struct ChannelParser: Sendable {
     /// boot has about 100 KB.
     package static let logBudget = 16 << 20
 
+    /// Warnings that are accepted in one run.
+    package static let maximumWarnings = 20
+
+    private var warnings = 0
     private var logBytes = 0
     private var line: [UInt8] = []
     private var discarding = false
@@ -68,6 +76,10 @@ package struct ChannelParser: Sendable {
             logBytes += line.count
             if logBytes > Self.logBudget { return drop("more than \(Self.logBudget >> 20) MiB of log") }
         }
+        if case .warning = message {
+            warnings += 1
+            if warnings > Self.maximumWarnings { return drop("more than \(Self.maximumWarnings) warnings") }
+        }
         return message
     }
 
@@ -84,11 +96,14 @@ package struct ChannelParser: Sendable {
         var mode: String?
         var script: String?
         var status: Int?
+        var seed: String?
 
         var message: ChannelMessage? {
             switch type {
             case "stage": stage == "provisioning" ? .provisioning : nil
             case "ready": .ready
+            case "applied": seed.map { .applied(seed: Self.printable($0)) }
+            case "warning": line.map { .warning("in the guest: " + Self.printable($0)) }
             case "log": line.map { .log(line: Self.printable($0)) }
             case "provision-failed":
                 .provisioningFailed(

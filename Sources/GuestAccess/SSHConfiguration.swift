@@ -8,11 +8,25 @@ package struct SSHConfiguration: Sendable, Equatable {
     package var user: String
     package var port: Int
 
-    package init(instance: InstanceName, identityFile: String, user: String, port: Int) {
+    package var forwardsAgent: Bool
+    package var forwardsX11: Bool
+    package var forwardsX11Trusted: Bool
+    /// The socket of a connection that is shared; nil if every ssh makes its own.
+    package var controlPath: String?
+
+    package init(
+        instance: InstanceName, identityFile: String, user: String, port: Int, forwardsAgent: Bool = false,
+        forwardsX11: Bool = false, forwardsX11Trusted: Bool = false,
+        controlPath: String? = nil
+    ) {
+        self.controlPath = controlPath
         host = "lima-\(instance)"
         self.identityFile = identityFile
         self.user = user
         self.port = port
+        self.forwardsAgent = forwardsAgent
+        self.forwardsX11 = forwardsX11
+        self.forwardsX11Trusted = forwardsX11Trusted
     }
 
     /// The text of `ssh.config` (ssh_config(5)). The guest is reached through a port of the loopback address that only
@@ -45,11 +59,17 @@ package struct SSHConfiguration: Sendable, Equatable {
           BatchMode yes
           LogLevel ERROR
 
-        """
+        """ + (forwardsAgent ? "  ForwardAgent yes\n" : "") + (forwardsX11 ? "  ForwardX11 yes\n" : "")
+            + (controlPath.map { "  ControlPath \"\($0.replacing("%", with: "%%"))\"\n" } ?? "")
+            + (forwardsX11Trusted ? "  ForwardX11Trusted yes\n" : "")
     }
 
     /// The ssh command that logs in once, runs a command and leaves. A script for it can be given on standard input.
     package static func command(file: String, host: String, run command: [String], connectTimeout: Int) -> Tool {
-        Tool("ssh", ["-F", file, "-o", "ConnectTimeout=\(connectTimeout)", "-T", host, "--"] + command)
+        // A login proves something only if it is one.
+        Tool(
+            "ssh",
+            ["-F", file, "-o", "ControlPath=none", "-o", "ConnectTimeout=\(connectTimeout)", "-T", host, "--"] + command
+        )
     }
 }

@@ -36,6 +36,20 @@ package struct SSHKey: Sendable {
             hint: "end the process that holds \(directory)/user.lock, which fuser(1) names, then try again")
     }
 
+    /// The public keys in an account's `~/.ssh`.
+    package static func authorizedKeys(ofHome home: String) -> [String] {
+        let directory = home + "/.ssh"
+        let names = ((try? Files.names(in: directory)) ?? []).filter { $0.hasSuffix(".pub") }
+        return names.flatMap { name in
+            ((try? TextFile.read("\(directory)/\(name)", limit: 1 << 16)) ?? "").split(separator: "\n").map {
+                String($0).trimmed
+            }
+        }.filter { line in
+            // sshd(8): a line is a type, a key and a comment.
+            !line.isEmpty && !line.hasPrefix("#") && line.contains(" ")
+        }
+    }
+
     private static func read(_ path: String) throws(SystemCallError) -> SSHKey {
         guard Files.kind(path) == .regular else { throw SystemCallError("open", path, code: 2) }
         return SSHKey(privateKey: path, authorizedKey: try TextFile.read(path + ".pub").trimmed)

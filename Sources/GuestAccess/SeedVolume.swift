@@ -39,7 +39,8 @@ package enum SeedVolume {
             for (name, text) in files {
                 let file = "\(staging)/\(name)"
                 if let slash = file.lastIndex(of: "/") { try Files.makeDirectory(String(file[..<slash])) }
-                try TextFile.replace(file, with: text, mode: 0o644)
+                // Guests may execute scripts from the volume.
+                try TextFile.replace(file, with: text, mode: name.hasSuffix(".sh") ? 0o755 : 0o644)
             }
             let result = try await Tool(
                 program, arguments(of: program, digest: digest, from: staging, to: temporary)
@@ -67,7 +68,7 @@ package enum SeedVolume {
 
     /// The application identifier of a volume; nil when there is no volume. It has 128 bytes at offset 574 of the
     /// primary volume descriptor, which is sector 16 (ECMA-119, 8.4).
-    static func applicationIdentifier(of path: String) -> String? {
+    package static func applicationIdentifier(of path: String) -> String? {
         guard let descriptor = try? Descriptor(path: path, flags: 0),
             let bytes = try? descriptor.read(upTo: 16 * 2048 + 574 + 128, subject: path),
             bytes.count == 16 * 2048 + 574 + 128

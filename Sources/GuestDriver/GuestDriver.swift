@@ -9,13 +9,16 @@ package protocol GuestDriver: Sendable {
     var capabilities: GuestCapabilities { get }
 
     /// Creates what the guest needs in the instance's directory. Anything that is already there is kept.
+    /// - Parameter report: is called while something has to be downloaded.
     /// - Throws: `HostError`.
-    func prepare() async throws
+    func prepare(report: @escaping TransferProgress.Report) async throws
 
     /// Starts the guest's process and connects to it.
-    /// - Parameter sshLocalPort: the port of 127.0.0.1 that is to lead to the guest's SSH server.
+    /// - Parameters:
+    ///   - sshLocalPort: the port of 127.0.0.1 that is to lead to the guest's SSH server.
+    ///   - notice: what the guest is told when it boots.
     /// - Throws: `HostError`. No process is left behind then.
-    func launch(sshLocalPort: Int) async throws -> any Guest
+    func launch(sshLocalPort: Int, notice: BootNotice) async throws -> any Guest
 }
 
 /// A live guest.
@@ -39,6 +42,16 @@ package protocol Guest: Sendable {
     func quit() async throws
     /// Ends the process with SIGKILL, after verifying that it is still the same process.
     func kill()
+
+    /// The snapshots of the guest's disks.
+    /// - Throws: `HostError` when there is no answer.
+    func snapshots() async throws -> [DiskSnapshot]
+    /// Takes or deletes a snapshot, or returns to one. The guest stands still meanwhile. The work goes on to its end even
+    /// if the task is cancelled.
+    /// - Parameter willChange: is called right before the first disk changes, when all that can be checked was. Nothing
+    ///   changes if it throws.
+    /// - Throws: `HostError`; `GuestStandsStill` for a guest that cannot go on, which also sends an event.
+    func change(_ snapshot: SnapshotChange, willChange: @escaping @Sendable () throws -> Void) async throws
 
     /// The port of the host that is forwarded to the guest's SSH server.
     var sshForward: PortForward { get }

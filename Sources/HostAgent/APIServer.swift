@@ -21,6 +21,8 @@ struct APIServer: Service {
         var stop: @Sendable (_ force: Bool) async -> StopBody
         /// Reads the configuration again.
         var reload: @Sendable () async throws(HostError) -> ReloadBody
+        var snapshots: @Sendable () async throws(HostError) -> [DiskSnapshot]
+        var changeSnapshot: @Sendable (SnapshotChange) async throws(HostError) -> Void
         /// Reports which version would replace the agent.
         var checkUpgrade: @Sendable () async throws(HostError) -> UpgradeBody
         /// Replaces the agent by that version.
@@ -104,6 +106,25 @@ struct APIServer: Service {
                 return json(try await handlers.reload())
             } catch {
                 return failure(error.code == .badConfiguration ? .unprocessableContent : .conflict, error.message)
+            }
+        case .snapshots:
+            do {
+                return json(SnapshotsBody(snapshots: try await handlers.snapshots()))
+            } catch {
+                return json(APIErrorBody(error), status: .conflict)
+            }
+        case .snapshot:
+            guard let verb = query["change"].flatMap({ SnapshotChange.Verb(rawValue: String($0)) }),
+                let tag = query["tag"].flatMap({ try? SnapshotTag(String($0)) })
+            else {
+                return failure(.badRequest, "change must be create, apply or delete, and tag the name of a snapshot")
+            }
+            do {
+                let change = SnapshotChange(verb, tag)
+                try await handlers.changeSnapshot(change)
+                return json(SnapshotBody(change))
+            } catch {
+                return json(APIErrorBody(error), status: .conflict)
             }
         case .upgrade:
             do {

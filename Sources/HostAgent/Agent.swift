@@ -86,7 +86,7 @@ package struct Agent: Sendable {
                 driver: driver,
                 access: GuestAccessPlan(
                     instance: options.instance, home: options.home, network: options.network,
-                    searchPath: options.environment["PATH"]),
+                    environment: options.environment, warn: { [log] in log.emit(.warning($0)) }),
                 delay: delay(for: origin), claim: found.claim, survivor: survivor, log: log, notifier: Notifier(),
                 deadlines: deadlines(live, survivor), forwards: live.forwards, guestLogs: options.guestLogs))
         // A run that attaches begins with the `attached` event. These warnings were reported when the guest was

@@ -38,6 +38,9 @@ package struct Deadlines: Sendable, Equatable {
     func duration(of wait: Lifecycle.Wait, elapsed: Double) -> Duration {
         guard case .deadline(let phase) = wait else { return stop.duration(of: wait) }
         let own = Double(Self.limit(of: phase))
-        return .seconds(start.map { max(0, min(own, Double($0) - elapsed)) } ?? own)
+        guard let start else { return .seconds(own) }
+        let left = max(0, Double(start) - elapsed)
+        // A person who sets a limit decides how long provisioning may take. A hang of the boot is still looked for.
+        return .seconds(phase == .preparing || phase == .booting ? min(own, left) : left)
     }
 }

@@ -5,7 +5,7 @@ import Synchronization
 /// An agent's claim on its instance: the lock that it holds in its original directory. A lock whose file was removed no
 /// longer keeps other agents away, so the claim is checked as long as the agent lives.
 package final class InstanceClaim: Sendable {
-    private let directory: InstanceDirectory
+    let directory: InstanceDirectory
     /// The identity of the original directory. Its path may lead elsewhere by now.
     private let identity: FileIdentity?
     private let lock: Mutex<FileLock?>

@@ -25,8 +25,8 @@ package struct ProgramReplacement: Sendable {
     func check() async throws(HostError) -> String {
         if let obstacle = finder.obstacle { throw obstacle }
         let version = try await ask(["--version"])
-        let words = version.output.split(whereSeparator: \.isWhitespace)
-        guard version.succeeded, words.count == 2, words[0] == "hostagent" else {
+        let words = version.output.split { $0.isWhitespace || $0 == "," }
+        guard version.succeeded, words.count >= 2, words[0] == "hostagent" else {
             throw HostError(
                 .unavailable, "\(binary) is not a working hostagent: \(version.complaint)",
                 hint: "put the new version there, then try again; the agent that runs is not touched")

@@ -29,6 +29,8 @@ struct Reception: Sendable {
         APIServer.AgentHandlers(
             info: { info }, log: log, stop: { force in await stop(force: force) },
             reload: { () throws(HostError) in try await reload() },
+            snapshots: { () throws(HostError) in try await supervisor.snapshots.list() },
+            changeSnapshot: { (change) throws(HostError) in try await supervisor.change(change) },
             checkUpgrade: { () throws(HostError) in
                 if let refusal = await supervisor.refusalToUpgrade() { throw refusal }
                 return UpgradeBody(version: try await upgrade.check(), run: log.run)

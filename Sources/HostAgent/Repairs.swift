@@ -16,7 +16,7 @@ struct Repairs: Sendable {
 
     /// Watches the directory until the task is cancelled or the claim is lost.
     func run(_ watch: DirectoryWatch) async {
-        for await _ in watch.losses {
+        for await _ in watch.changes {
             guard (try? await Task.sleep(for: Self.patience)) != nil else { return }
             // A directory at the lock's path would prevent the lock from being restored.
             var done = reception.supervisor.holdsDirectory ? directory.clearWay() : []

@@ -18,7 +18,8 @@ struct StartWork: Sendable {
     func prepare() async throws {
         try await delay.wait(log)
         try await access.prepare()
-        try await driver.prepare()
+        let throttle = DownloadEvents(log)
+        try await driver.prepare { throttle.take($0) }
     }
 
     func launch() async throws -> LiveGuest {
@@ -26,7 +27,7 @@ struct StartWork: Sendable {
         log.setSSHLocalPort(port)
         try access.writeSSHConfiguration(port: port)
         // From here on the guest must be returned to the caller, even if the task is cancelled.
-        return await live(try await driver.launch(sshLocalPort: port))
+        return await live(try await driver.launch(sshLocalPort: port, notice: access.bootNotice))
     }
 
     func attach(to survivor: Survivor) async throws -> LiveGuest {

@@ -9,22 +9,23 @@ import Synchronization
 /// machine, and performs the resulting actions in order. Slow work runs in tasks, whose results come back through the
 /// queue.
 package actor Supervisor {
-    private let parts: Parts
+    let parts: Parts
     private let work: StartWork
     private let bag = TaskBag()
     private let logBounds: LogBounds
-    private let clock: GuestClock
+    let clock: GuestClock
     private let forwarding: PortForwarding
     private let heartbeat: Heartbeat
+    nonisolated let snapshots = GuestSnapshots()
     private var deadlines: Deadlines
 
     /// A stop was requested. An upgrade must not lose the request.
     private nonisolated let isToStop = Atomic(false)
     private nonisolated let queue: AsyncStream<Message>
-    private nonisolated let enqueue: AsyncStream<Message>.Continuation
+    nonisolated let enqueue: AsyncStream<Message>.Continuation
 
     private var lifecycle = Lifecycle()
-    private var live: LiveGuest?
+    private(set) var live: LiveGuest?
     /// The active timers. A timer that fires with another generation was replaced or stopped.
     private var timers: [Lifecycle.Timer: Int] = [:]
     private var generation = 0
@@ -37,7 +38,7 @@ package actor Supervisor {
     private var startTasks: [Task<Void, Never>] = []
     private var outcome: Outcome?
 
-    private nonisolated var log: EventLog { parts.log }
+    nonisolated var log: EventLog { parts.log }
 
     package init(_ parts: Parts) {
         self.parts = parts
@@ -59,7 +60,7 @@ package actor Supervisor {
         }
     }
 
-    private nonisolated var services: [any GuestService] { [logBounds, clock, forwarding, heartbeat] }
+    private nonisolated var services: [any GuestService] { [logBounds, clock, forwarding, heartbeat, snapshots] }
 
     // MARK: Requests
 
@@ -67,7 +68,8 @@ package actor Supervisor {
     package nonisolated func requestStop(by: String, force: Bool) {
         isToStop.store(true, ordering: .sequentiallyConsistent)
         log.emit(.stopRequested(by: by, force: force))
-        enqueue.yield(.input(.stopRequested(force: force)))
+        guard !force, snapshots.isBusy else { return _ = enqueue.yield(.input(.stopRequested(force: force))) }
+        stopAfterSnapshot()
     }
 
     /// Applies another configuration.
@@ -100,38 +102,11 @@ package actor Supervisor {
     /// The reason why the agent cannot be upgraded now; nil if it can.
     func refusalToUpgrade() -> HostError? {
         let isToStop = isToStop.load(ordering: .sequentiallyConsistent)
+        if snapshots.isBusy { return Self.noUpgradeDuringSnapshot }
         return lifecycle.canBeHandedOver && !isToStop ? nil : Self.noTimeToUpgrade(lifecycle.phase)
     }
 
-    private static func noTimeToUpgrade(_ phase: Phase) -> HostError {
-        HostError(
-            .held, "the agent cannot be upgraded while it is \(phase.rawValue)", hint: "try again when the guest runs")
-    }
-
-    /// - Returns: true if the file was missing and has been restored.
-    nonisolated func restoreSSHConfiguration() -> Bool { parts.access.restoreSSHConfiguration() }
-
-    /// Writes the records of the running guest again if they were removed.
-    /// - Returns: true if one was missing.
-    nonisolated func restoreRecords() async -> Bool {
-        guard let record = await liveRecord else { return false }
-        return parts.driver.finder.restoreRecord(of: SurvivingGuest(record))
-    }
-
-    private var liveRecord: GuestRecord? { lifecycle.phase.hasGuest ? live?.guest.record : nil }
-
-    /// Whether the instance's path still leads to the agent's original directory.
-    nonisolated var holdsDirectory: Bool { parts.claim.isInPlace }
-    nonisolated var holdsClaim: Bool { parts.claim.isIntact }
-
-    /// Renews the claim on the instance. If the claim is lost, the guest is stopped: without its directory nobody could
-    /// find it, and a second guest of the same name could be started.
-    @discardableResult
-    nonisolated func renewClaim() -> InstanceClaim.Renewal {
-        let renewal = parts.claim.renew()
-        if renewal == .gone { enqueue.yield(.claimLost) }
-        return renewal
-    }
+    var phase: Phase { lifecycle.phase }
 
     // MARK: The queue
 
@@ -224,7 +199,10 @@ package actor Supervisor {
 
     private func perform(_ action: Lifecycle.Action) {
         switch action {
-        case .enter(let phase): log.emit(.phaseChanged(phase))
+        case .enter(let phase):
+            log.emit(.phaseChanged(phase))
+            // The path may belong to another instance by now.
+            if parts.claim.isIntact { parts.access.follow(phase) }
         case .emit(let event): log.emit(event)
         case .attach: if let survivor = parts.survivor { start { .attached(try await $0.attach(to: survivor)) } }
         case .prepare:
@@ -299,11 +277,12 @@ package actor Supervisor {
         clock.start(beside: live)
         // The manager's watchdog runs from the first readiness on, even while a new machine boots.
         if wasReady { heartbeat.start(beside: live) }
+        snapshots.start(beside: live)
         bag.start { [enqueue] in
             for await event in live.guest.events { enqueue.yield(.input(.guest(event))) }
         }
         guard let channel = live.channel else { return }
-        bag.start { [enqueue, log] in
+        bag.start { [enqueue, log, access = parts.access] in
             for await message in channel.messages {
                 switch message {
                 case .provisioning: enqueue.yield(.input(.guestIsProvisioning))
@@ -311,7 +290,8 @@ package actor Supervisor {
                 case .log(let line): log.emit(.guestLog(line: line))
                 case .provisioningFailed(let mode, let script, let status):
                     enqueue.yield(.provisioningFailed(mode: mode, script: script, status: status))
-                case .dropped(let reason): log.emit(.warning(reason))
+                case .applied(let seed): access.confirmSetUp(seed: seed)
+                case .warning(let text), .dropped(let text): log.emit(.warning(text))
                 }
             }
         }
@@ -386,11 +366,15 @@ package actor Supervisor {
         // A living guest that could not be attached to must remain discoverable for the next agent.
         let isLeft = live == nil && parts.survivor?.guest.process.isAlive ?? false
         // The path may belong to another instance by now. Do not remove its records.
-        if !isLeft, parts.claim.isIntact { parts.driver.finder.forget() }
+        let last = outcome.failure == nil ? Phase.stopped : .failed
+        if !isLeft, parts.claim.isIntact {
+            parts.driver.finder.forget()
+            parts.access.follow(last)
+        }
         for service in services { service.stop() }
         live?.channel?.close()
         log.setGuest(pid: nil, accelerator: nil)
-        log.emit(.phaseChanged(outcome.failure == nil ? .stopped : .failed))
+        log.emit(.phaseChanged(last))
         self.outcome = outcome
     }
 }

@@ -4,6 +4,17 @@ import HostOS
 import ServiceManagers
 
 extension Supervisor {
+    static func noTimeToUpgrade(_ phase: Phase) -> HostError {
+        HostError(
+            .held, "the agent cannot be upgraded while it is \(phase.rawValue)", hint: "try again when the guest runs")
+    }
+
+    static var noUpgradeDuringSnapshot: HostError {
+        HostError(
+            .held, "the agent cannot be upgraded while a snapshot is being worked on",
+            hint: "try again when that is done")
+    }
+
     package struct Parts: Sendable {
         package var driver: any GuestDriver
         package var access: any AccessPlan

@@ -4,6 +4,7 @@ import HostAgent
 import HostCommands
 import HostModel
 import HostOS
+import Images
 import InstanceOperations
 import InstanceStore
 import LimaConfiguration
@@ -24,9 +25,13 @@ enum Composition {
             ?? Account(name: "\(HostProcess.uid)", uid: HostProcess.uid, home: environment["HOME"] ?? "/")
         return OperationContext(
             environment: environment, account: account,
-            manager: manager(environment, account),
+            manager: manager(environment, account), sourceFiles: sourceFiles(environment),
             runAgent: { request in
                 let driver = try driver(for: request.instance, environment: request.environment)
+                defer {
+                    DiskStore(home: request.home).release(
+                        request.instance.configuration.additionalDisks.map(\.name), by: request.instance.directory)
+                }
                 return try await Agent(
                     options: .init(
                         instance: request.instance, home: request.home, environment: request.environment,
@@ -117,10 +122,18 @@ enum Composition {
         }
         try await stop.run(force: force)
         for helper in survivor.record.helpers ?? [] { await helper.end(in: directory.path) }
+        if let instance = try? Instance(directory) {
+            DiskStore(home: LimaHome(path: directory.home)).release(
+                instance.configuration.additionalDisks.map(\.name), by: directory)
+        }
         return true
     }
 
     // MARK: Drivers
+
+    private static func sourceFiles(_ environment: [String: String]) -> ImageCache {
+        ImageCache(environment: environment, version: HostAgentCommand.version)
+    }
 
     /// The account's cache directory (XDG base directories), and one beside the instances. The sandbox of a unit only
     /// allows writing to the directory of the instances.
@@ -134,25 +147,52 @@ enum Composition {
         for instance: Instance, environment: [String: String]
     ) throws(HostError) -> QEMUDriver {
         let (directory, configuration) = (instance.directory, instance.configuration)
+        if !configuration.refusals.isEmpty {
+            throw HostError(
+                .badConfiguration,
+                "\"\(directory.name)\" cannot run on this host:"
+                    + configuration.refusals.map { "\n- \($0)" }.joined(),
+                hint: "change \(directory.limaYAML)")
+        }
         let machine = QEMUMachine(
             name: instance.name.text, architecture: configuration.architecture,
             processor: configuration.processor, cpus: configuration.cpus, memory: configuration.memory,
-            boot: try boot(instance), paths: paths(directory))
+            boot: try boot(instance), paths: paths(directory),
+            diskFormat: try InstanceDisk(directory)?.formatName ?? "qcow2")
         return QEMUDriver(
             machine: machine, accelerator: instance.settings.accelerator,
             environment: environment, configurationDigests: instance.digests.fixedAtStart,
             cacheDirectories: cacheDirectories(directory.home, environment),
-            makeReady: {
-                try await Preparation(configuration).make(in: directory)
-                if case .uefi = machine.boot {
+            minimumVersion: configuration.minimumQEMU, isNewer: Version.isNewer,
+            makeReady: { report in
+                try SnapshotJournal(directory: directory.path).requireWhole(instance.name)
+                let preparation = Preparation(
+                    configuration, sources: instance.settings.sources, provider: sourceFiles(environment))
+                try await preparation.make(in: directory, report: report)
+                // The choice among several images is on record now.
+                let made = try Instance(directory)
+                let boot = try boot(made)
+                if case .uefi = boot {
                     try await Firmware.find(configuration.architecture).makeVariables(at: directory.firmwareVariables)
                 }
+                let disks = try await DiskStore(home: LimaHome(path: directory.home))
+                    .claim(configuration.additionalDisks.map(\.name), for: directory)
+                var drives: [any QEMUDevice] = disks.enumerated().map { index, disk in
+                    AdditionalDrive(index: index, path: disk.file, format: disk.format ?? "raw")
+                }
+                if configuration.containerd != nil {
+                    try await preparation.makeContainerd(in: directory, report: report)
+                    drives.append(FileDrive(path: directory.containerdArchive, serial: GuestSeed.Containerd.serial))
+                }
+                return PreparedParts(
+                    boot: boot, diskFormat: try InstanceDisk(directory)?.formatName ?? "qcow2",
+                    additionalDrives: drives)
             })
     }
 
     private static func boot(_ instance: Instance) throws(HostError) -> Boot {
         let (directory, configuration) = (instance.directory, instance.configuration)
-        if let direct = configuration.image.directBoot {
+        if let direct = instance.image.directBoot {
             return .kernel(
                 path: directory.kernel, initrd: direct.initrd == nil ? nil : directory.initrd,
                 commandLine: direct.commandLine)

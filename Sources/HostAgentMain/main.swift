@@ -13,7 +13,8 @@ EventLoops.keepSmall()
 Task.detached(priority: .medium) {
     let context = Composition.context(ProcessInfo.processInfo.environment)
     let status = await CurrentContext.$value.withValue(context) {
-        await HostAgentCommand.run(Array(CommandLine.arguments.dropFirst()))
+        await HostAgentCommand.run(
+            program: CommandLine.arguments.first ?? "", Array(CommandLine.arguments.dropFirst()))
     }
     HostProcess.exit(status)
 }

@@ -5,23 +5,26 @@ import InstanceStore
 
 struct Delete: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Removes an instance with its disk.")
+        abstract: "Removes instances with their disks.", aliases: ["remove", "rm"])
 
-    @OptionGroup var instance: InstanceArgument
+    @OptionGroup var instances: InstancesArgument
 
-    @Flag(help: "Stop it first, without asking its guest, and remove it even if its files cannot be read.")
+    @Flag(
+        name: .shortAndLong,
+        help: "Stop it first, without asking its guest, and remove it even if its files cannot be read.")
     var force = false
 
     @OptionGroup var output: OutputOptions
 
-    func run() async throws {
-        let context = OperationContext.current
-        let directory = try context.directory(instance.name)
+    func run() async throws { try await instances.forEach { try await delete($0, .current) } }
+
+    private func delete(_ name: String, _ context: OperationContext) async throws {
+        let directory = try context.directory(name)
         let operation = DeleteOperation(context: context, directory: directory)
-        let owner = try OwnerBoundary(instance.name, context)
+        let owner = try OwnerBoundary(name, context)
         if output.dryRun {
             guard let owner else { return try output.show(plan: operation.plan(force: force)) }
-            let words = ["delete"] + output.words + (force ? ["--force"] : []) + [instance.name]
+            let words = ["delete"] + output.words + (force ? ["--force"] : []) + [name]
             StandardStreams.output(try await owner.perform(words))
             return
         }

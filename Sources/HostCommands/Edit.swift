@@ -12,8 +12,7 @@ struct Edit: AsyncParsableCommand {
 
     @OptionGroup var instance: InstanceArgument
 
-    @Option(help: ArgumentHelp("Set one value without an editor; may be given several times.", valueName: "key=value"))
-    var set: [String] = []
+    @OptionGroup(title: "Changes without an editor") var flags: TemplateFlags
 
     @Flag(help: "Restart a running instance afterwards, without asking.")
     var restart = false
@@ -22,8 +21,8 @@ struct Edit: AsyncParsableCommand {
         let context = OperationContext.current
         let directory = try context.directory(instance.name)
         if let owner = try OwnerBoundary(instance.name, context) {
-            if set.isEmpty { throw owner.refuse("edit", "edit \(directory.name)") }
-            let words = ["edit", directory.name.text] + (restart ? ["--restart"] : []) + set.flatMap { ["--set", $0] }
+            if flags.words.isEmpty { throw owner.refuse("edit", "edit \(directory.name)") }
+            let words = ["edit", directory.name.text] + (restart ? ["--restart"] : []) + flags.words
             StandardStreams.output(try await owner.perform(words))
             return
         }
@@ -64,7 +63,10 @@ struct Edit: AsyncParsableCommand {
             try directory.requireExistence()
             throw HostError(.badConfiguration, "\(directory.path) has no lima.yaml")
         }
-        let new = set.isEmpty ? try await edited(old, directory, context) : try changed(old)
+        let new =
+            flags.words.isEmpty
+            ? try await edited(old, directory, context)
+            : try flags.applied(to: ConfigurationText(old, file: directory.limaYAML)).text
         if new == old {
             StandardStreams.output("nothing was changed\n")
             return
@@ -80,7 +82,7 @@ struct Edit: AsyncParsableCommand {
         } catch {
             throw HostError(.cannotCreate, "cannot write \(directory.limaYAML): \(error.reason)")
         }
-        for warning in try resolved.warnings + overridden(directory) {
+        for warning in try resolved.warnings + overridden(old, directory) {
             StandardStreams.error("hostagent: warning: \(warning)\n")
         }
         // A file that was broken before says nothing about what has changed.
@@ -97,10 +99,10 @@ struct Edit: AsyncParsableCommand {
     }
 
     /// A sentence for each key that was set and does not count, because the file for all instances sets it, too.
-    private func overridden(_ directory: InstanceDirectory) throws(HostError) -> [String] {
+    private func overridden(_ old: String, _ directory: InstanceDirectory) throws(HostError) -> [String] {
         let layers = try layers("", directory)
         var sentences: [String] = []
-        for key in set.map({ String($0.prefix { $0 != "=" }) }) {
+        for key in try flags.keys(in: ConfigurationText(old, file: directory.limaYAML)) {
             if let place = try LimaYAML.place(of: key, inOverrideOf: layers) {
                 sentences.append("\(key) does not count: \(place) sets it for all instances")
             }
@@ -108,22 +110,10 @@ struct Edit: AsyncParsableCommand {
         return sentences
     }
 
-    private func changed(_ old: String) throws(HostError) -> String {
-        var text = old
-        for assignment in set {
-            guard let mark = assignment.firstIndex(of: "=") else {
-                throw HostError(.usage, "--set takes KEY=VALUE, not \(InstanceName.quoted(assignment))")
-            }
-            text = try LimaYAML.setting(
-                String(assignment[..<mark]), to: String(assignment[assignment.index(after: mark)...]), in: text)
-        }
-        return text
-    }
-
     /// Keeps the typed text in a draft when it has a mistake.
     private func keep(_ text: String, beside directory: InstanceDirectory, because error: HostError) throws -> HostError
     {
-        guard set.isEmpty else { return error }
+        guard flags.words.isEmpty else { return error }
         let draft = directory.limaYAML + ".rejected"
         try TextFile.replace(draft, with: text)
         return HostError(error.code, error.message, hint: "the old file is in force; what you typed is in \(draft)")
@@ -174,7 +164,7 @@ struct Edit: AsyncParsableCommand {
         }
         let needsStart = !new.changes(since: old, where: { !$0.isLive && $0 != .creation }).isEmpty
         var wanted = restart
-        if !wanted, needsStart, HostProcess.isTerminal(0), HostProcess.isTerminal(2) {
+        if !wanted, needsStart, context.mayAsk, HostProcess.isTerminal(0), HostProcess.isTerminal(2) {
             StandardStreams.error("\(directory.name) is running; restart it now? [y/N] ")
             wanted = StandardStreams.line().map { ["y", "yes"].contains($0.trimmed.lowercased()) } ?? false
         }

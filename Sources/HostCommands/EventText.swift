@@ -5,10 +5,14 @@ import HostModel
 package enum EventText {
     /// The lines that stay on the terminal; empty for events without lasting interest.
     package static func lines(_ record: EventRecord) -> [String] {
-        guard let text = sentence(record) else { return [] }
-        return text.split(separator: "\n", omittingEmptySubsequences: false).enumerated().map { index, line in
+        sentences(record).enumerated().map { index, line in
             index == 0 ? "\(stamp(record.elapsed))  \(line)" : "          \(line)"
         }
+    }
+
+    /// The same lines without the time.
+    static func sentences(_ record: EventRecord) -> [String] {
+        sentence(record)?.split(separator: "\n", omittingEmptySubsequences: false).map(String.init) ?? []
     }
 
     /// The warning about a port that is not forwarded as configured; nil for other events.
@@ -62,10 +66,17 @@ package enum EventText {
             let names = { (keys: [String]) in keys.isEmpty ? "nothing" : keys.joined(separator: ", ") }
             return "read the configuration again; applied: \(names(keys.applied)); "
                 + "at the next start: \(names(keys.pending))"
+        case .snapshot(let snapshot):
+            return "\(snapshot.change.past) the snapshot \(DisplayText.cleaned(snapshot.tag))"
         case .upgrading(let next): return "upgrading to hostagent \(next.version); the guest runs on"
         case .warning(let text): return "warning: \(text.message)"
         case .failure(let text): return "error: \(text.message)"
         case .exiting(let end): return "exiting with status \(end.exitStatus)"
+        case .download(let download):
+            guard let progress = download.progress, progress.state != .receiving, progress.state != .followed else {
+                return nil
+            }
+            return DownloadText.sentence(progress)
         case .guestLog, .unknown: return nil
         }
     }

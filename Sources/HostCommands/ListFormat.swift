@@ -16,6 +16,7 @@ package enum ListFormat: Equatable {
         case text(String)
         case field(String)
         case wholeAsJSON
+        case fieldAsJSON(String)
     }
 
     /// Field names as in Lima's Go templates: the key with an upper-case first letter; some are all upper case.
@@ -23,8 +24,11 @@ package enum ListFormat: Equatable {
         "Name": "name", "Hostname": "hostname", "Status": "status", "Dir": "dir", "VMType": "vmType", "Arch": "arch",
         "CPUs": "cpus", "Memory": "memory", "Disk": "disk", "Message": "message", "SSHLocalPort": "sshLocalPort",
         "SSHAddress": "sshAddress", "SSHConfigFile": "sshConfigFile", "HostAgentPID": "hostAgentPID",
-        "DriverPID": "driverPID", "Errors": "errors", "Protected": "protected",
+        "DriverPID": "driverPID", "Errors": "errors", "Protected": "protected", "Param": "param",
+        "AutoStartedIdentifier": "autoStartedIdentifier", "LimaVersion": "limaVersion", "Config": "config",
     ]
+
+    static var fieldNames: [String] { fields.keys.sorted() }
 
     /// - Throws: `HostError` with `.usage` unless the text is `table`, `json`, `yaml` or a template of known fields.
     package init(_ text: String) throws(HostError) {
@@ -55,11 +59,14 @@ package enum ListFormat: Equatable {
             rest = rest[close.upperBound...]
             if inner == "json ." {
                 pieces.append(.wholeAsJSON)
+            } else if inner.hasPrefix("json ."), let key = fields[String(inner.dropFirst(6))] {
+                pieces.append(.fieldAsJSON(key))
             } else if inner.hasPrefix("."), let key = fields[String(inner.dropFirst())] {
                 pieces.append(.field(key))
             } else {
                 throw HostError(
-                    .usage, "--format: {{\(inner)}} is not known; templates know {{json .}} and {{.Field}}",
+                    .usage,
+                    "--format: {{\(inner)}} is not known; templates know {{.Field}}, {{json .Field}} and {{json .}}",
                     hint: "fields: \(fields.keys.sorted().joined(separator: ", "))")
             }
         }
@@ -70,6 +77,16 @@ package enum ListFormat: Equatable {
     /// Expands `\t` and `\n`, which single quotes in a shell pass unchanged.
     private static func unescape(_ text: Substring) -> String {
         String(text).replacing("\\t", with: "\t").replacing("\\n", with: "\n")
+    }
+
+    /// Whether the configurations of the instances are shown.
+    var showsConfiguration: Bool {
+        switch self {
+        case .table: false
+        case .json, .yaml: true
+        case .template(let pieces):
+            pieces.contains { [.wholeAsJSON, .field("config"), .fieldAsJSON("config")].contains($0) }
+        }
     }
 
     package func render(_ rows: [InstanceRow]) throws -> String {
@@ -87,31 +104,31 @@ package enum ListFormat: Equatable {
 
     private static func expand(_ pieces: [Piece], _ row: InstanceRow) throws -> String {
         let json = try JSONText.line(row)
-        let values = try JSONDecoder().decode([String: AnyScalar].self, from: Data(json.utf8))
+        let namesFields = pieces.contains { piece in
+            switch piece {
+            case .field, .fieldAsJSON: true
+            case .text, .wholeAsJSON: false
+            }
+        }
+        let values = namesFields ? try QueryValue(json: json) : .null
         return pieces.map { piece in
             switch piece {
             case .text(let text): text
-            case .field(let key): values[key]?.text ?? ""
+            case .field(let key): text(of: values[key])
+            case .fieldAsJSON(let key): values[key].json
             case .wholeAsJSON: json.trimmed
             }
         }.joined()
     }
 
-    /// Renders a JSON value in a template.
-    private struct AnyScalar: Decodable {
-        let text: String
-
-        init(from decoder: any Decoder) throws {
-            let value = try decoder.singleValueContainer()
-            if let flag = try? value.decode(Bool.self) {
-                text = String(flag)
-            } else if let number = try? value.decode(Int.self) {
-                text = String(number)
-            } else if let list = try? value.decode([String].self) {
-                text = "[" + list.joined(separator: " ") + "]"
-            } else {
-                text = try value.decode(String.self)
-            }
+    /// A value as Go's templates show it.
+    private static func text(of value: QueryValue) -> String {
+        switch value {
+        case .null: ""
+        case .list(let elements): "[" + elements.map(text).joined(separator: " ") + "]"
+        case .mapping(let entries):
+            "map[" + entries.map { "\($0.key):\(text(of: $0.value))" }.joined(separator: " ") + "]"
+        case .flag, .number, .text: value.line
         }
     }
 

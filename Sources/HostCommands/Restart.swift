@@ -9,7 +9,8 @@ struct Restart: AsyncParsableCommand {
 
     @OptionGroup var instance: InstanceArgument
 
-    @Flag(help: "End the guest at once, without asking it. What it has not written to disk is lost.")
+    @Flag(
+        name: .shortAndLong, help: "End the guest at once, without asking it. What it has not written to disk is lost.")
     var force = false
 
     func run() async throws {

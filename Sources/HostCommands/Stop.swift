@@ -5,25 +5,28 @@ import InstanceStore
 
 struct Stop: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Shuts down an instance's guest and waits until it has ended.")
+        abstract: "Shuts down the guests of instances and waits until they have ended.")
 
-    @OptionGroup var instance: InstanceArgument
+    @OptionGroup var instances: InstancesArgument
 
-    @Flag(help: "End the guest at once, without asking it. What it has not written to disk is lost.")
+    @Flag(
+        name: .shortAndLong, help: "End the guest at once, without asking it. What it has not written to disk is lost.")
     var force = false
 
     @OptionGroup var output: OutputOptions
 
-    func run() async throws {
-        var context = OperationContext.current
+    func run() async throws { try await instances.forEach { try await stop($0, .current) } }
+
+    private func stop(_ name: String, _ context: OperationContext) async throws {
+        var context = context
         let console = Console(messageWhenReady: "", quiet: true)
         if !output.json { context.progress = console.progress }
-        let directory = try context.directory(instance.name)
+        let directory = try context.directory(name)
         let operation = StopOperation(context: context, directory: directory)
-        let owner = try OwnerBoundary(instance.name, context)
+        let owner = try OwnerBoundary(name, context)
         if output.dryRun {
             guard let owner else { return try output.show(plan: operation.plan(force: force)) }
-            let words = ["stop"] + output.words + (force ? ["--force"] : []) + [instance.name]
+            let words = ["stop"] + output.words + (force ? ["--force"] : []) + [name]
             StandardStreams.output(try await owner.perform(words))
             return
         }

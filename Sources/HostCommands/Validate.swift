@@ -9,6 +9,9 @@ struct Validate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Checks templates and lima.yaml files, with everything that they include.")
 
+    @Flag(help: "Print each with the values of the keys that it leaves out, from the files of _config and by default.")
+    var fill = false
+
     @Argument(help: "Files, templates (template:NAME), or - for standard input.")
     var sources: [String]
 
@@ -17,8 +20,9 @@ struct Validate: AsyncParsableCommand {
         var failures = 0
         for source in sources {
             do {
-                for warning in try await check(source, context) { context.progress(.warning(warning)) }
-                StandardStreams.output("\(source) is valid\n")
+                let resolved = try await TemplateArgument(source, context).resolved(context)
+                for warning in resolved.warnings { context.progress(.warning(warning)) }
+                StandardStreams.output(fill ? "---\n\(try resolved.filledYAML)" : "\(source) is valid\n")
             } catch let error as HostError {
                 failures += 1
                 StandardStreams.error("hostagent: \(error)\n")
@@ -26,13 +30,11 @@ struct Validate: AsyncParsableCommand {
         }
         if failures > 0 { throw Exit(status: .badConfiguration) }
     }
+}
 
-    /// - Returns: sentences about keys that have no effect.
-    private func check(_ source: String, _ context: OperationContext) async throws -> [String] {
-        let template = try await TemplateArgument(source, context)
-        let name = try (try? InstanceName(template.impliedName)) ?? InstanceName("default")
-        return try LimaYAML.resolve(
-            context.home().layers(around: template.text), for: name, host: .current
-        ).warnings
+extension ResolvedConfiguration {
+    /// The whole configuration as YAML, with the values of the keys that the files leave out.
+    var filledYAML: String {
+        get throws { try QueryValue(document).yaml }
     }
 }

@@ -8,6 +8,8 @@ package enum AgentEvent: Sendable, Equatable {
     case attached(pid: Int32, accelerator: Accelerator, previousRun: String?, previousAgent: Int32?)
     /// The guest rebooted itself.
     case guestRebooted
+    /// A file that the guest is made from is being downloaded.
+    case download(TransferProgress)
     /// A line of the guest's cloud-init log.
     case guestLog(line: String)
     /// The guest's boot scripts are done.
@@ -29,6 +31,8 @@ package enum AgentEvent: Sendable, Equatable {
     case guestClockSet(reason: String)
     /// The configuration was reloaded. The `applied` keys take effect now, the `pending` ones do not yet.
     case reloaded(applied: [String], pending: [String])
+    /// A snapshot of the guest's disks was taken, deleted or returned to.
+    case snapshot(SnapshotChange)
     /// The agent is about to replace itself with this version. The guest keeps running.
     case upgrading(version: String)
     case warning(String)

@@ -6,6 +6,8 @@ package struct GuestUser: Sendable, Equatable {
     package var uid: Int
     package var home: String
     package var shell: String
+    /// Whether `sudo` asks for no password. Without it, the user cannot become root: no user has a password.
+    package var passwordlessSudo = true
 
     package init(name: String, comment: String, uid: Int, home: String, shell: String) {
         self.name = name

@@ -51,17 +51,3 @@ package enum KeepAlive: String, Sendable, Codable, CaseIterable {
 package enum Accelerator: String, Sendable, Codable, CaseIterable {
     case kvm, hvf, tcg
 }
-
-/// A processor architecture. Lima and QEMU use the same names.
-package enum Architecture: String, Sendable, Codable, CaseIterable {
-    case x86_64, aarch64
-
-    /// The architecture this program was built for.
-    package static var host: Architecture {
-        #if arch(arm64)
-            .aarch64
-        #else
-            .x86_64
-        #endif
-    }
-}

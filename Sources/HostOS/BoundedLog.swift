@@ -38,22 +38,34 @@ package struct BoundedLog: Sendable {
 
     /// Empties the log when it is too long.
     private func cut(_ file: borrowing Descriptor) async {
-        let size = file.size()
-        guard size > limit / 2 else { return }
-        let number = file.number
-        let kept = min(size, limit / 2)
+        guard file.size() > limit / 2 else { return }
+        let (number, most) = (file.number, limit / 2)
         // A disk that hangs blocks a thread of its own, not one that others wait for.
         await withCheckedContinuation { (done: CheckedContinuation<Void, Never>) in
             Self.queue.async {
-                var end = [UInt8](repeating: 0, count: kept)
-                let got = pread(number, &end, kept, off_t(size - kept))
-                // On a full disk the end is lost. Stopping the growth matters more.
-                if got > 0 { try? TextFile.replace(path + ".1", with: Array(end[..<got])) }
+                // What is written between the copy and the cut is lost, so a copy that is old already is made again.
+                for _ in 0..<Self.maximumCopies {
+                    guard let size = Self.size(number) else { break }
+                    let kept = min(size, most)
+                    var end = [UInt8](repeating: 0, count: kept)
+                    let got = pread(number, &end, kept, off_t(size - kept))
+                    // On a full disk the end is lost. Stopping the growth matters more.
+                    if got > 0 { try? TextFile.replace(path + ".1", with: Array(end[..<got])) }
+                    if Self.size(number) == size { break }
+                }
                 _ = ftruncate(number, 0)
                 done.resume()
             }
         }
     }
+
+    private static func size(_ number: Int32) -> Int? {
+        var status = stat()
+        return fstat(number, &status) == 0 ? Int(status.st_size) : nil
+    }
+
+    /// How many copies are made of a log that is being written.
+    private static let maximumCopies = 5
 
     private static let queue = DispatchQueue(label: "bounded-logs", attributes: .concurrent)
 

@@ -20,18 +20,22 @@ package struct Descriptor: ~Copyable, Sendable {
 
     /// Writes all the bytes.
     package borrowing func write(_ bytes: [UInt8], subject: String) throws(SystemCallError) {
+        try bytes.withUnsafeBufferPointer { buffer throws(SystemCallError) in
+            try write(UnsafeRawBufferPointer(buffer), subject: subject)
+        }
+    }
+
+    /// Writes all the bytes of memory that somebody else owns.
+    package borrowing func write(_ bytes: UnsafeRawBufferPointer, subject: String) throws(SystemCallError) {
+        guard let base = bytes.baseAddress else { return }
         var done = 0
         while done < bytes.count {
             done += try systemCall("write", subject) {
-                bytes.withUnsafeBytes { buffer in
-                    buffer.baseAddress.map {
-                        #if canImport(Glibc)
-                            Glibc.write(number, $0 + done, bytes.count - done)
-                        #else
-                            Darwin.write(number, $0 + done, bytes.count - done)
-                        #endif
-                    } ?? 0
-                }
+                #if canImport(Glibc)
+                    Glibc.write(number, base + done, bytes.count - done)
+                #else
+                    Darwin.write(number, base + done, bytes.count - done)
+                #endif
             }
         }
     }

@@ -71,9 +71,19 @@ package struct DirectoryHandle: ~Copyable, Sendable {
             return
         }
         let child = DirectoryHandle(taking: Descriptor(taking: number), path: full(name))
-        for entry in try child.names() { try child.remove(entry) }
-        try unlink(name, flags: AT_REMOVEDIR)
+        // A process that still runs, such as an ssh that binds its socket, may make an entry meanwhile.
+        for attempt in 1...Self.maximumTries {
+            for entry in try child.names() { try child.remove(entry) }
+            do throws(SystemCallError) {
+                return try unlink(name, flags: AT_REMOVEDIR)
+            } catch {
+                guard error.code == ENOTEMPTY, attempt < Self.maximumTries else { throw error }
+            }
+        }
     }
+
+    /// How many times a directory is emptied in which entries are being made.
+    private static let maximumTries = 100
 
     private borrowing func unlink(_ name: String, flags: Int32) throws(SystemCallError) {
         do throws(SystemCallError) {

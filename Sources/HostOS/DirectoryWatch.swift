@@ -8,20 +8,27 @@
     import Darwin
 #endif
 
-/// Reports when an entry of a directory is removed or moved away (inotify(7), kqueue).
+/// Reports when the entries of a directory change (inotify(7), kqueue).
 package final class DirectoryWatch: Sendable {
-    /// Yields after each loss; several losses may yield once. Finishes with the watch, or at once when the watch cannot
-    /// be set up.
-    package let losses: AsyncStream<Void>
+    package enum Change: Sendable {
+        /// An entry is removed or moved away, or the directory itself.
+        case losses
+        /// An entry is made or moved there. The end of the directory itself is reported too.
+        case arrivals
+    }
+
+    /// Yields after each change; several changes may yield once, and on Darwin those of the other kind do too. Finishes
+    /// with the watch, or at once when the watch cannot be set up.
+    package let changes: AsyncStream<Void>
     private let continuation: AsyncStream<Void>.Continuation
     private let source: (any DispatchSourceProtocol)?
 
-    package init(path: String) {
-        let (losses, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-        self.losses = losses
+    package init(path: String, of change: Change = .losses) {
+        let (changes, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        self.changes = changes
         self.continuation = continuation
         #if canImport(Glibc)
-            let descriptor = clinux_watch_losses(path)
+            let descriptor = clinux_watch_directory(path, change == .arrivals ? 1 : 0)
         #else
             let descriptor = open(path, O_EVTONLY | O_CLOEXEC)
         #endif

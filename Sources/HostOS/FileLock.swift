@@ -32,6 +32,16 @@ package struct FileLock: ~Copyable, Sendable {
         return nil
     }
 
+    /// The lock is given back before its file is closed: a child that was just forked has the open file too until it runs
+    /// its own program, and would hold the lock for that moment.
+    deinit {
+        #if canImport(Glibc)
+            _ = clinux_unlock_whole_file(descriptor.number)
+        #else
+            _ = flock(descriptor.number, LOCK_UN)
+        #endif
+    }
+
     /// How many times the file is opened when it keeps being replaced.
     private static let maximumTries = 10
 

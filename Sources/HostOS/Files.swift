@@ -73,6 +73,13 @@ package enum Files {
         return stat(path, &info) == 0 ? Int(info.st_size) : nil
     }
 
+    /// Bytes that this account may still write to the file system of a path (statvfs(3)); nil if that cannot be told.
+    package static func freeBytes(_ path: String) -> Int? {
+        var info = statvfs()
+        guard statvfs(path, &info) == 0 else { return nil }
+        return Int(clamping: UInt64(info.f_bavail).multipliedReportingOverflow(by: UInt64(info.f_frsize)).partialValue)
+    }
+
     package static func isExecutable(_ path: String) -> Bool {
         kind(path) == .regular && access(path, X_OK) == 0
     }
@@ -183,6 +190,14 @@ package enum Files {
             if !error.isMissing { throw error }
         }
     }
+
+    /// Makes a symbolic link.
+    package static func makeLink(_ path: String, to target: String) throws(SystemCallError) {
+        try systemCall("symlink", path) { symlink(target, path) }
+    }
+
+    /// Removes a directory unless something is in it.
+    package static func removeEmptyDirectory(_ path: String) { rmdir(path) }
 
     /// Copies a file. A later change or removal of the source does not affect the copy. The extents are shared where
     /// the file system can (ioctl_ficlone(2), clonefile(2)); otherwise the data is copied and holes are kept. The

@@ -14,6 +14,15 @@ import Synchronization
 /// On Linux the kernel reports a jump at once, also at the end of a suspend (timerfd_create(2),
 /// TFD_TIMER_CANCEL_ON_SET). Elsewhere the owner calls `check()` from a timer that it has anyway.
 package final class HostClock: Sendable {
+    /// The host's time zone by its name in the IANA database; nil if it has none.
+    package static var timeZone: String? {
+        // localtime(5): the link leads to a file under zoneinfo.
+        guard let target = Files.linkTarget("/etc/localtime"), let range = target.firstRange(of: "zoneinfo/") else {
+            return nil
+        }
+        return String(target[range.upperBound...])
+    }
+
     /// Yields after each jump. Finishes with the watch.
     package let jumps: AsyncStream<Void>
     private let continuation: AsyncStream<Void>.Continuation

@@ -227,6 +227,9 @@ package enum HostProcess {
         #endif
     }
 
+    /// The operating system, by Go's name for it, as Lima reports it.
+    package static var operatingSystem: String { hasLaunchd ? "darwin" : "linux" }
+
     /// Whether this host's service manager is launchd.
     package static var hasLaunchd: Bool {
         #if canImport(Glibc)

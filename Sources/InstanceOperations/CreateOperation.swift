@@ -11,7 +11,10 @@ package struct CreateOperation: Sendable {
     /// - Throws: `HostError`; nothing is left behind in that case.
     package func run(_ name: InstanceName, _ text: String, _ file: String) async throws -> CreateResult {
         let home = try context.home()
-        let warnings = try await InstanceCreator(home: home).create(name: name, source: text, file: file)
+        let creator = InstanceCreator(home: home, provider: context.sourceFiles)
+        let warnings = try await creator.create(name: name, source: text, file: file) { [progress = context.progress] in
+            progress(.download($0))
+        }
         return CreateResult(name: name.text, dir: home.directory(of: name).path, warnings: warnings)
     }
 
@@ -19,7 +22,10 @@ package struct CreateOperation: Sendable {
     /// - Throws: `HostError` for everything that `run` refuses before it makes anything.
     package func plan(_ name: InstanceName, _ text: String, _ file: String) async throws -> OperationPlan {
         let home = try context.home()
-        try await InstanceCreator(home: home).check(name: name, source: text, file: file)
-        return OperationPlan(name: name.text, steps: ["make \(home.directory(of: name).path)"])
+        let addresses = try await InstanceCreator(home: home, provider: context.sourceFiles)
+            .check(name: name, source: text, file: file)
+        return OperationPlan(
+            name: name.text,
+            steps: addresses.map { "download \($0)" } + ["make \(home.directory(of: name).path)"])
     }
 }

@@ -58,11 +58,12 @@ package struct DeleteOperation: Sendable {
     /// - Returns: whether it is running and has to be stopped first.
     /// - Throws: `HostError` when it may not be deleted.
     package static func isRunning(_ directory: InstanceDirectory, _ context: OperationContext) throws -> Bool {
-        if Files.kind(directory.protected) != nil {
-            throw HostError(
-                .notPermitted, "the instance \"\(directory.name)\" is protected",
-                hint: "remove \(directory.protected) first")
-        }
+        try ProtectOperation.require(unprotected: directory)
+        return try isAlive(directory, context)
+    }
+
+    /// Whether an agent or a guest of the instance is there.
+    static func isAlive(_ directory: InstanceDirectory, _ context: OperationContext) throws -> Bool {
         if try !directory.isHeld(), let stranger = directory.stranger { throw directory.heldBy(stranger: stranger) }
         return try directory.isHeld() || context.orphan(directory) != nil
     }

@@ -27,6 +27,13 @@ package struct InstanceRow: Codable, Sendable, Equatable {
     package var driverPID: Int32?
     package var errors: [String]?
     package var protected: Bool
+    /// What manages the instance's agent, if a manager started it.
+    package var autoStartedIdentifier: String?
+    /// The version of Lima that made the directory, or with which it was made.
+    package var limaVersion: String?
+    package var param: [String: String]?
+    /// The configuration with its defaults, if it was asked for.
+    package var config: ConfigurationDocument?
 
     package init(
         name: String, hostname: String, status: InstanceStatus, dir: String, vmType: String, arch: String,
@@ -54,10 +61,13 @@ package struct InstanceSurvey: Sendable {
 
     package init(context: OperationContext) { self.context = context }
 
-    package func rows(_ directories: [InstanceDirectory]) async -> [InstanceRow] {
+    /// - Parameter withConfiguration: whether the rows have `config`.
+    package func rows(
+        _ directories: [InstanceDirectory], withConfiguration: Bool = false
+    ) async -> [InstanceRow] {
         await withTaskGroup(of: (Int, InstanceRow).self) { group in
             for (index, directory) in directories.enumerated() {
-                group.addTask { (index, await row(directory)) }
+                group.addTask { (index, await row(directory, withConfiguration)) }
             }
             var rows: [(Int, InstanceRow)] = []
             for await row in group { rows.append(row) }
@@ -78,18 +88,22 @@ package struct InstanceSurvey: Sendable {
         }
     }
 
-    private func row(_ directory: InstanceDirectory) async -> InstanceRow {
+    private func row(_ directory: InstanceDirectory, _ withConfiguration: Bool) async -> InstanceRow {
         if let row = await rowByOwner(directory) { return row }
         var row = InstanceRow(
             name: directory.name.text, hostname: "lima-\(directory.name)", status: .stopped, dir: directory.path,
             vmType: "qemu", arch: Architecture.host.rawValue, protected: Files.kind(directory.protected) != nil)
+        row.limaVersion = (try? TextFile.read(directory.limaVersion, limit: 256)).map(\.trimmed)
         do {
-            let instance = try Instance(directory)
-            let configuration = instance.configuration
+            let resolved = try Instance.resolved(directory)
+            let configuration = try Instance(directory, resolved).configuration
             row.arch = configuration.architecture.rawValue
             row.cpus = configuration.cpus
             row.memory = configuration.memory
             row.disk = configuration.disk
+            let parameters = configuration.parameters.map { ($0.name, $0.value) }
+            row.param = parameters.isEmpty ? nil : Dictionary(parameters) { $1 }
+            row.config = withConfiguration ? resolved.document : nil
             row.message = configuration.message.isEmpty ? nil : configuration.message
         } catch {
             row.status = .broken
@@ -109,6 +123,7 @@ package struct InstanceSurvey: Sendable {
         if let info = state.info {
             row.sshLocalPort = info.sshLocalPort
             row.sshAddress = info.sshLocalPort == nil ? nil : "127.0.0.1"
+            row.autoStartedIdentifier = info.autoStartedIdentifier
             row.sshConfigFile = info.sshLocalPort == nil ? nil : directory.sshConfiguration
         }
         if !isBroken || state.status != .failed { row.errors = (row.errors ?? []) + state.errors }
@@ -162,6 +177,7 @@ package struct InstanceSurvey: Sendable {
             return State(
                 status: info.state, errors: info.errors, info: info, agentPID: info.agentPID, guestPID: info.guestPID)
         } catch let error as HostError {
+            guard (try? await staysHeld(directory)) != false else { return await state(of: directory) }
             // The holder of the lock does not answer. It has just begun, or it hangs.
             let wasUsable = lastRecord(directory)?.phase.isUsable ?? false
             return State(
@@ -170,6 +186,18 @@ package struct InstanceSurvey: Sendable {
         } catch {
             return State(status: .starting, errors: ["\(error)"])
         }
+    }
+
+    /// Whether the lock of an agent that does not answer stays held. A child that an agent was starting when it was
+    /// killed holds the lock until it runs its own program.
+    private func staysHeld(_ directory: InstanceDirectory) async throws -> Bool {
+        var backoff = Backoff(from: .milliseconds(5), to: .milliseconds(100))
+        let deadline = ContinuousClock.now + .milliseconds(500)
+        while ContinuousClock.now < deadline {
+            try await backoff.pause()
+            guard try directory.isHeld() else { return false }
+        }
+        return true
     }
 
     /// Why the last run gave up, if it did.

@@ -2,6 +2,7 @@ import AgentAPI
 import HostModel
 import HostOS
 import InstanceStore
+import LimaConfiguration
 import ServiceManagers
 
 /// What operations need from the program: the environment, the service manager, and what only the composition root can
@@ -28,6 +29,8 @@ package struct OperationContext: Sendable {
     /// The account of this process.
     package var account: Account
     package var manager: any ServiceManager
+    /// Gets the files that instances and templates name.
+    package var sourceFiles: any SourceFileProvider
     package var runAgent: @Sendable (ForegroundRequest) async throws -> HostExitStatus
     /// Ends a guest whose agent died. With `force` the guest is not asked first. False when there is no such guest. The
     /// caller holds the instance's lock.
@@ -38,11 +41,14 @@ package struct OperationContext: Sendable {
     package var check: @Sendable (Instance) throws -> Void
     /// Tests what accelerates guests on this host; nil where no test is possible.
     package var tryAccelerator: @Sendable () async -> Accelerator?
+    /// Whether commands may ask the person questions on a terminal.
+    package var mayAsk = true
     /// Receives the progress of operations.
     package var progress = OperationProgress.sentences
 
     package init(
         environment: [String: String], account: Account, manager: any ServiceManager,
+        sourceFiles: any SourceFileProvider,
         runAgent: @escaping @Sendable (ForegroundRequest) async throws -> HostExitStatus,
         endOrphan: @escaping @Sendable (InstanceDirectory, Bool) async throws -> Bool,
         orphan: @escaping @Sendable (InstanceDirectory) -> Int32?,
@@ -54,6 +60,7 @@ package struct OperationContext: Sendable {
         self.environment = environment
         self.account = account
         self.manager = manager
+        self.sourceFiles = sourceFiles
         self.runAgent = runAgent
         self.endOrphan = endOrphan
         self.orphan = orphan

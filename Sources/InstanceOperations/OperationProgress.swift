@@ -1,4 +1,5 @@
 import AgentAPI
+import HostModel
 import HostOS
 
 /// The progress of an operation, for a person who waits. The result of the operation is a separate value.
@@ -10,6 +11,8 @@ package struct OperationProgress: Sendable {
         case warning(String)
         /// The operation is waiting for something.
         case remark(String)
+        /// A file is being downloaded.
+        case download(TransferProgress)
         /// An event of the instance's agent.
         case event(EventRecord)
     }
@@ -27,12 +30,18 @@ package struct OperationProgress: Sendable {
 }
 
 extension OperationProgress.Item {
-    /// The line for standard error; nil for an event.
+    /// The line for standard error; nil for an event and for bytes that arrive.
     package var sentence: String? {
         switch self {
         case .note(let text): "hostagent: note: \(text)\n"
         case .warning(let text): "hostagent: warning: \(text)\n"
         case .remark(let text): "\(text)\n"
+        case .download(let progress):
+            switch progress.state {
+            case .interrupted(let reason, let pause): "hostagent: note: \(reason); trying again in \(pause) s\n"
+            case .unconfirmed(let reason): "hostagent: warning: \(reason); using what was downloaded before\n"
+            case .receiving, .followed, .complete: nil
+            }
         case .event: nil
         }
     }

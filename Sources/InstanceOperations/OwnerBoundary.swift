@@ -46,7 +46,11 @@ package struct OwnerBoundary: Sendable {
         let tool = AccountSwitch.tool(
             as: owner, HostProcess.executablePath, arguments, input: input, variables: ["LIMA_HOME": home.path],
             environment: context.environment)
-        let result = try await tool.run()
+        // The rows of many instances have their whole configurations in them.
+        let result = try await tool.run(outputLimit: 256 << 20)
+        guard !result.isCut else {
+            throw HostError(.failed, "\(arguments[0]) as \(owner.name) says more than can be read")
+        }
         if result.status == 127 || result.status == 126 {
             throw HostError(
                 .unavailable, "cannot run hostagent as \(owner.name): \(result.complaint)",
@@ -59,9 +63,13 @@ package struct OwnerBoundary: Sendable {
     /// Lines of its standard error are reported as progress.
     /// - Returns: its standard output.
     /// - Throws: `HostError` with its message and status when it fails.
-    package func perform(_ arguments: [String], input: String? = nil) async throws -> String {
+    /// - Parameter showing: gets the standard output of a command that fails.
+    package func perform(
+        _ arguments: [String], input: String? = nil, showing: (String) -> Void = { _ in }
+    ) async throws -> String {
         let result = try await ask(arguments, input: input)
         guard result.succeeded else {
+            showing(result.output)
             var said = result.error.trimmed
             if said.hasPrefix("hostagent: ") { said.removeFirst("hostagent: ".count) }
             throw HostError(

@@ -22,13 +22,21 @@ package enum RegistrationWork {
         package var text: String?
     }
 
+    /// Where an agent in a unit keeps downloads. It has to exist before a sandbox can let the agent write to it.
+    private static var downloadCache: String? {
+        guard let home = HostProcess.account?.home, !HostProcess.hasLaunchd else { return nil }
+        let cache = home + "/.cache/lima"
+        return (try? Files.makeDirectory(cache)) == nil ? nil : cache
+    }
+
     package static func facts(_ directory: InstanceDirectory) throws -> Facts {
         let settings = try Instance(directory).settings
         // Paths that are too long for sockets are reported now, not at the first start.
         try directory.checkSocketPaths()
         return Facts(
             stopGrace: settings.stopGrace, keepAlive: settings.keepAlive, after: settings.after.map(\.text),
-            before: settings.before.map(\.text), needs: Registration.Needs())
+            before: settings.before.map(\.text),
+            needs: Registration.Needs(writablePaths: downloadCache.map { [$0] } ?? []))
     }
 
     /// The agent reads the policy from its settings, so they must agree with the manager's file.

@@ -14,10 +14,18 @@ package struct Instance: Sendable {
 
     package var name: InstanceName { directory.name }
 
+    /// The image that the instance was or will be made from.
+    package var image: Configuration.Image { configuration.image(madeFrom: settings.sources) }
+
     /// Reads and validates the instance's files, and those that configure all instances.
     /// - Throws: `HostError`: `.badConfiguration` for faults in the files, `.notPermitted` if we may not read them.
     package init(_ directory: InstanceDirectory) throws(HostError) {
-        let home = LimaHome(path: directory.home)
+        try self.init(directory, Self.resolved(directory))
+    }
+
+    /// Reads and validates `lima.yaml`, and the files that configure all instances.
+    /// - Throws: `HostError`, as the initializer.
+    package static func resolved(_ directory: InstanceDirectory) throws(HostError) -> ResolvedConfiguration {
         guard let text = try TextFile.configuration(directory.limaYAML) else {
             // Another command may be deleting the instance.
             try directory.requireExistence()
@@ -25,8 +33,13 @@ package struct Instance: Sendable {
                 .badConfiguration, "\(directory.path) has no lima.yaml",
                 hint: "hostagent delete --force \(directory.name) removes what is there")
         }
-        let resolved = try LimaYAML.resolve(
-            home.layers(around: ConfigurationText(text, file: directory.limaYAML)), for: directory.name, host: .current)
+        return try LimaYAML.resolve(
+            LimaHome(path: directory.home).layers(around: ConfigurationText(text, file: directory.limaYAML)),
+            for: directory.name, host: .current)
+    }
+
+    /// Reads and validates the instance's own settings.
+    package init(_ directory: InstanceDirectory, _ resolved: ResolvedConfiguration) throws(HostError) {
         let settings =
             if let text = try TextFile.configuration(directory.settings) {
                 try Settings.load(text, file: directory.settings)

@@ -15,16 +15,28 @@ package struct InstanceDirectory: Sendable, Hashable {
     package var home: String { String(path.dropLast(name.text.utf8.count + 1)) }
 
     package var limaYAML: String { path + "/lima.yaml" }
+    /// The version of Lima that made the directory; Lima writes this file.
+    package var limaVersion: String { path + "/lima-version" }
     /// Settings that `lima.yaml` has no key for.
     package var settings: String { path + "/hostagent.yaml" }
-    package var disk: String { path + "/disk" }
+    /// The disk. Older versions of Lima call it `diffdisk`, newer ones let `disk` lead there.
+    package var disk: String {
+        let (disk, older) = (path + "/disk", path + "/diffdisk")
+        let isOlder = Files.linkTarget(disk).map { $0 == "diffdisk" || $0 == older } ?? (Files.kind(disk) == nil)
+        return isOlder && Files.kind(older) == .regular ? older : disk
+    }
     /// The image that the disk was made from: a hard link to it, or a copy.
     package var baseDisk: String { path + "/basedisk" }
     package var kernel: String { path + "/kernel" }
+    /// The archive with containerd, and a line that says where it came from.
+    package var containerdArchive: String { path + "/containerd-archive" }
+    package var containerdSource: String { path + "/containerd-archive.source" }
     package var kernelCommandLine: String { path + "/kernel.cmdline" }
     package var initrd: String { path + "/initrd" }
     package var firmwareVariables: String { path + "/uefi-vars.fd" }
     package var cidata: String { path + "/cidata.iso" }
+    /// The identity of the seed that the guest was set up with, as it has reported.
+    package var seedApplied: String { path + "/seed-applied" }
     package var agentPID: String { path + "/ha.pid" }
     package var agentSocket: String { path + "/ha.sock" }
     package var eventLog: String { path + "/ha.stdout.log" }
@@ -35,6 +47,10 @@ package struct InstanceDirectory: Sendable, Hashable {
     package var channelSocket: String { path + "/chan.sock" }
     package var qemuPID: String { path + "/qemu.pid" }
     package var sshConfiguration: String { path + "/ssh.config" }
+    /// OpenSSH's control master: its socket, its complaints, and the claim about its process.
+    package var sshMasterSocket: String { path + "/ssh.sock" }
+    package var sshMasterLog: String { path + "/ssh-master.log" }
+    package var sshMasterRecord: String { path + "/ssh-master.json" }
     /// Locked by the agent while it runs. This lock decides who owns the instance.
     package var agentLock: String { path + "/agent.lock" }
     /// The recent failures of an instance that a manager keeps alive.

@@ -65,11 +65,22 @@ package struct LimaHome: Sendable, Hashable {
     /// The instances with the given names, or all instances if no name is given.
     /// - Throws: `HostError` for a name that is not valid or that no instance has.
     package func instances(named names: [String]) throws(HostError) -> [InstanceDirectory] {
-        if names.isEmpty { return try instances() }
+        let (found, missing) = try found(named: names)
+        if let first = missing.first { _ = try existing(first) }
+        return found
+    }
+
+    /// The instances with the given names, and the names that no instance has.
+    /// - Throws: `HostError` for a name that is not valid.
+    package func found(named names: [String]) throws(HostError) -> (
+        instances: [InstanceDirectory], missing: [InstanceName]
+    ) {
+        let all = try instances()
+        if names.isEmpty { return (all, []) }
         var wanted: Set<InstanceName> = []
         for name in names { wanted.insert(try InstanceName(name)) }
-        for name in wanted.sorted() { _ = try existing(name) }
-        return try instances().filter { wanted.contains($0.name) }
+        let found = all.filter { wanted.contains($0.name) }
+        return (found, wanted.subtracting(found.map(\.name)).sorted())
     }
 
     /// The directory of an instance that exists.

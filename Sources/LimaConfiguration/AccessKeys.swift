@@ -3,17 +3,35 @@ import HostModel
 /// The keys of how a person gets into the guest.
 enum AccessKeys {
     private static let localPort = Key("localPort", .integer(in: 0...65535), standard: "`0`: every start chooses one")
-    private static func unsupported(_ name: String) -> Key<Void> {
-        Key(name, .unread("true or false"), nil, nil, .notYet, standard: "`false`")
+    private static let loadDotSSHPubKeys = DefaultedKey("loadDotSSHPubKeys", .boolean, default: false)
+    private static let forwardAgent = DefaultedKey("forwardAgent", .boolean, default: false)
+    private static let forwardX11 = DefaultedKey("forwardX11", .boolean, default: false)
+    private static let forwardX11Trusted = DefaultedKey("forwardX11Trusted", .boolean, default: false)
+
+    struct GivenSSH {
+        /// The port of the host that leads to the guest's SSH server; nil if every start chooses one.
+        var localPort: Int?
+        var options: Configuration.SSHOptions
     }
-    /// The port of the host that leads to the guest's SSH server; nil if every start chooses one.
-    static let ssh = Key<Int?>(
+
+    static let ssh = Key<GivenSSH>(
         "ssh",
         .record([
-            localPort, Key("address", .unread("text"), nil, nil, .notYet), unsupported("loadDotSSHPubKeys"),
-            unsupported("forwardAgent"), unsupported("forwardX11"), unsupported("forwardX11Trusted"),
-            unsupported("overVsock"),
-        ]) { fields, _ in .some(fields[localPort].flatMap { $0 == 0 ? nil : $0 }) }, .access, .start)
+            localPort, loadDotSSHPubKeys, forwardAgent, forwardX11, forwardX11Trusted,
+            Key("address", .unread("text"), nil, nil, .noEffect("SSH is on 127.0.0.1")),
+            Key(
+                "overVsock", .unread("true or false"), nil, nil,
+                .noEffect("QEMU guests are reached through a port of 127.0.0.1")),
+        ]) { fields, value in
+            var options = Configuration.SSHOptions()
+            options.loadsOwnKeys = fields[loadDotSSHPubKeys]
+            options.forwardsAgent = fields[forwardAgent]
+            options.forwardsX11 = fields[forwardX11]
+            options.forwardsX11Trusted = fields[forwardX11Trusted]
+            let port = fields[localPort]
+            if port == 22 { value.fault("localPort: 22 is the port of the host's own SSH server") }
+            return GivenSSH(localPort: port == 0 ? nil : port, options: options)
+        }, .access, .start)
 
     /// What `user` says. Everything else is derived from the host's user.
     struct GivenUser {
@@ -60,19 +78,20 @@ enum AccessKeys {
             return text
         }, standard: "`/bin/bash`")
 
+    private static let passwordlessSudo = DefaultedKey("passwordlessSudo", .boolean, default: true)
+
     static let user = Key<GuestUser>(
         "user",
-        .record([
-            name, comment, uid, home, shell,
-            Key("passwordlessSudo", .unread("true or false"), nil, nil, .notYet, standard: "`true`"),
-        ]) { fields, value in
+        .record([name, comment, uid, home, shell, passwordlessSudo]) { fields, value in
             let reading = value.reading
             var given = GivenUser(name: fields[name], comment: fields[comment], uid: fields[uid], shell: fields[shell])
             // The home may name the rest of the user.
             let user = GuestUser(given, reading)
             reading.variables.values.merge(["User": user.name, "UID": String(user.uid)]) { _, new in new }
             given.home = fields[home]
-            return GuestUser(given, reading)
+            var whole = GuestUser(given, reading)
+            whole.passwordlessSudo = fields[passwordlessSudo]
+            return whole
         }, .guest, .start)
 
     static let all: [any KeyDeclaration] = [ssh, user]

@@ -21,7 +21,7 @@ package struct BaseEmbedding: Sendable {
     package init(reader: any TemplateReader) { self.reader = reader }
 
     /// - Parameter first: a base of every template, which comes before its own; nil if there is none.
-    /// - Returns: the text as it is if it includes no other file, so that its comments are kept.
+    /// - Returns: a text with the comments of the template itself.
     /// - Throws: `HostError` with the place of the `base` or `file` that is wrong.
     package func embedded(
         _ text: ConfigurationText, at locator: Locator, after first: Locator? = nil
@@ -30,6 +30,7 @@ package struct BaseEmbedding: Sendable {
         guard first != nil || Self.namesOtherFiles(node) else { return text }
         var work = Work(reader: reader, remainingBytes: Self.maximumSize - text.text.utf8.count)
         let whole = try await work.embedded(node, at: locator, after: first, within: [locator])
+        if let kept = LimaYAML.keepingComments(of: text, in: whole) { return ConfigurationText(kept, file: text.file) }
         return ConfigurationText(try whole.yaml, file: text.file)
     }
 
@@ -70,7 +71,8 @@ package struct BaseEmbedding: Sendable {
                     try await embedded(try ConfigurationNode(parsing: text), at: inner, within: chain + [inner]))
             }
             let findings = Findings()
-            let merged = Merge(findings: findings, isOfBases: true).merged(layers, .record(LimaYAML.keys))
+            let merged = Merge(findings: findings, isOfBases: true, combines: chain.count == 1)
+                .merged(layers, .record(LimaYAML.keys))
             try findings.throwIfFaulty(file: node.place.file)
             return merged
         }

@@ -1,20 +1,30 @@
 import HostModel
 
+/// What a scalar stands for in JSON.
+package enum ScalarKind: Sendable {
+    case text, flag, integer
+    /// Nobody reads the value here, so that it stays as it is written.
+    case asWritten
+}
+
 /// How one type of value is written in YAML: its name, how it is merged, how it is read and shown.
 package struct Form<Value>: Sendable {
     let name: String
     let shape: Shape
+    let scalarKind: ScalarKind
     /// Nil if the value is wrong. The fault has been recorded then.
     let read: @Sendable (ConfigurationValue) -> Value?
     /// The value as a person would write it.
     let format: @Sendable (Value) -> String
 
     init(
-        _ name: String, shape: Shape = .scalar, format: @escaping @Sendable (Value) -> String = { "\($0)" },
+        _ name: String, shape: Shape = .scalar, scalarKind: ScalarKind = .text,
+        format: @escaping @Sendable (Value) -> String = { "\($0)" },
         read: @escaping @Sendable (ConfigurationValue) -> Value?
     ) {
         self.name = name
         self.shape = shape
+        self.scalarKind = scalarKind
         self.read = read
         self.format = format
     }
@@ -25,7 +35,7 @@ package struct Form<Value>: Sendable {
         _ name: String? = nil, format: @escaping @Sendable (Other) -> String = { "\($0)" },
         _ make: @escaping @Sendable (Value, ConfigurationValue) -> Other?
     ) -> Form<Other> {
-        Form<Other>(name ?? self.name, shape: shape, format: format) { value in
+        Form<Other>(name ?? self.name, shape: shape, scalarKind: scalarKind, format: format) { value in
             read(value).flatMap { make($0, value) }
         }
     }
@@ -85,7 +95,7 @@ extension Form where Value == String {
 
 extension Form where Value == Bool {
     static var boolean: Self {
-        Form("true or false") { value in
+        Form("true or false", scalarKind: .flag) { value in
             switch value.plainText?.lowercased() {
             case "true": return true
             case "false": return false
@@ -99,7 +109,7 @@ extension Form where Value == Bool {
 
 extension Form where Value == Int {
     static func integer(in range: ClosedRange<Int>) -> Self {
-        Form("number, \(range.lowerBound) to \(range.upperBound)") { value in
+        Form("number, \(range.lowerBound) to \(range.upperBound)", scalarKind: .integer) { value in
             guard let number = value.plainText.flatMap({ Int($0) }) else {
                 value.expected("a whole number")
                 return nil
@@ -178,6 +188,6 @@ func entries<Value>(of element: Form<Value>) -> Form<[(key: String, value: Value
 extension Form where Value == Void {
     /// A value that is not looked at. Its shape decides how those of several files are merged.
     static func unread(_ name: String, _ shape: Shape = .scalar) -> Self {
-        Form(name, shape: shape, format: { _ in "" }) { _ in }
+        Form(name, shape: shape, scalarKind: .asWritten, format: { _ in "" }) { _ in }
     }
 }

@@ -31,79 +31,55 @@ enum GuestKeys {
             && name.utf8.allSatisfy { 65...90 ~= $0 || 97...122 ~= $0 || 48...57 ~= $0 || $0 == 95 }
     }
 
-    // MARK: Scripts
+    static let propagateProxyEnv = DefaultedKey("propagateProxyEnv", .boolean, default: true, .guest, .start)
+    static let upgradePackages = DefaultedKey("upgradePackages", .boolean, default: false, .guest, .start)
 
-    private static let script = Key("script", .guestTemplate)
-    /// `create` puts the text of the file into `script`.
-    private static let file = Key(
-        "file",
-        Form<Void>("locator") { value in
-            value.fault("only a template can name a file: create puts its text into the instance's file")
-        }, nil, .creation)
-
-    private static let mode = Key(
-        "mode",
-        Form.text.map("system, user, boot, dependency, data, yq or ansible") {
-            (text, value) -> Configuration.ProvisioningScript.Mode? in
-            if let mode = Configuration.ProvisioningScript.Mode(rawValue: text) { return mode }
-            if ["data", "yq", "ansible"].contains(text) {
-                value.warn("hostagent does not support the mode \(text) yet, the entry is skipped")
-            } else {
-                value.expected("boot or dependency or system or user")
+    static let timezone = Key<String>(
+        "timezone",
+        Form.line.map("time zone, such as Europe/Berlin") { text, value in
+            // The names of the time zone database are relative paths.
+            let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+            let isName = text.utf8.allSatisfy {
+                48...57 ~= $0 || 65...90 ~= $0 || 97...122 ~= $0 || "/_+-".utf8.contains($0)
             }
-            return nil
-        }, nil, nil, .partial("`system`, `user`, `boot` and `dependency`"), standard: "`system`")
+            guard text.isEmpty || isName && !parts.contains("") else {
+                value.expected("a time zone such as Europe/Berlin")
+                return nil
+            }
+            return text
+        }, .guest, .start, standard: "the host's")
 
-    private static let provisioningScript = Form<Configuration.ProvisioningScript>.record(
-        [mode, script, file]
-            + [
-                "skipDefaultDependencyResolution", "playbook", "content", "overwrite", "owner", "path",
-                "permissions", "expression", "format",
-            ].map { Key($0, .unread("text"), nil, nil, .notYet) }, named: "scripts"
-    ) { fields, value in
-        let isGiven = fields.given(mode) != nil
-        guard let mode = isGiven ? fields[mode] : .system, let text = scriptText(fields, value) else { return nil }
-        return .init(mode: mode, script: text)
-    }
-    static let provision = Key("provision", list(of: provisioningScript), .guest, .start, merging: .basesFirst)
+    // MARK: Certificates
 
-    private static let probeMode = Key(
-        "mode",
-        Form.text.map("readiness") { text, value in
-            if text != "readiness" { value.fault("expected readiness, found \(InstanceName.quoted(text))") }
-        }, standard: "`readiness`")
-    private static let description = DefaultedKey("description", .line, default: "probe")
-    private static let hint = DefaultedKey("hint", .text, default: "")
-    private static let probe = Form<Configuration.Probe>.record(
-        [probeMode, description, script, hint, file], named: "probes"
-    ) { fields, value in
-        guard let text = scriptText(fields, value) else { return nil }
-        return .init(description: fields[description], script: text, hint: fields[hint].trimmed)
-    }
-    static let probes = Key("probes", list(of: probe), .guest, .start, merging: .basesFirst)
-
-    private static func scriptText(_ fields: Fields, _ value: ConfigurationValue) -> String? {
-        if fields.given(file) != nil { return nil }
-        guard let text = fields[script], !text.isEmpty else {
-            value.fault("script: missing; expected the text of a script that begins with #!")
+    private static let removeDefaults = DefaultedKey("removeDefaults", .boolean, default: false)
+    private static let files = Key(
+        "files", list(of: ImageKeys.hostPath), standard: "`[]`", merging: .unique)
+    private static let certs = Key("certs", list(of: certificate), standard: "`[]`", merging: .unique)
+    private static let certificate = Form.text.map("certificates in PEM") { text, value -> String? in
+        guard text.contains("-----BEGIN CERTIFICATE-----"), text.contains("-----END CERTIFICATE-----") else {
+            value.expected("a certificate in PEM, between BEGIN CERTIFICATE and END CERTIFICATE")
             return nil
         }
-        let lines = text.hasSuffix("\n") ? text : text + "\n"
-        // A script without `#!` runs with sh, in every guest.
-        return lines.hasPrefix("#!") ? lines : "#!/bin/sh\n" + lines
+        return text
     }
+    static let caCerts = Key<Configuration.Authorities>(
+        "caCerts",
+        .record([removeDefaults, files, certs]) { fields, _ in
+            var authorities = Configuration.Authorities()
+            authorities.removesDefaults = fields[removeDefaults]
+            authorities.files = fields[files] ?? []
+            authorities.certificates = fields[certs] ?? []
+            return authorities
+        }, .guest, .start, .partial("guests with cloud-init"))
 
     static let all: [any KeyDeclaration] = [
-        provision,
-        Key("upgradePackages", .unread("true or false"), .guest, .start, .notYet, standard: "`false`"),
-        Key("containerd", .unread("mapping", .map), .guest, .start, .notYet),
-        Key("guestInstallPrefix", .unread("path"), .guest, .start, .notYet),
-        probes,
-        Key("copyToHost", .unread("list of copies", .list([])), .agent, .start, .notYet),
-        message, env, param,
-        Key("propagateProxyEnv", .unread("true or false"), .guest, .start, .notYet, standard: "`true`"),
-        Key("caCerts", .unread("mapping", .map), .guest, .start, .notYet),
-        plain,
-        Key("timezone", .unread("text"), .guest, .start, .notYet),
+        ProvisioningKeys.provision, upgradePackages,
+        ContainerdKeys.containerd,
+        Key(
+            "guestInstallPrefix", .unread("path"), .guest, .start,
+            .noEffect("hostagent installs nothing in guests by itself")),
+        ProvisioningKeys.probes,
+        CopyKeys.copyToHost,
+        message, env, param, propagateProxyEnv, caCerts, plain, timezone,
     ]
 }

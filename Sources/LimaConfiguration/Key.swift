@@ -7,8 +7,11 @@ package protocol KeyDeclaration: Sendable {
     /// The type of the value in words.
     var type: String { get }
     var shape: Shape { get }
+    var scalarKind: ScalarKind { get }
     /// The value that counts if the key is missing, in Markdown; nil if there is none.
     var standard: String? { get }
+    /// The same as a person would write it in the file; nil if it cannot be written or depends on other values.
+    var defaultText: String? { get }
     var facts: KeyFacts { get }
 
     /// Reads the value in order to find its faults.
@@ -74,7 +77,7 @@ package struct KeyFacts: Sendable {
 }
 
 /// How the values that several files have for a key become one, where its type does not say it.
-package enum Merging: Sendable {
+package enum Merging: Sendable, Equatable {
     /// A scalar is taken from the first file that has it, lists are joined, mappings are merged key by key.
     case byType
     /// The first file that has it counts, also for a list.
@@ -83,6 +86,9 @@ package enum Merging: Sendable {
     case basesFirst
     /// Lists are joined, without what is there already.
     case unique
+    /// Lists are joined. Entries about one thing, which the first of these keys names, become one; those about `*` are for
+    /// all before them.
+    case combined([String])
     /// The highest version counts.
     case newest
 }
@@ -105,8 +111,10 @@ package struct Key<Value>: KeyDeclaration {
         facts = KeyFacts(part: part, effect: effect, support: support, merging: merging)
     }
 
+    package var defaultText: String? { nil }
     package var type: String { form.name }
     package var shape: Shape { form.shape }
+    package var scalarKind: ScalarKind { form.scalarKind }
     package func check(_ value: ConfigurationValue) { _ = form.read(value) }
 }
 
@@ -126,7 +134,9 @@ package struct DefaultedKey<Value: Sendable>: KeyDeclaration {
     package var name: String { key.name }
     package var type: String { key.type }
     package var shape: Shape { key.shape }
+    package var scalarKind: ScalarKind { key.scalarKind }
     package var standard: String? { key.standard }
+    package var defaultText: String? { key.form.format(fallback) }
     package var facts: KeyFacts { key.facts }
     package func check(_ value: ConfigurationValue) { key.check(value) }
 }
@@ -181,6 +191,7 @@ extension ConfigurationValue {
             switch key.facts.support {
             case .done, .partial: values[entry.key] = value
             case .noEffect(let reason):
+                if entry.value.asksForNothing { continue }
                 reading.findings.warn(entry.keyPlace, "\(value.path): has no effect here: \(reason)")
                 key.check(value)
             case .notYet:

@@ -50,8 +50,13 @@ package struct KeyDigests: Sendable, Equatable {
 
     /// The digests of the keys that count only from a start of the guest. They are kept in its record.
     package var fixedAtStart: [String: String] {
-        digests.filter { Self.effects[$0.key] == .start }.compactMapValues(\.ofEffect)
+        var fixed = digests.filter { Self.effects[$0.key] == .start }.compactMapValues(\.ofEffect)
+        fixed[Self.holdsDisk] = "1"
+        return fixed
     }
+
+    /// Marks a record that holds the digest of `disk`. In those of version 0.2 it counted at creation only.
+    private static let holdsDisk = "@disk"
 
     /// The keys whose values differ from an earlier configuration, and which count as told.
     package func changes(since earlier: KeyDigests, where isWanted: (Effect) -> Bool) -> Set<String> {
@@ -69,7 +74,8 @@ package struct KeyDigests: Sendable, Equatable {
     /// - Parameter started: `fixedAtStart` of its start. Another version of this program may have made it.
     package func changes(sinceStart started: [String: String]) -> Set<String> {
         keys(and: started.keys, where: { $0 == .start }) { key in
-            digests[key]?.ofEffect != started[key] && digests[key]?.ofAll != started[key]
+            if key == "disk", started[Self.holdsDisk] == nil { return false }
+            return digests[key]?.ofEffect != started[key] && digests[key]?.ofAll != started[key]
         }
     }
 

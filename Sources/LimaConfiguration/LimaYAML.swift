@@ -23,6 +23,15 @@ package struct ResolvedConfiguration: Sendable {
     /// Sentences with places, about what has no effect.
     package let warnings: [String]
     package let digests: KeyDigests
+    /// What the files say together.
+    let node: ConfigurationNode
+
+    /// The same for other programs. It is made when it is asked for, because an agent has no use for it.
+    package var document: ConfigurationDocument {
+        ConfigurationDocument(node.entries, LimaYAML.keys).adding([
+            "vmType": "qemu", "os": "Linux", "arch": configuration.architecture.rawValue,
+        ])
+    }
 }
 
 /// `lima.yaml`: its table of keys, and the way from texts to a `Configuration`: parse, merge, read by the table with
@@ -50,7 +59,8 @@ package enum LimaYAML {
         }
         return ResolvedConfiguration(
             configuration: configuration, warnings: reading.findings.warnings,
-            digests: KeyDigests(of: node, keys))
+            digests: KeyDigests(of: node, keys),
+            node: node)
     }
 
     private static func merged(
@@ -73,43 +83,81 @@ package enum LimaYAML {
             ["User": user.name, "UID": String(user.uid), "Home": user.home]
         ) { _, new in new }
 
-        _ = fields[MachineKeys.vmType]
+        var refusals = [fields[MachineKeys.vmType] ?? nil, fields[MachineKeys.os] ?? nil].compactMap { $0 }
+        if fields[MachineKeys.tpm] { refusals.append("tpm: hostagent gives guests no TPM") }
         let architecture = fields[MachineKeys.arch] ?? reading.host.architecture
-        let processors = fields[MachineKeys.vmOpts] ?? fields[MachineKeys.cpuType] ?? [:]
-        guard let image = image(fields, root, architecture) else { return nil }
+        if !architecture.isSupported {
+            refusals.append("arch: \(architecture.rawValue): hostagent runs x86_64 and aarch64 guests only")
+        }
+        let qemu = fields[MachineKeys.vmOpts] ?? nil
+        let processors = qemu?.processors ?? fields[MachineKeys.cpuType] ?? [:]
+        let provisioning = fields[ProvisioningKeys.provision] ?? []
+        let isPlain = fields[GuestKeys.plain]
+        if !user.passwordlessSudo, !isPlain {
+            fields.given(AccessKeys.user)?.fault("passwordlessSudo: false needs plain: true; provisioning uses sudo")
+        }
+        let ssh = fields[AccessKeys.ssh]
+        guard let images = images(fields, root, architecture) else { return nil }
         return Configuration(
             architecture: architecture,
             cpus: fields[MachineKeys.cpus],
             memory: fields[MachineKeys.memory],
             disk: fields[MachineKeys.disk],
-            image: image,
+            additionalDisks: fields[StorageKeys.additionalDisks] ?? [],
+            images: images,
             processor: processors[architecture],
             legacyBIOS: fields[MachineKeys.firmware] ?? false,
-            sshLocalPort: fields[AccessKeys.ssh] ?? nil,
+            minimumQEMU: qemu?.minimumVersion,
+            sshLocalPort: ssh?.localPort,
+            ssh: ssh?.options ?? .init(),
             portForwards: fields[NetworkKeys.portForwards] ?? [],
             user: user,
             environment: fields[GuestKeys.env] ?? [],
             parameters: parameters,
-            plain: fields[GuestKeys.plain],
+            plain: isPlain,
             message: fields[GuestKeys.message],
-            provisioning: fields[GuestKeys.provision] ?? [],
-            probes: fields[GuestKeys.probes] ?? [])
+            provisioning: provisioning.compactMap { if case .script(let script) = $0 { script } else { nil } },
+            dataFiles: provisioning.compactMap { if case .dataFile(let file) = $0 { file } else { nil } },
+            documentEdits: provisioning.compactMap { if case .documentEdit(let edit) = $0 { edit } else { nil } },
+            propagatesProxies: fields[GuestKeys.propagateProxyEnv],
+            upgradesPackages: fields[GuestKeys.upgradePackages],
+            timeZone: fields[GuestKeys.timezone] ?? (isPlain ? "" : nil),
+            authorities: fields[GuestKeys.caCerts] ?? .init(),
+            hosts: fields[NetworkKeys.hostResolver] ?? [],
+            refusals: refusals,
+            probes: fields[ProvisioningKeys.probes] ?? [],
+            copiesToHost: fields[CopyKeys.copyToHost] ?? [],
+            containerd: ContainerdKeys.resolved(fields, architecture, plain: isPlain))
     }
 
-    private static func image(
+    /// The images for the architecture, in the order in which they are tried. As in Lima, the first decides the variant.
+    private static func images(
         _ fields: Fields, _ root: ConfigurationValue, _ architecture: Architecture
-    ) -> Configuration.Image? {
+    ) -> [Configuration.Image]? {
         guard let value = fields.given(ImageKeys.images) else {
             root.fault("images: missing; expected a list with at least one image")
             return nil
         }
         let faultsBefore = root.reading.findings.faults.count
-        let images = fields[ImageKeys.images] ?? []
-        let chosen = images.first { $0.architecture == nil || $0.architecture == architecture }
-        if chosen == nil, root.reading.findings.faults.count == faultsBefore {
-            value.fault("no image for \(architecture.rawValue)")
+        let images = (fields[ImageKeys.images] ?? []).filter {
+            $0.architecture == nil || $0.architecture == architecture
         }
-        return chosen?.image
+        guard let first = images.first else {
+            if root.reading.findings.faults.count == faultsBefore {
+                value.fault("no image for \(architecture.rawValue)")
+            }
+            return nil
+        }
+        return images.filter {
+            $0.variant == first.variant && $0.architectureVariant == first.architectureVariant
+        }.map(\.image)
+    }
+
+    /// The names under `param` of a template.
+    /// - Throws: `HostError` if the text is not YAML.
+    package static func parameterNames(in text: ConfigurationText) throws(HostError) -> [String] {
+        let node = try ConfigurationNode(parsing: text)
+        return node.entries.first { $0.key == "param" }?.value.entries.map(\.key) ?? []
     }
 
     /// The place in `override.yaml` of a scalar that wins over the instance's own file.

@@ -35,12 +35,14 @@ extension LimaYAML {
             depth += 1
         }
         if depth == keys.count, let node {
-            guard case .scalar(let scalar) = node, scalar.style == .plain, let mark = node.mark else {
+            guard case .scalar(let scalar) = node, let mark = node.mark else {
                 throw HostError(.usage, "\(path) is not a plain value on one line", hint: "edit the file without --set")
             }
             // The parser counts columns in Unicode scalars.
             let line = lines.indices.contains(mark.line - 1) ? Array(lines[mark.line - 1].unicodeScalars) : []
-            let old = Array(scalar.string.unicodeScalars)
+            // A quoted value can be replaced if it is written as it is.
+            let quote = scalar.style == .doubleQuoted ? "\"" : scalar.style == .singleQuoted ? "'" : ""
+            let old = Array((quote + scalar.string + quote).unicodeScalars)
             guard line.count >= mark.column - 1 else {
                 throw HostError(.usage, "\(path) is not where it seems to be", hint: "edit the file without --set")
             }
@@ -57,14 +59,39 @@ extension LimaYAML {
             lines[mark.line - 1] = String(changed)
             return lines.joined(separator: "\n")
         }
-        guard depth == 0 else {
-            throw HostError(
-                .usage,
-                "\(keys[..<depth].joined(separator: ".")) is in the file already, and --set cannot add \(keys[depth]) to it",
-                hint: "edit the file without --set")
+        let nested = keys.dropFirst(depth + 1).reversed().reduce(value) { inner, key in "{\(key): \(inner)}" }
+        let entry = "\(keys[depth]): \(nested)"
+        if depth > 0, let node {
+            if node.null != nil {
+                return try setting(keys[..<depth].joined(separator: "."), to: "{\(entry)}", in: text)
+            }
+            guard let changed = adding(entry, to: node, in: lines) else {
+                throw HostError(
+                    .usage, "\(keys[..<depth].joined(separator: ".")) is written in a way that --set cannot add to",
+                    hint: "edit the file without --set")
+            }
+            return changed
         }
-        let nested = keys.dropFirst().reversed().reduce(value) { inner, key in "{\(key): \(inner)}" }
         if lines.last == "" { lines.removeLast() }
-        return (lines + ["\(keys[0]): \(nested)", ""]).joined(separator: "\n")
+        return (lines + [entry, ""]).joined(separator: "\n")
+    }
+
+    /// The lines with an entry added at the beginning of a mapping; nil if its form is not known.
+    private static func adding(_ entry: String, to node: Node, in lines: [String]) -> String? {
+        guard let mapping = node.mapping, let mark = node.mark, let place = mapping.first?.key.mark ?? node.mark,
+            lines.indices.contains(mark.line - 1), lines.indices.contains(place.line - 1)
+        else { return nil }
+        var lines = lines
+        // The parser does not tell how a mapping is written, but where it begins: with its brace, or with its first key.
+        let line = Array(lines[mark.line - 1].unicodeScalars)
+        if line.indices.contains(mark.column - 1), line[mark.column - 1] == "{" {
+            var changed = String.UnicodeScalarView(line[..<mark.column])
+            changed.append(contentsOf: (entry + (mapping.isEmpty ? "" : ", ")).unicodeScalars)
+            changed.append(contentsOf: line[mark.column...])
+            lines[mark.line - 1] = String(changed)
+        } else {
+            lines.insert(String(repeating: " ", count: place.column - 1) + entry, at: place.line - 1)
+        }
+        return lines.joined(separator: "\n")
     }
 }

@@ -15,6 +15,9 @@ struct Merge {
     let findings: Findings
     /// Whether the layers after the first are bases that the first one names.
     var isOfBases = false
+    /// Whether entries about one thing become one. A base leaves that to the template that includes it: an entry about `*`
+    /// is for all entries before it, wherever they come from.
+    var combines = true
 
     /// - Parameter layers: the values, those that win first. There is at least one.
     func merged(
@@ -33,7 +36,13 @@ struct Merge {
             }
             if merging == .basesFirst, isOfBases { lists = Array(lists.dropFirst() + lists.prefix(1)) }
             let joined = lists.flatMap { $0 }
-            result.content = .list(merging == .unique ? withoutRepetitions(joined) : joined)
+            let merged =
+                switch merging {
+                case .unique: withoutRepetitions(joined)
+                case .combined(let keys) where combines: Self.combined(joined, by: keys)
+                case .combined, .byType, .first, .basesFirst, .newest: joined
+                }
+            result.content = .list(merged)
         case (.map, .mapping):
             result.content = .mapping(merged(given, path) { _ in (.scalar, .byType) })
         case (.record(let keys), .mapping):
@@ -79,12 +88,81 @@ struct Merge {
         }
     }
 
+    /// Joins entries that are about one thing: what the first does not say is taken from the later ones. An entry about
+    /// `*` is for all entries before it.
+    /// - Parameter keys: what an entry is about, the value of the first of these keys that it has.
+    private static func combined(_ elements: [ConfigurationNode], by keys: [String]) -> [ConfigurationNode] {
+        var result: [ConfigurationNode] = []
+        var places: [String: Int] = [:]
+        for element in elements {
+            let subject = subject(of: element, keys)
+            if subject == "*" {
+                for index in result.indices { result[index].takeWhatIsMissing(from: element, except: keys) }
+            } else if let subject, let index = places[subject] {
+                result[index] = result[index].named(by: keys[0])
+                result[index].takeWhatIsMissing(from: element, except: [])
+            } else {
+                if let subject { places[subject] = result.count }
+                result.append(element)
+            }
+        }
+        return result
+    }
+
+    private static func subject(of element: ConfigurationNode, _ keys: [String]) -> String? {
+        if case .scalar(let text, _) = element.content { return text }
+        let values = keys.compactMap { key in element.entries.first { $0.key == key && !$0.value.isNull }?.value }
+        guard case .scalar(let text, _)? = values.first?.content else { return nil }
+        return text
+    }
+
     private func wrong(_ node: ConfigurationNode, _ expected: String, _ path: String) {
         findings.fault(node.place, "\(path): expected \(expected), found \(node.summary)")
     }
 }
 
 extension ConfigurationNode {
+    /// A name alone, as in `additionalDisks`, as a mapping.
+    fileprivate func named(by key: String) -> ConfigurationNode {
+        guard case .scalar = content else { return self }
+        let name = Entry(key: key, keyPlace: place, value: self)
+        return ConfigurationNode(place: place, content: .mapping([name]))
+    }
+
+    /// Of these keys, an entry of `networks` has one.
+    private static let exclusive: Set<String> = ["lima", "socket"]
+
+    fileprivate mutating func takeWhatIsMissing(from other: ConfigurationNode, except left: [String]) {
+        guard !other.entries.isEmpty else { return }
+        let whole = named(by: left.first ?? "name")
+        guard case .mapping(var entries) = whole.content else { return }
+        let isConnected = entries.contains { Self.exclusive.contains($0.key) && !$0.value.asksForNothing }
+        for entry in other.entries where !left.contains(entry.key) {
+            if isConnected, Self.exclusive.contains(entry.key) { continue }
+            guard let index = entries.firstIndex(where: { $0.key == entry.key }) else {
+                entries.append(entry)
+                continue
+            }
+            if entries[index].value.isNull || entries[index].value.isEmptyList {
+                entries[index].value = entry.value
+            } else if case .mapping = entries[index].value.content {
+                entries[index].value.takeWhatIsMissing(from: entry.value, except: [])
+            }
+        }
+        self = ConfigurationNode(place: place, content: .mapping(entries))
+    }
+
+    private var isEmptyList: Bool { if case .list(let elements) = content { elements.isEmpty } else { false } }
+
+    /// Whether the value only says that something is not wanted: null, false, an empty text, list or mapping.
+    var asksForNothing: Bool {
+        switch content {
+        case .scalar(let text, _): isNull || text.isEmpty || text.lowercased() == "false" || text == "none"
+        case .list(let elements): elements.isEmpty
+        case .mapping(let entries): entries.allSatisfy(\.value.asksForNothing)
+        }
+    }
+
     var entries: [Entry] {
         if case .mapping(let entries) = content { entries } else { [] }
     }
@@ -95,7 +173,7 @@ extension ConfigurationNode {
 }
 
 /// Versions as `minimumLimaVersion` has them: numbers with dots between them.
-enum Version {
+package enum Version {
     static func numbers(_ text: String) -> [Int]? {
         let parts = text.split(separator: "-").first?.split(separator: ".", omittingEmptySubsequences: false) ?? []
         let numbers = parts.compactMap { Int($0) }
@@ -103,9 +181,15 @@ enum Version {
     }
 
     fileprivate static func isNewer(_ left: ConfigurationNode, than right: ConfigurationNode) -> Bool {
-        guard case .scalar(let left, _) = left.content, case .scalar(let right, _) = right.content,
-            let left = numbers(left), let right = numbers(right)
-        else { return false }
+        guard case .scalar(let left, _) = left.content, case .scalar(let right, _) = right.content else { return false }
+        return isNewer(left, than: right)
+    }
+
+    /// Whether the first version is newer. Numbers that are missing count as zero.
+    package static func isNewer(_ left: String, than right: String) -> Bool {
+        guard var left = numbers(left), var right = numbers(right) else { return false }
+        while left.count < right.count { left.append(0) }
+        while right.count < left.count { right.append(0) }
         return right.lexicographicallyPrecedes(left)
     }
 }

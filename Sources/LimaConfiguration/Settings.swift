@@ -14,8 +14,27 @@ package struct Settings: Sendable, Equatable {
     package var consoleLogLimit = Keys.consoleLogLimit.fallback
     /// Bytes that the agent's event log may take.
     package var eventLogLimit = Keys.eventLogLimit.fallback
+    /// What the instance's files were made from. This program writes it.
+    package var sources: [Source] = []
 
     package init() {}
+
+    /// Differs between an instance and its clones; empty for an instance that is none. Its guest makes itself a
+    /// machine-id of its own when this changes. This program writes it.
+    package var cloneIdentity = ""
+
+    /// A file that an instance was made from.
+    package struct Source: Sendable, Equatable {
+        /// As `lima.yaml` has it, with `~` and `file://` resolved.
+        package var location: String
+        /// The digest of what was downloaded; nil for a file of the host.
+        package var digest: Configuration.Digest?
+
+        package init(location: String, digest: Configuration.Digest?) {
+            self.location = location
+            self.digest = digest
+        }
+    }
 
     private enum Keys {
         // No guest can shut down in less than a second. No manager waits as long as an hour.
@@ -31,6 +50,18 @@ package struct Settings: Sendable, Equatable {
             "consoleLogLimit", .size(in: 64 << 10...1 << 30), default: 16 << 20, .agent, .agentStart)
         static let eventLogLimit = DefaultedKey(
             "eventLogLimit", .size(in: 64 << 10...1 << 30), default: 16 << 20, .agent, .agentStart)
+        static let sources = Key(
+            "sources",
+            list(
+                of: Form<Source>.record([location, ImageKeys.digest], named: "files") { fields, value in
+                    guard let location = fields[location] else {
+                        value.fault("location: missing")
+                        return nil
+                    }
+                    return Source(location: location, digest: fields[ImageKeys.digest])
+                }), .machine, .creation)
+        static let cloneIdentity = DefaultedKey("cloneIdentity", .line, default: "", .guest, .start)
+        private static let location = Key("location", .line)
 
         private static let name = Form.text.map("instances") { text, value -> InstanceName? in
             do throws(HostError) {
@@ -45,7 +76,8 @@ package struct Settings: Sendable, Equatable {
     /// The table of all keys.
     package static let keys: [any KeyDeclaration] = [
         Keys.stopGrace, Keys.keepAlive, Keys.accelerator, Keys.after, Keys.before, Keys.consoleLogLimit,
-        Keys.eventLogLimit, Key("idleTimeout", .unread("duration"), .agent, .live, .notYet),
+        Keys.eventLogLimit, Keys.sources, Keys.cloneIdentity,
+        Key("idleTimeout", .unread("duration"), .agent, .live, .notYet),
     ]
 
     /// Reads a `hostagent.yaml`.
@@ -64,6 +96,8 @@ package struct Settings: Sendable, Equatable {
             settings.before = fields[Keys.before] ?? []
             settings.consoleLogLimit = fields[Keys.consoleLogLimit]
             settings.eventLogLimit = fields[Keys.eventLogLimit]
+            settings.cloneIdentity = fields[Keys.cloneIdentity]
+            settings.sources = fields[Keys.sources] ?? []
             return settings
         }
         try reading.findings.throwIfFaulty(file: file)
@@ -84,6 +118,28 @@ package struct Settings: Sendable, Equatable {
             lines.append(line)
         }
         return lines.joined(separator: "\n") + "\n"
+    }
+}
+
+extension Settings {
+    private static let sourcesRemark =
+        "# What this instance was made from. Other bytes from these addresses are refused later."
+
+    /// The text of a `hostagent.yaml` with what the instance was made from at its end, in the place of what was there.
+    package static func recording(_ sources: [Source], in text: String) -> String {
+        var isInBlock = false
+        let kept = text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map(String.init).filter
+        {
+            // The block ends with the next line that begins a key or a comment.
+            if let first = $0.first, !first.isWhitespace, first != "-" { isInBlock = $0.hasPrefix("sources:") }
+            return !isInBlock && $0 != sourcesRemark
+        }.joined(separator: "\n")
+        let before = kept.isEmpty || kept.hasSuffix("\n") ? kept : kept + "\n"
+        let entries = sources.map { source in
+            "- location: \(YAMLText.quoted(source.location))\n"
+                + (source.digest.map { "  digest: \($0)\n" } ?? "")
+        }
+        return before + sourcesRemark + "\nsources:\n" + entries.joined()
     }
 }
 

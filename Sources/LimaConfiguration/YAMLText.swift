@@ -26,3 +26,11 @@ extension ConfigurationNode {
         }
     }
 }
+
+/// Values written as YAML text by hand, where the rest of a file must stay as it is.
+package enum YAMLText {
+    /// A double-quoted scalar. The text must not have control characters.
+    package static func quoted(_ text: String) -> String {
+        "\"" + text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+    }
+}

@@ -94,7 +94,8 @@ package struct AcceleratorProbe: Sendable {
             [
                 "-c", #"ulimit -t "$1"; shift; exec "$@""#, "sh", String(Self.processorSeconds), binary,
                 "-machine", "pc,accel=\(accelerator.rawValue)", "-cpu",
-                processor ?? QEMUMachine.defaultProcessor(accelerator), "-m", "32M", "-nodefaults", "-no-user-config",
+                processor ?? QEMUMachine.defaultProcessor(accelerator, architecture), "-m", "32M", "-nodefaults",
+                "-no-user-config",
                 "-display", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-drive",
                 "format=raw,if=ide,file=\(QEMUMachine.escape(image))",
             ])

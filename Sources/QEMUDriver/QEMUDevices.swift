@@ -25,6 +25,13 @@ package enum Boot: QEMUDevice, Equatable {
     /// Firmware in two flash images. The second is the guest's own copy, and the guest writes to it.
     case uefi(code: String, variables: String)
 
+    /// The same with more arguments for the kernel. Firmware boots with what is on the disk.
+    func adding(_ kernelArguments: [String]) -> Boot {
+        guard case .kernel(let path, let initrd, let commandLine) = self, !kernelArguments.isEmpty else { return self }
+        return .kernel(
+            path: path, initrd: initrd, commandLine: ([commandLine] + kernelArguments).joined(separator: " "))
+    }
+
     package var arguments: [String] {
         switch self {
         case .kernel(let path, let initrd, let commandLine):
@@ -41,14 +48,59 @@ package enum Boot: QEMUDevice, Equatable {
 
 /// The guest's disk.
 struct Disk: QEMUDevice {
+    /// QEMU's name of the drive. Additional drives have a number behind it.
+    static let id = "disk"
+
     var path: String
     var format: String
 
     var arguments: [String] {
         [
             "-drive",
-            "if=none,id=disk,format=\(format),discard=unmap,detect-zeroes=unmap,file=\(QEMUMachine.escape(path))",
-            "-device", "virtio-blk-pci,drive=disk,bootindex=1",
+            "if=none,id=\(Self.id),format=\(format),discard=unmap,detect-zeroes=unmap,file=\(QEMUMachine.escape(path))",
+            "-device", "virtio-blk-pci,drive=\(Self.id),bootindex=1",
+        ]
+    }
+}
+
+/// A disk beside the guest's own.
+package struct AdditionalDrive: QEMUDevice, Equatable {
+    package var index: Int
+    package var path: String
+    package var format: String
+
+    package init(index: Int, path: String, format: String) {
+        self.index = index
+        self.path = path
+        self.format = format
+    }
+
+    package var arguments: [String] {
+        [
+            "-drive",
+            "if=none,id=\(Disk.id)\(index),format=\(format),discard=unmap,detect-zeroes=unmap,"
+                + "file=\(QEMUMachine.escape(path))",
+            "-device", "virtio-blk-pci,drive=\(Disk.id)\(index),serial=\(AdditionalDiskSerial.text(index))",
+        ]
+    }
+}
+
+/// A file of the host that the guest reads as a whole disk.
+package struct FileDrive: QEMUDevice, Equatable {
+    /// The file on the host.
+    package var path: String
+    /// By which the guest finds it.
+    package var serial: String
+
+    package init(path: String, serial: String) {
+        self.path = path
+        self.serial = serial
+    }
+
+    package var arguments: [String] {
+        [
+            "-drive", "if=none,id=\(serial),format=raw,readonly=on,file=\(QEMUMachine.escape(path))",
+            "-device", "virtio-blk-pci,drive=\(serial),serial=\(serial)",
         ]
     }
 }

@@ -2,6 +2,7 @@ import GuestDriver
 import HostModel
 import HostOS
 import NIOCore
+import Synchronization
 
 /// Runs a guest as a QEMU process.
 package struct QEMUDriver: GuestDriver {
@@ -13,7 +14,11 @@ package struct QEMUDriver: GuestDriver {
     private let configurationDigests: [String: String]?
     /// Candidates for where verdicts about the host are kept. The first that can be written is used.
     private let cacheDirectories: [String]
-    private let makeReady: @Sendable () async throws -> Void
+    /// What `prepare` found. Copies of the driver share it.
+    private let prepared = SharedParts()
+    private let minimumVersion: String?
+    private let isNewer: @Sendable (String, String) -> Bool
+    private let makeReady: @Sendable (@escaping TransferProgress.Report) async throws -> PreparedParts
 
     package var finder: any GuestFinder { qemu }
     private var paths: QEMUPaths { qemu.paths }
@@ -29,11 +34,15 @@ package struct QEMUDriver: GuestDriver {
     ///   - configurationDigests: digests of the configuration that guests are launched with, stored in their records.
     ///   - cacheDirectories: candidates for where verdicts about the host are kept. The first that can be written is
     ///     used.
-    ///   - makeReady: creates the files that the machine names, if they are missing.
+    ///   - minimumVersion: the oldest version of QEMU that may be used.
+    ///   - isNewer: whether its first version is newer than its second.
+    ///   - makeReady: creates the files that the machine names, if they are missing, and takes the additional disks. The choice
+    ///     among several images may be made here.
     package init(
         machine: QEMUMachine, accelerator: Accelerator?, environment: [String: String],
         configurationDigests: [String: String]?, cacheDirectories: [String],
-        makeReady: @escaping @Sendable () async throws -> Void
+        minimumVersion: String? = nil, isNewer: @escaping @Sendable (String, String) -> Bool = { _, _ in false },
+        makeReady: @escaping @Sendable (@escaping TransferProgress.Report) async throws -> PreparedParts
     ) {
         self.machine = machine
         qemu = QEMUFinder(machine.paths)
@@ -41,12 +50,29 @@ package struct QEMUDriver: GuestDriver {
         self.environment = environment
         self.configurationDigests = configurationDigests
         self.cacheDirectories = cacheDirectories
+        self.minimumVersion = minimumVersion
+        self.isNewer = isNewer
         self.makeReady = makeReady
     }
 
-    package func prepare() async throws {
-        _ = try binary()
-        try await makeReady()
+    package func prepare(report: @escaping TransferProgress.Report) async throws {
+        try await checkVersion(of: try binary())
+        let parts = try await makeReady(report)
+        prepared.withLock { $0 = parts }
+    }
+
+    /// Refuses a QEMU that is older than the configuration asks for.
+    private func checkVersion(of binary: String) async throws {
+        guard let minimumVersion else { return }
+        let answer = try await Tool(binary, ["--version"]).run()
+        // "QEMU emulator version 7.2.15 (Debian 1:7.2+dfsg-7+deb12u12)"
+        let version = answer.output.split(separator: " ").drop { $0 != "version" }.dropFirst().first.map(String.init)
+        guard let version, !isNewer(minimumVersion, version) else {
+            throw HostError(
+                .unavailable,
+                "vmOpts.qemu.minimumVersion is \(minimumVersion), and \(binary) has the version \(version ?? "?")",
+                hint: "install a newer QEMU")
+        }
     }
 
     private func binary() throws(HostError) -> String {
@@ -60,13 +86,19 @@ package struct QEMUDriver: GuestDriver {
         return path
     }
 
-    package func launch(sshLocalPort: Int) async throws -> any Guest {
+    package func launch(sshLocalPort: Int, notice: BootNotice) async throws -> any Guest {
         let binary = try binary()
         let probe = AcceleratorProbe(
             binary: binary, architecture: machine.architecture, processor: machine.processor,
             cacheDirectories: cacheDirectories)
         var machine = machine
         machine.sshLocalPort = sshLocalPort
+        if let parts = prepared.withLock({ $0 }) {
+            machine.boot = parts.boot
+            machine.diskFormat = parts.diskFormat
+            machine.additionalDrives = parts.additionalDrives
+        }
+        machine.tell(notice)
         if let accelerator {
             machine.accelerator = accelerator
         } else {
@@ -161,5 +193,26 @@ package struct QEMUDriver: GuestDriver {
         return HostError(
             complaint.contains("No space left") ? .cannotCreate : .failed, "QEMU \(end)\(because)",
             hint: "QEMU's whole error output is in \(paths.errorLog)")
+    }
+}
+
+/// The parts of a machine that are known only when its files are there.
+package struct PreparedParts: Sendable {
+    var boot: Boot
+    var diskFormat: String
+    var additionalDrives: [any QEMUDevice]
+
+    package init(boot: Boot, diskFormat: String, additionalDrives: [any QEMUDevice]) {
+        self.boot = boot
+        self.diskFormat = diskFormat
+        self.additionalDrives = additionalDrives
+    }
+}
+
+private final class SharedParts: Sendable {
+    private let parts = Mutex<PreparedParts?>(nil)
+
+    func withLock<Result: Sendable>(_ body: (inout PreparedParts?) -> Result) -> Result {
+        parts.withLock { parts in body(&parts) }
     }
 }

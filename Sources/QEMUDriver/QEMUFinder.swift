@@ -61,7 +61,12 @@ package struct QEMUFinder: GuestFinder {
     }
 
     package func attach(_ survivor: SurvivingGuest, patience: Duration) async throws -> any Guest {
-        let monitor = try await monitor(of: survivor.process, patience: patience)
+        // A machine that writes its memory is neither lost nor to be killed.
+        let journal = SnapshotJournal(directory: paths.directory)
+        let isWorking = journal.explainsSilence(of: survivor.process)
+        let monitor = try await monitor(
+            of: survivor.process, patience: isWorking ? .seconds(SnapshotJournal.limit) : patience)
+        if isWorking, (try? await monitor.execute("query-status")) == "running" { journal.end() }
         // An older agent may not have created the hidden names.
         for socket in paths.sockets where !socket.isIntact { socket.keep() }
         // The guest can be found without this record too, so a full disk must not make attaching fail.

@@ -2,6 +2,7 @@ import GuestDriver
 import HostModel
 import HostOS
 import NIOCore
+import Synchronization
 
 /// A live QEMU process and its monitor.
 final class QEMUGuest: Guest {
@@ -12,6 +13,9 @@ final class QEMUGuest: Guest {
     let sshForward: PortForward
     private let watch: Task<Void, Never>
     private let states: StateReader
+    private let jobs: QMPJobs
+    /// QEMU works on a snapshot and answers nothing else meanwhile.
+    private let isBusy = Atomic(false)
     private let continuation: AsyncStream<GuestEvent>.Continuation
 
     /// - Parameters:
@@ -30,10 +34,14 @@ final class QEMUGuest: Guest {
         self.continuation = continuation
         let states = StateReader(accelerator: record.accelerator, withdrawVerdict: withdrawVerdict)
         self.states = states
+        let jobs = QMPJobs()
+        self.jobs = jobs
         watch = Task {
             await withTaskGroup(of: Void.self) { group in
                 group.addTask {
+                    defer { jobs.close() }
                     for await message in monitor.events {
+                        if case .job(let id, let status) = message { jobs.changed(id, to: status) }
                         if let event = await Self.translate(message, monitor, states) { continuation.yield(event) }
                     }
                 }
@@ -87,6 +95,9 @@ final class QEMUGuest: Guest {
             case "io-error": return .stalled(reason: QEMUGuest.stallReason)
             case "guest-panicked": return .panicked
             case "shutdown": return .poweredOff
+            case "restore-vm":
+                return .machineStopped(
+                    reason: "a snapshot could not be loaded completely, and the machine stands still")
             default: return nil
             }
         }
@@ -96,6 +107,8 @@ final class QEMUGuest: Guest {
         "the guest's disk cannot be written, and the guest waits for it: make room on the host's disk"
 
     func checkAlive() async throws -> String? {
+        // The work on a snapshot has a limit of its own.
+        if isBusy.load(ordering: .relaxed) { return nil }
         do {
             let state = try await monitor.execute("query-status") ?? ""
             guard let event = states.event(state) else { return nil }
@@ -131,6 +144,48 @@ final class QEMUGuest: Guest {
     }
 
     func kill() { record.process.signal(9) }
+
+    // MARK: Snapshots
+
+    func snapshots() async throws -> [DiskSnapshot] {
+        do {
+            return try await QEMUSnapshots(monitor: monitor, jobs: jobs).list()
+        } catch {
+            throw HostError(.failed, "QEMU did not list the snapshots: \(error)")
+        }
+    }
+
+    func change(_ snapshot: SnapshotChange, willChange: @escaping @Sendable () throws -> Void) async throws {
+        // Whoever asked may go away. QEMU goes on, so the work is awaited in a task of its own.
+        try await Task { try await carryOut(snapshot, willChange) }.value
+    }
+
+    private func carryOut(_ snapshot: SnapshotChange, _ willChange: () throws -> Void) async throws {
+        var hasBegun = false
+        isBusy.store(true, ordering: .releasing)
+        let failure: HostError?
+        do {
+            try await QEMUSnapshots(monitor: monitor, jobs: jobs).perform(snapshot) {
+                try willChange()
+                hasBegun = true
+            }
+            failure = nil
+        } catch {
+            failure = error as? HostError ?? HostError(.failed, "\(error)")
+        }
+        isBusy.store(false, ordering: .releasing)
+        guard let failure else { return }
+        guard snapshot.verb == .apply, hasBegun, (try? await monitor.execute("query-status")) != "running" else {
+            throw failure
+        }
+        // This sends the event.
+        _ = try? await checkAlive()
+        throw GuestStandsStill(
+            HostError(
+                .failed,
+                "\(failure.message); the disks have gone back, and the guest cannot go on from them",
+                hint: "stop the instance, then apply the snapshot to its disks"))
+    }
 
     // MARK: Ports
 

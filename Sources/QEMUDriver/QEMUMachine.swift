@@ -1,3 +1,4 @@
+import GuestDriver
 import HostModel
 
 /// The machine QEMU runs, as a value. QEMU's command line is a function of it.
@@ -11,13 +12,18 @@ package struct QEMUMachine: Sendable {
     /// Bytes.
     package var memory: Int
     package var boot: Boot
+    /// The asset tag of the machine's chassis; nil for none.
+    var assetTag: String?
     package var paths: QEMUPaths
+    /// QEMU's name of the format of the disk.
+    package var diskFormat: String
+    package var additionalDrives: [any QEMUDevice] = []
     /// The port of 127.0.0.1 that leads to the guest's port 22.
     package var sshLocalPort: Int
 
     package init(
         name: String, architecture: Architecture, accelerator: Accelerator = .tcg, processor: String?, cpus: Int,
-        memory: Int, boot: Boot, paths: QEMUPaths, sshLocalPort: Int = 0
+        memory: Int, boot: Boot, paths: QEMUPaths, diskFormat: String = "qcow2", sshLocalPort: Int = 0
     ) {
         self.name = name
         self.architecture = architecture
@@ -27,22 +33,28 @@ package struct QEMUMachine: Sendable {
         self.memory = memory
         self.boot = boot
         self.paths = paths
+        self.diskFormat = diskFormat
         self.sshLocalPort = sshLocalPort
     }
 
     /// The parts of the machine, in the order of the command line.
     package var devices: [any QEMUDevice] {
         [
-            Monitor(socket: paths.qmpSocket), boot, Disk(path: paths.disk, format: "qcow2"),
+            Monitor(socket: paths.qmpSocket), boot, Disk(path: paths.disk, format: diskFormat),
             SeedDrive(path: paths.cidata), GuestNetwork(sshLocalPort: sshLocalPort),
             ChannelPort(socket: paths.channelSocket), SerialConsole(log: paths.serialLog),
-        ]
+        ] + additionalDrives
     }
 
     /// The `-cpu` of an accelerator: the host's own processor where it can be passed through, otherwise everything QEMU
-    /// can emulate, because newer distributions need x86-64-v2.
-    package static func defaultProcessor(_ accelerator: Accelerator) -> String {
-        accelerator == .tcg ? "max" : "host"
+    /// can emulate, because newer distributions need x86-64-v2. The architected algorithm of Arm's pointer authentication
+    /// takes half of the time of an emulated guest, so QEMU's own replaces it (qemu/docs/system/arm/cpu-features.rst).
+    package static func defaultProcessor(_ accelerator: Accelerator, _ architecture: Architecture) -> String {
+        switch (accelerator, architecture) {
+        case (.tcg, .aarch64): "max,pauth-impdef=on"
+        case (.tcg, _): "max"
+        default: "host"
+        }
     }
 
     /// The name of QEMU's binary.
@@ -55,7 +67,7 @@ package struct QEMUMachine: Sendable {
             "-name", "lima-\(Self.escape(name))",
             "-nodefaults", "-no-user-config",
             "-machine", "\(machine),accel=\(accelerator.rawValue)",
-            "-cpu", processor ?? Self.defaultProcessor(accelerator),
+            "-cpu", processor ?? Self.defaultProcessor(accelerator, architecture),
             "-smp", String(cpus),
             "-m", "\(memory >> 20)M",
             "-display", "none",
@@ -63,7 +75,15 @@ package struct QEMUMachine: Sendable {
             "-sandbox", "on",
             // Keeps the process when the guest powers off or panics, so a later agent can ask what happened.
             "-no-shutdown", "-action", "panic=pause",
-        ] + devices.flatMap(\.arguments)
+        ] + (assetTag.map { ["-smbios", "type=3,asset=\(Self.escape($0))"] } ?? []) + devices.flatMap(\.arguments)
+    }
+
+    /// Puts a notice for the guest where the guest can read it: on the command line of a kernel that QEMU loads, otherwise
+    /// in the tables that the firmware hands over.
+    package mutating func tell(_ notice: BootNotice) {
+        boot = boot.adding(notice.kernelArguments)
+        if case .kernel = boot { return }
+        assetTag = notice.assetTag
     }
 
     /// Reads facts from the arguments of a QEMU process; nil when this program did not start it.

@@ -72,8 +72,19 @@ package final class QMPConnection: Sendable {
     /// - Throws: `Failure`.
     @discardableResult
     package func execute(
-        _ command: String, _ arguments: [String: String] = [:], timeout: TimeAmount = .seconds(10)
+        _ command: String, _ arguments: some Encodable = [String: String](), timeout: TimeAmount = .seconds(10)
     ) async throws -> String? {
+        try await answer(to: command, arguments, timeout: timeout).text
+    }
+
+    /// Sends a command without arguments.
+    /// - Throws: `Failure`, or `DecodingError` if the answer has another form.
+    func query<Value: Decodable>(_ command: String) async throws -> Value {
+        try await answer(to: command, [String: String](), timeout: .seconds(10)).decoded()
+    }
+
+    private func answer(to command: String, _ arguments: some Encodable, timeout: TimeAmount) async throws -> QMPAnswer
+    {
         let id = dispatcher.nextID()
         let line = try JSONEncoder().encode(Command(execute: command, arguments: arguments, id: id)) + [0x0a]
         return try await wait(for: id, timeout: timeout) { [channel] in
@@ -81,16 +92,16 @@ package final class QMPConnection: Sendable {
         }
     }
 
-    private struct Command: Encodable {
+    private struct Command<Arguments: Encodable>: Encodable {
         var execute: String
-        var arguments: [String: String]
+        var arguments: Arguments
         var id: Int
     }
 
     package func close() { channel.close(promise: nil) }
 
     @discardableResult
-    private func wait(for id: Int, timeout: TimeAmount, send: () -> Void) async throws -> String? {
+    private func wait(for id: Int, timeout: TimeAmount, send: () -> Void) async throws -> QMPAnswer {
         let deadline = channel.eventLoop.scheduleTask(in: timeout) { [dispatcher] in
             dispatcher.settle(id, .failure(.noAnswer(seconds: Double(timeout.nanoseconds) / 1e9)))
         }
@@ -107,9 +118,9 @@ package final class QMPConnection: Sendable {
 
         private struct State {
             var last = Dispatcher.greeting
-            var waiting: [Int: CheckedContinuation<String?, any Error>] = [:]
+            var waiting: [Int: CheckedContinuation<QMPAnswer, any Error>] = [:]
             /// Results that arrived before anybody waited for them: the greeting can be that fast.
-            var early: [Int: Result<String?, Failure>] = [:]
+            var early: [Int: Result<QMPAnswer, Failure>] = [:]
             var closed = false
         }
 
@@ -126,8 +137,8 @@ package final class QMPConnection: Sendable {
             }
         }
 
-        func expect(_ id: Int, _ continuation: CheckedContinuation<String?, any Error>) {
-            let result: Result<String?, Failure>? = state.withLock {
+        func expect(_ id: Int, _ continuation: CheckedContinuation<QMPAnswer, any Error>) {
+            let result: Result<QMPAnswer, Failure>? = state.withLock {
                 if let early = $0.early.removeValue(forKey: id) { return early }
                 if $0.closed { return .failure(.closed) }
                 $0.waiting[id] = continuation
@@ -136,7 +147,7 @@ package final class QMPConnection: Sendable {
             if let result { continuation.resume(with: result.mapError { $0 as any Error }) }
         }
 
-        func settle(_ id: Int, _ result: Result<String?, Failure>) {
+        func settle(_ id: Int, _ result: Result<QMPAnswer, Failure>) {
             let continuation = state.withLock {
                 if let waiting = $0.waiting.removeValue(forKey: id) { return waiting as CheckedContinuation? }
                 if id == Self.greeting { $0.early[id] = result }
@@ -147,10 +158,10 @@ package final class QMPConnection: Sendable {
 
         func receive(_ message: QMPMessage) {
             switch message {
-            case .greeting: settle(Self.greeting, .success(nil))
-            case .answer(let id, let value): settle(id, .success(value))
+            case .greeting: settle(Self.greeting, .success(.greeting))
+            case .answer(let id, let answer): settle(id, .success(answer))
             case .failure(let id, let description): settle(id, .failure(.refused(description)))
-            case .event: continuation.yield(message)
+            case .event, .job: continuation.yield(message)
             }
         }
 

@@ -16,13 +16,16 @@ import Testing
             {"type":"stage","stage":"provisioning"}
             {"type":"log","line":"a \\"b\\" \\u001b[31m"}
             {"type":"provision-failed","mode":"system","script":"001","status":7}
+            {"type":"warning","line":"no yq"}
+            {"type":"applied","seed":"iid-1"}
             {"type":"ready"}
 
             """
         #expect(
             parse(text) == [
                 .provisioning, .log(line: #"a "b" [31m"#),
-                .provisioningFailed(mode: "system", script: "001", status: 7), .ready,
+                .provisioningFailed(mode: "system", script: "001", status: 7),
+                .warning("in the guest: no yq"), .applied(seed: "iid-1"), .ready,
             ])
     }
 
@@ -83,38 +86,78 @@ import Testing
 }
 
 @Suite struct GuestSeedTests {
-    private func seed(plain: Bool = false, environment: [(String, String)] = [("A", "it's $HOME")]) throws -> GuestSeed
-    {
-        GuestSeed(
+    private func seed(
+        plain: Bool = false, environment: [(name: String, value: String)] = [("A", "it's $HOME")]
+    ) throws -> GuestSeed {
+        var seed = GuestSeed(
             instance: try InstanceName("my-vm.2_x"),
             user: .init(name: "ada", comment: "", uid: 1000, home: "/home/ada.guest", shell: "/bin/sh"),
-            authorizedKeys: ["ssh-ed25519 AAAA lima"], environment: environment,
-            scripts: [("system", "#!/bin/sh\ntrue\n"), ("user", "u"), ("system", "second")],
+            authorizedKeys: ["ssh-ed25519 AAAA lima"],
             network: .init(address: "192.168.5.15", gateway: "192.168.5.2", resolver: "192.168.5.3"), plain: plain)
+        seed.environment = environment
+        seed.scripts = [("system", "#!/bin/sh\ntrue\n"), ("user", "u"), ("system", "second")]
+        return seed
     }
 
     @Test func files() throws {
-        let files = try seed().files
-        #expect(files["provision/system/001"] == "#!/bin/sh\ntrue\n")
-        #expect(files["provision/system/002"] == "second")
-        #expect(files["provision/user/001"] == "u")
-        #expect(files["authorized_keys"] == "ssh-ed25519 AAAA lima\n")
-        #expect(files["hostagent.env"]?.contains("HOSTAGENT_HOSTNAME='lima-my-vm-2-x'") == true)
-        #expect(files["environment"] == "A=it's $HOME\n")
-        #expect(files["environment.sh"] == #"export A='it'\''s $HOME'"# + "\n")
+        var seed = try seed()
+        seed.dataFiles = [
+            .init(
+                path: "/etc/it's", content: "x", attributes: .init(owner: "ada", permissions: "600"),
+                overwrites: false)
+        ]
+        seed.hosts = [("a", "10.0.0.1")]
+        let files = seed.volume.files
+        #expect(files["hostagent/provision/system/001"] == "#!/bin/sh\ntrue\n")
+        #expect(files["hostagent/provision/system/002"] == "second")
+        #expect(files["hostagent/provision/user/001"] == "u")
+        #expect(files["hostagent/provision/data/001"] == "x")
+        #expect(files["hostagent/provision/data/001.env"]?.contains(#"HOSTAGENT_FILE='/etc/it'\''s'"#) == true)
+        #expect(files["hostagent/hosts"] == "a 10.0.0.1\n")
+        #expect(files["hostagent/authorized_keys"] == "ssh-ed25519 AAAA lima\n")
+        #expect(files["hostagent/env"]?.contains("HOSTAGENT_HOSTNAME='lima-my-vm-2-x'") == true)
+        #expect(files["hostagent/environment"] == "A=it's $HOME\n")
+        #expect(files["hostagent/environment.sh"] == #"export A='it'\''s $HOME'"# + "\n")
         #expect(files["user-data"]?.hasPrefix("#cloud-config\n{") == true)
+        // A guest that Lima made runs boot.sh of any volume. Nothing else in the root is Lima's.
+        #expect(files.keys.filter { !$0.hasPrefix("hostagent/") }.sorted() == ["boot.sh", "meta-data", "user-data"])
+        #expect(files["boot.sh"]?.hasSuffix("exit 0\n") == true)
     }
 
     @Test func aPlainGuestIsAskedNothing() throws {
-        let files = try seed(plain: true).files
+        let files = try seed(plain: true).volume.files
         #expect(files["user-data"]?.contains("bootcmd") == false)
-        #expect(files["provision/system/001"] == nil)
+        #expect(files["hostagent/provision/system/001"] == nil)
     }
 
-    @Test func theSameSeedIsTheSameInstance() throws {
-        let first = try seed().files["meta-data"]
-        #expect(try seed().files["meta-data"] == first)
-        #expect(try seed(environment: []).files["meta-data"] != first)
+    @Test func cloudInitGetsWhatOnlyItCanDo() throws {
+        var seed = try seed()
+        #expect(seed.volume.files["user-data"]?.contains("ca_certs") == false)
+        seed.authorities = .init(removesDefaults: true, certificates: ["-----BEGIN CERTIFICATE-----\nA"])
+        seed.upgradesPackages = true
+        seed.user.passwordlessSudo = false
+        let text = seed.volume.files["user-data"] ?? ""
+        #expect(text.contains(#""ca_certs":{"remove_defaults":true,"trusted":["-----BEGIN CERTIFICATE-----\nA"]}"#))
+        #expect(text.contains(#""package_upgrade":true"#) && !text.contains("NOPASSWD"))
+    }
+
+    /// What the boot script does at every boot needs no cloud-init, and may differ between a shell and a unit.
+    @Test func onlyWhatCloudInitDoesChangesTheIdentity() throws {
+        let plain = try seed().volume
+        for change in ["disk", "clone", "user"] {
+            var changed = try seed()
+            switch change {
+            case "disk": changed.diskSize = 1
+            case "clone": changed.cloneIdentity = "x"
+            default: changed.user.uid = 7
+            }
+            #expect(changed.volume.identity != plain.identity, "\(change)")
+        }
+        var changed = try seed(environment: [])
+        changed.timeZone = "Europe/Berlin"
+        changed.scripts = []
+        changed.hosts = [("a", "1.2.3.4")]
+        #expect(changed.volume.identity == plain.identity && changed.volume.files != plain.files)
     }
 
     @Test(arguments: ["plain", "it's", "$(reboot)", "a\\b", "", "\"x\"", "`x`"])
@@ -127,11 +170,11 @@ import Testing
     func theVolumeIsWrittenOnceForOneContent() async throws {
         let scratch = try Scratch()
         let path = scratch.path + "/cidata.iso"
-        try await SeedVolume.write(seed().files, to: path, searchPath: nil)
+        try await SeedVolume.write(seed().volume.files, to: path, searchPath: nil)
         let first = Files.fingerprint(path)
-        try await SeedVolume.write(seed().files, to: path, searchPath: nil)
+        try await SeedVolume.write(seed().volume.files, to: path, searchPath: nil)
         #expect(Files.fingerprint(path) == first)
-        try await SeedVolume.write(seed(environment: []).files, to: path, searchPath: nil)
+        try await SeedVolume.write(seed(environment: []).volume.files, to: path, searchPath: nil)
         #expect(Files.fingerprint(path) != first)
         #expect(try Files.names(in: scratch.path) == ["cidata.iso"])
     }

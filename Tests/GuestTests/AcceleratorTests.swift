@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// A host whose acceleration looks good but fails. QEMU is the real one, except for a machine that wants KVM.
-@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot)
 struct AcceleratorTests {
     /// Stands in for QEMU. Its probe succeeds after `PROBE_SECONDS`, but its machine under KVM stops with an internal
     /// error.
@@ -55,7 +55,7 @@ struct AcceleratorTests {
     @Test func aGuestThatKVMFailsIsBootedAgainByEmulation() async throws {
         let home = try TestHome()
         let variables = try variables(home, probeSeconds: 0)
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         let started = try await home.run("start", "mini", environment: variables)
         #expect(started.succeeded, "\(started)")
         let spawned = try home.events("mini").filter { $0.kind == "guest-spawned" }.map { $0.accelerator }
@@ -63,13 +63,13 @@ struct AcceleratorTests {
         #expect(spawned == (HostProcess.hardwareAccelerator == nil ? [.tcg] : [.kvm, .tcg]))
         let info = try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
         #expect(info.accelerator == .tcg && info.state == .running)
-        #expect(try await home.run("shell", "mini", "true").succeeded)
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("shell", "mini", "true")
+        try await home.succeeds("stop", "mini")
 
         // The verdict was withdrawn, so the next start does not try KVM again.
-        #expect(try await home.run("start", "mini", environment: variables).succeeded)
+        try await home.succeeds("start", "mini", environment: variables)
         #expect(try home.events("mini").filter { $0.kind == "guest-spawned" }.map { $0.accelerator } == [.tcg])
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
 
         // A person who asks for KVM gets it, and the error says why it does not work.
         try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "accelerator: kvm\n")
@@ -82,9 +82,9 @@ struct AcceleratorTests {
         let home = try TestHome()
         var variables = try variables(home, probeSeconds: 0)
         variables["XDG_CACHE_HOME"] = "/proc/none"
-        #expect(try await home.run("create", "mini").succeeded)
-        #expect(try await home.run("start", "mini", environment: variables).succeeded)
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini", environment: variables)
+        try await home.succeeds("stop", "mini")
         let verdicts = try Files.names(in: home.path + "/_config").filter { $0.hasPrefix("accelerator-") }
         #expect(verdicts.count == (HostProcess.hardwareAccelerator == nil ? 0 : 1))
     }
@@ -92,7 +92,7 @@ struct AcceleratorTests {
     @Test func aProbeThatWasCutOffIsNoVerdict() async throws {
         let home = try TestHome()
         let variables = try variables(home, probeSeconds: 60)
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         async let starting = home.tool(["start", "mini"], environment: variables).run()
         let asked = await eventually(within: 20) { Files.kind(home.directory("mini") + "/ha.sock") == .socket }
         #expect(asked)

@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// Many commands at the same time, and commands that are killed at arbitrary points.
-@Suite(.serialized, .enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
+@Suite(.serialized, .enabled(if: Checkout.canBootGuests), .guestSlot)
 struct ConcurrencyTests {
     /// Statuses that say why a command cannot be carried out now: failed (stopped by another), unavailable, gone,
     /// taken, held.
@@ -37,7 +37,7 @@ struct ConcurrencyTests {
 
     @Test func twentyCommandsAtOnce() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         let start = ["start", "mini"], stop = ["stop", "mini"], list = ["list"]
         let edits = (1...4).map { ["edit", "mini", "--set", "cpus=\($0)"] }
         let rounds: [[[String]]] = [
@@ -63,18 +63,39 @@ struct ConcurrencyTests {
             #expect(settled)
             try await expectConsistency(home, after: "round \(number)")
         }
-        if Files.kind(home.directory("mini")) == nil { #expect(try await home.run("create", "mini").succeeded) }
+        if Files.kind(home.directory("mini")) == nil { try await home.succeeds("create", "mini") }
         let started = try await home.run("start", "mini")
         #expect(started.succeeded, "\(started)")
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
         try await expectConsistency(home, after: "all")
+    }
+
+    /// Two guests want one port at the same moment. One gets it; the other says so, and starts when it is free.
+    @Test func twoGuestsThatWantOnePort() async throws {
+        let home = try TestHome()
+        let port = try LoopbackPort.free()
+        for name in ["one", "two"] {
+            try await home.succeeds("create", "--name", name, "--ssh-port", String(port), "mini")
+        }
+        let results = await runAll(home, [["start", "one"], ["start", "two"]])
+        let (winners, losers) = (results.filter { $0.1.succeeded }, results.filter { !$0.1.succeeded })
+        #expect(winners.count == 1 && losers.count == 1, "\(results)")
+        let loser = try #require(losers.first)
+        #expect(loser.1.status == 69 && loser.1.error.contains(String(port)), "\(loser)")
+        let (first, second) = loser.0 == "start two" ? ("one", "two") : ("two", "one")
+        #expect(try await home.run("list", "--format", "{{.Status}}", first).output == "Running\n")
+        #expect(try await home.run("list", "--format", "{{.Status}}", second).output == "Failed\n")
+        try await home.succeeds("shell", first, "true")
+        try await home.succeeds("stop", first)
+        try await home.succeeds("start", second)
+        try await home.succeeds("stop", second)
     }
 
     /// A start that is requested during a stop is carried out after it, as a manager does it.
     @Test func aStartDuringAStop() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
         let stop = home.tool(["stop", "mini"])
         async let stopping = stop.run()
         let isStopping = try await eventually(within: 20) {
@@ -84,7 +105,7 @@ struct ConcurrencyTests {
         let started = try await home.run("start", "mini")
         #expect(started.succeeded && started.error.contains("waiting for that"), "\(started)")
         #expect(try await stopping.succeeded)
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
     }
 
     /// The next command cleans up after a killed one, whatever the killed one was doing.
@@ -123,8 +144,8 @@ struct ConcurrencyTests {
         if !exists { #expect(try await home.run("create", "mini").succeeded, "\(story)") }
         let started = try await home.run("start", "mini")
         #expect(started.succeeded, "\(story): \(started)")
-        #expect(try await home.run("shell", "mini", "true").succeeded)
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("shell", "mini", "true")
+        try await home.succeeds("stop", "mini")
         try await expectConsistency(home, after: "\(story)")
         let hidden = try Files.names(in: home.path).filter { $0.hasPrefix(".creating") || $0.hasPrefix(".deleting") }
         #expect(hidden == [], "\(story)")

@@ -6,10 +6,10 @@ import HostTestSupport
 import Testing
 
 /// Guests and machines that do not do what they are asked. Each case has a deadline, an event and an end.
-@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot)
 struct DefiantGuestTests {
     private func start(_ home: borrowing TestHome, _ arguments: String...) async throws -> AgentInfo {
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "stopGrace: 4s\n")
         let started = try await home.run("start", "mini")
         #expect(started.succeeded, "\(started)")
@@ -41,20 +41,20 @@ struct DefiantGuestTests {
         #expect(deaf.output.contains("init") && !deaf.output.contains("cidata/channel.sh"), "\(deaf)")
         let write = try await home.run("shell", "mini", "sh", "-c", "echo kept > /data/proof && sync")
         #expect(write.succeeded)
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
         let events = try home.events("mini")
         #expect(events.compactMap { $0.step } == [.ask, .askAgain, .quit, .quit])
         let seconds = events.last { $0.kind == "guest-ended" }?.seconds ?? 0
         #expect(4...14 ~= seconds, "\(seconds)")
         // The data that was synced is still there.
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("start", "mini")
         #expect(try await home.run("shell", "mini", "cat", "/data/proof").output == "kept\n")
-        #expect(try await home.run("stop", "--force", "mini").succeeded)
+        try await home.succeeds("stop", "--force", "mini")
     }
 
     @Test func anSSHServerThatSaysNothing() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         let yaml = home.directory("mini") + "/lima.yaml"
         try TextFile.replace(
             yaml,
@@ -115,7 +115,7 @@ struct DefiantGuestTests {
         let bin = home.path + "/_bin"
         try Files.makeDirectory(bin)
         try TextFile.replace(bin + "/qemu-system-x86_64", with: Self.babblingQEMU, mode: 0o700)
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         let started = try await home.run(
             "start", "mini", environment: ["PATH": "\(bin):\(HostProcess.searchPath ?? "/usr/bin:/bin")"])
         #expect(started.succeeded, "\(started)")

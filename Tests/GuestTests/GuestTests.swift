@@ -7,7 +7,7 @@ import Testing
 
 /// Real guests with the real program: QEMU boots them, and SSH logs in. They run one after the other, because the
 /// machine has two cores.
-@Suite(.serialized, .enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
+@Suite(.serialized, .enabled(if: Checkout.canBootGuests), .guestSlot)
 struct GuestTests {
     private static func info(_ home: borrowing TestHome, _ name: String) async throws -> AgentInfo {
         try await AgentClient(socket: home.directory(name) + "/ha.sock").info()
@@ -27,7 +27,7 @@ struct GuestTests {
 
     @Test func theWholeLifeOfAGuest() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "--name", "my-vm.2_x", "mini").succeeded)
+        try await home.succeeds("create", "--name", "my-vm.2_x", "mini")
         let started = try await home.run("start", "my-vm.2_x")
         #expect(started.succeeded, "\(started)")
         #expect(started.output.contains("get a shell with: hostagent shell my-vm.2_x"))
@@ -74,21 +74,21 @@ struct GuestTests {
         }
         #expect(try await home.run("stop", "my-vm.2_x").output == "my-vm.2_x was not running\n")
 
-        #expect(try await home.run("restart", "my-vm.2_x").succeeded)
+        try await home.succeeds("restart", "my-vm.2_x")
         #expect(try await home.run("shell", "my-vm.2_x", "cat", "/data/proof").output == "kept\n")
         let journal = try await home.run("shell", "my-vm.2_x", "sudo", "dmesg")
         #expect(journal.output.contains("EXT4-fs") && !journal.output.contains("recovery complete"))
 
         let refused = try await home.run("delete", "my-vm.2_x")
         #expect(refused.status == 75)
-        #expect(try await home.run("delete", "--force", "my-vm.2_x").succeeded)
+        try await home.succeeds("delete", "--force", "my-vm.2_x")
         #expect(try Files.names(in: home.path) == ["_config"])
     }
 
     @Test func aGuestMayPowerItselfOffOrReboot() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
         let agent = try #require(ProcessIdentity.of(pid: try await Self.info(home, "mini").agentPID))
 
         _ = try await home.run("shell", "mini", "sudo", "reboot")
@@ -110,12 +110,12 @@ struct GuestTests {
 
     @Test func aForcedStopAndAKilledGuest() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
-        #expect(try await home.run("start", "mini").succeeded)
-        #expect(try await home.run("stop", "--force", "mini").succeeded)
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
+        try await home.succeeds("stop", "--force", "mini")
         #expect(Self.story(try home.events("mini")).contains("guest-ended quit"))
 
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("start", "mini")
         let info = try await Self.info(home, "mini")
         let agent = try #require(ProcessIdentity.of(pid: info.agentPID))
         try #require(info.guestPID.flatMap { ProcessIdentity.of(pid: $0) }).signal(9)
@@ -127,11 +127,11 @@ struct GuestTests {
 
     @Test func aStopDuringTheBootIsHonoured() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         async let starting = home.tool(["start", "mini"]).run()
         let booting = await eventually(within: 30) { (try? await Self.info(home, "mini"))?.phase == .booting }
         #expect(booting)
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
         let started = try await starting
         #expect(started.status == 3, "\(started)")
         #expect(started.error.contains("did not start: it was stopped"))
@@ -140,7 +140,7 @@ struct GuestTests {
 
     @Test func twoStartsAtOnceAreOne() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         let tools = (0..<2).map { _ in home.tool(["start", "mini"]) }
         async let first = tools[0].run()
         async let second = tools[1].run()
@@ -151,12 +151,12 @@ struct GuestTests {
         let agent = try await Self.info(home, "mini").agentPID
         #expect(foreground.status == 75)
         #expect(foreground.error.contains("is held by process \(agent)"), "\(foreground.error)")
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
     }
 
     @Test func whatAPowerLossLeavesIsNoObstacle() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         let directory = home.directory("mini")
         // The leftovers are a pid that now belongs to another process, a socket without a listener, and a record of an
         // earlier boot.
@@ -172,14 +172,14 @@ struct GuestTests {
             with: #"{"driver":"qemu","accelerator":"tcg","sshLocalPort":22,"#
                 + #""process":{"pid":\#(me.pid),"startTime":\#(me.startTime),"bootID":"earlier"}}"#)
         #expect(try await home.run("list", "--format", "{{.Status}}").output == "Stopped\n")
-        #expect(try await home.run("start", "mini").succeeded)
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("start", "mini")
+        try await home.succeeds("stop", "mini")
         #expect(me.isAlive)
     }
 
     @Test func aTakenPortIsSaidBeforeAnythingBoots() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         let port = try LoopbackPort.free()
         let yaml = home.directory("mini") + "/lima.yaml"
         try TextFile.replace(yaml, with: try TextFile.read(yaml) + "ssh: {localPort: \(port)}\n")
@@ -192,9 +192,9 @@ struct GuestTests {
         thief.cancel()
         _ = try? await thief.value
         #expect(await eventually(within: 20) { LoopbackPort.isFree(port) })
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("start", "mini")
         #expect(try await Self.info(home, "mini").sshLocalPort == port)
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
     }
 
     /// A dry run makes and starts nothing, and refuses what the real run would refuse.
@@ -203,7 +203,7 @@ struct GuestTests {
         let planned = try await home.run("create", "mini", "--dry-run")
         #expect(planned.succeeded && planned.output == "mini: make \(home.directory("mini"))\n", "\(planned)")
         #expect(Files.kind(home.directory("mini")) == nil)
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         #expect(try await home.run("create", "mini", "--dry-run").status == 73)
         let missing = try await home.tool(["create", "--name", "n", "--dry-run", "-"])
             .with(input: "images: [{location: /nowhere/image}]\n").run()
@@ -216,7 +216,7 @@ struct GuestTests {
 
     @Test func aDeadlineSaysWhatTheConsoleSaidLast() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         let directory = home.directory("mini")
         // This guest never reports that it is ready: it panics early and halts, with the console on.
         let yaml = try TextFile.read(directory + "/lima.yaml").replacing("quiet", with: "rdinit=/bin/false panic=0")
@@ -275,14 +275,14 @@ struct GuestTests {
             ]
         ).run()
         #expect(health.output == "503")
-        #expect(try await home.run("stop", "p").succeeded)
+        try await home.succeeds("stop", "p")
     }
 
     /// The text of the template as an instance has it.
     private static func miniYAML(_ home: borrowing TestHome) async throws -> String? {
-        #expect(try await home.run("create", "--name", "t", "mini").succeeded)
+        try await home.succeeds("create", "--name", "t", "mini")
         let text = try TextFile.read(home.directory("t") + "/lima.yaml")
-        #expect(try await home.run("delete", "t").succeeded)
+        try await home.succeeds("delete", "t")
         return text
     }
 
@@ -292,7 +292,7 @@ struct GuestTests {
         #expect(try await home.tool(["create", "--name", "plain", "-"]).with(input: yaml).run().succeeded)
         let started = try await home.run("start", "plain")
         #expect(started.succeeded, "\(started)")
-        #expect(try await home.run("shell", "plain", "true").succeeded)
+        try await home.succeeds("shell", "plain", "true")
         // After a reboot, readiness is detected again by polling, because no event reports it.
         _ = try await home.run("shell", "plain", "sudo", "reboot")
         let backUp = try await eventually(within: 60) {
@@ -300,7 +300,7 @@ struct GuestTests {
             return story.contains("guest-rebooted") && story.last == "phase running"
         }
         #expect(backUp)
-        #expect(try await home.run("stop", "plain").succeeded)
+        try await home.succeeds("stop", "plain")
         #expect(Self.story(try home.events("plain")).contains("guest-ended ask"), "the power button alone")
     }
 
@@ -320,8 +320,8 @@ struct GuestTests {
 
     @Test func theSocketSpeaksToLimasClientsAndRefusesNonsense() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
         let socket = home.directory("mini") + "/ha.sock"
         let mode = try await Tool("stat", ["-c", "%a", socket]).run().output
         #expect(mode == "600\n")

@@ -16,7 +16,7 @@ struct HungTests {
     private func start(
         _ home: borrowing TestHome
     ) async throws -> (agent: ProcessIdentity, guest: ProcessIdentity) {
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         let started = try await home.run("start", "mini")
         #expect(started.succeeded, "\(started)")
         let info = try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
@@ -71,7 +71,7 @@ struct HungTests {
     /// more.
     @Test func aGuestThatHangsWhileItBootsIsBootedAgain() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "stopGrace: 4s\n")
         // A kernel uses the last of two archives. This init does nothing and reacts to nothing.
         let initrd = home.directory("mini") + "/initrd"
@@ -95,7 +95,7 @@ struct HungTests {
         let events = try home.events("mini")
         #expect(events.contains { $0.message?.contains("it is booted again") == true })
         #expect(events.compactMap { $0.step } == [.ask, .askAgain, .quit])
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
     }
 
     @Test func anOrphanThatDoesNotAnswerIsNotShotUnasked() async throws {
@@ -107,7 +107,7 @@ struct HungTests {
         let polite = try await home.run("stop", "mini")
         #expect(polite.status == 1 && polite.error.contains("--force"), "\(polite)")
         #expect(guest.isAlive)
-        #expect(try await home.run("stop", "--force", "mini").succeeded)
+        try await home.succeeds("stop", "--force", "mini")
         #expect(!guest.isAlive)
     }
 }

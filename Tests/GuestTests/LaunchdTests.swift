@@ -80,8 +80,7 @@ private struct LaunchdHost: ~Copyable, Sendable {
 
 /// The launchd part, tested against the emulator. It was never run on macOS.
 @Suite(
-    .serialized, .enabled(if: Checkout.canBootGuests && (HostProcess.uid == 0)), .guestSlot,
-    .timeLimit(.minutes(15)))
+    .serialized, .enabled(if: Checkout.canBootGuests && (HostProcess.uid == 0)), .guestSlot)
 struct LaunchdTests {
     private static let label = "io.lima-vm.autostart.my-vm.2_x"
     private static let target = "gui/0/\(label)"

@@ -7,7 +7,7 @@ import Testing
 
 /// Actions of guests and people on a running instance that once ended its agent, harmed its host or made its reports
 /// wrong.
-@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot, .timeLimit(.minutes(15)))
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot)
 struct RepairTests {
     private static func info(_ home: borrowing TestHome) async throws -> AgentInfo {
         try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
@@ -16,9 +16,9 @@ struct RepairTests {
     /// A guest that writes to its console for ever does not fill the host's disk.
     @Test func aFloodOfTheConsole() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "consoleLogLimit: 1MiB\n")
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("start", "mini")
         let script =
             "yes 0123456789012345678901234567890123456789 | sudo sh -c 'timeout 8 cat > /dev/ttyS0'; "
             + "sudo sh -c 'echo the-end > /dev/ttyS0'"
@@ -33,13 +33,13 @@ struct RepairTests {
         _ = try await flood
         #expect(cut, "the newest are kept")
         #expect(largest > 100_000 && largest < 16 << 20, "\(largest) bytes")
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
     }
 
     /// A readiness probe may print as much as it likes.
     @Test func aChattyProbe() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         let yaml = home.directory("mini") + "/lima.yaml"
         let probe =
             "probes:\n- description: chatty\n  script: |\n    #!/bin/sh\n"
@@ -47,13 +47,51 @@ struct RepairTests {
         try TextFile.replace(yaml, with: try TextFile.read(yaml) + probe)
         let started = try await home.run("start", "mini")
         #expect(started.succeeded, "\(started)")
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
+    }
+
+    /// A probe hangs. The start says which one, and with what help, and leaves nothing behind.
+    @Test func aProbeThatNeverEnds() async throws {
+        let home = try TestHome()
+        try await home.succeeds("create", "mini")
+        let yaml = home.directory("mini") + "/lima.yaml"
+        let probe = """
+            probes:
+            - description: endless
+              hint: Look at /var/log/endless.log in the guest.
+              script: |
+                #!/bin/sh
+                touch /tmp/began
+                exec sleep 100000
+
+            """
+        let began = ContinuousClock.now
+        try await home.succeeds("start", "mini")
+        // Long enough for a start that gets as far as the probe.
+        let limit = began.duration(to: .now) * 3 + .seconds(15)
+        try await home.succeeds("stop", "mini")
+        let text = try TextFile.read(yaml)
+        try TextFile.replace(yaml, with: text + probe)
+        let started = try await home.run(
+            "start", "mini", "--foreground", "--timeout", String(limit.components.seconds))
+        let isSaid =
+            started.error.contains("the probe \"endless\" has not ended")
+            && started.error.contains("Look at /var/log/endless.log")
+        #expect(started.status == 1 && isSaid, "\(started)")
+        let list = try await home.run("list", "--format", "{{.Status}} {{.Errors}}").output
+        #expect(list.hasPrefix("Failed ") && list.contains("endless"), "\(list)")
+        let left = try await Tool("pgrep", ["-f", home.path + "/"]).run()
+        #expect(left.output == "", "\(left)")
+        // The configuration is mended, and the guest starts.
+        try TextFile.replace(yaml, with: text)
+        try await home.succeeds("start", "mini")
+        try await home.succeeds("stop", "mini")
     }
 
     /// A person stops an instance whose start has just failed and is being cleaned up.
     @Test func aStopWhileAFailedStartIsCleanedUp() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "stopGrace: 60s\n")
         let yaml = home.directory("mini") + "/lima.yaml"
         try TextFile.replace(yaml, with: try TextFile.read(yaml) + "probes:\n- script: exit 1\n")
@@ -74,8 +112,8 @@ struct RepairTests {
     /// Each removal of the socket's name once left an additional listener.
     @Test func aSocketThatIsRemovedAgainAndAgain() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
         let before = try await Self.info(home)
         let socket = home.directory("mini") + "/ha.sock"
         for round in 1...10 {
@@ -89,13 +127,13 @@ struct RepairTests {
             $0.contains("pid=\(before.agentPID),")
         }
         #expect(listeners.count == 1, "\(listeners)")
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
     }
 
     @Test func logsAndRecordsThatAreRemovedComeBack() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
         let before = try await Self.info(home)
         let files = ["ha.stdout.log", "guest.json", "qemu.pid", "ha.pid", "ssh.config"]
         for file in files { try Files.remove(home.directory("mini") + "/" + file) }
@@ -108,16 +146,16 @@ struct RepairTests {
         let agent = try #require(ProcessIdentity.of(pid: before.agentPID))
         agent.signal(9)
         _ = await agent.waitUntilEnded()
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("start", "mini")
         #expect(try await Self.info(home).guestPID == before.guestPID)
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
     }
 
     /// A guest that refused the login of its new agent becomes healthy again once it accepts logins.
     @Test func aDegradedGuestHeals() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
         let before = try await Self.info(home)
         let hang = "(sleep 0.2; killall -STOP dropbear; sleep 85; killall -CONT dropbear) > /dev/null 2>&1 &"
         _ = try await home.run("shell", "mini", "sudo", "sh", "-c", hang)
@@ -136,13 +174,13 @@ struct RepairTests {
         #expect(isWell)
         #expect(try await Self.info(home).guestPID == before.guestPID)
         _ = try await started
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
     }
 
     @Test func aReloadOfAStoppedAgentSaysSoSoon() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
         let agent = try #require(ProcessIdentity.of(pid: try await Self.info(home).agentPID))
         agent.signal(19)
         let began = ContinuousClock.now
@@ -151,14 +189,14 @@ struct RepairTests {
         agent.signal(18)
         #expect(answer.status != 0 && answer.error.contains("does not answer"), "\(answer)")
         #expect(took < .seconds(10), "\(took)")
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
     }
 
     /// Some programs remove a file before they write it anew. The guest stays, and so it does for other bytes than text.
     @Test func aConfigurationThatIsAwayForAMoment() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
         let first = try await Self.info(home)
         let yaml = home.directory("mini") + "/lima.yaml"
         try Files.move(yaml, to: home.path + "/away")
@@ -174,13 +212,13 @@ struct RepairTests {
         let latin = try await home.run("edit", "mini", "--set", "cpus=2")
         #expect(latin.status == 65 && latin.error.contains("is not UTF-8 text"), "\(latin)")
         #expect(try TextFile.bytes(yaml, limit: 1 << 20).suffix(3) == [0x23, 0xe9, 0x0a], "nothing was changed")
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
     }
 
     @Test func filesAreCopiedByScpAndSftp() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
-        #expect(try await home.run("start", "mini").succeeded)
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
         let configuration = home.directory("mini") + "/ssh.config"
         try TextFile.replace(home.path + "/file", with: "content\n")
         #expect(
@@ -189,13 +227,13 @@ struct RepairTests {
             .with(input: "get /tmp/f \(home.path)/back\n").run()
         #expect(get.succeeded, "\(get)")
         #expect(try TextFile.read(home.path + "/back") == "content\n")
-        #expect(try await home.run("stop", "mini").succeeded)
+        try await home.succeeds("stop", "mini")
     }
 
     /// Text from a guest never reaches a terminal as a control sequence.
     @Test func textOfAGuestOnATerminal() async throws {
         let home = try TestHome()
-        #expect(try await home.run("create", "mini").succeeded)
+        try await home.succeeds("create", "mini")
         let yaml = home.directory("mini") + "/lima.yaml"
         let script = "printf 'evil\\033[2J\\302\\2331mC1\\a\\r' >&2; exit 3"
         try TextFile.replace(

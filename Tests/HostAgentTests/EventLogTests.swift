@@ -34,9 +34,8 @@ import Testing
     /// Each line is one event. A line that a full disk cuts off is not left half written, and the numbers have no gap.
     @Test(.enabled(if: HostProcess.uid == 0)) func aFullDiskCostsEventsNotTheLog() async throws {
         let scratch = try Scratch()
-        let mounted = try await Tool("mount", ["-t", "tmpfs", "-o", "size=16k", "tmpfs", scratch.path]).run()
-        #expect(mounted.succeeded)
-        let path = scratch.path + "/log"
+        let disk = try await SmallDisk(at: scratch.path + "/disk", size: "16k")
+        let path = disk.path + "/log"
         let log = try EventLog(path: path, sink: nil)
         let subscription = log.subscribe()
         for number in 1...200 { log.emit(.guestLog(line: "line \(number) \(String(repeating: "x", count: 100))")) }
@@ -48,7 +47,7 @@ import Testing
         // Events that are not on disk are still delivered, once and in order.
         #expect(try await past(log, since: 0, through: 200) == Array(1...200))
         // The disk has room again. The waiting events follow the last whole line, and no number is used twice.
-        #expect(try await Tool("mount", ["-o", "remount,size=1m", scratch.path]).run().succeeded)
+        try await disk.resize(to: "1m")
         log.emit(.guestReady)
         await log.flush(seconds: 20)
         let numbers = try TextFile.read(path).split(separator: "\n").compactMap { EventRecord(line: $0.utf8)?.seq }
@@ -56,7 +55,6 @@ import Testing
         log.close()
         var live: [Int] = []
         for await line in subscription.live { live.append(EventRecord(line: line.utf8)?.seq ?? 0) }
-        _ = try await Tool("umount", ["-l", scratch.path]).run()
         #expect(full.hasSuffix("\n") && count < 200)
         #expect(numbers == Array(1...201))
         #expect(live == Array(1...201), "those who follow have seen the same numbers")

@@ -77,6 +77,26 @@ import Testing
             ])
     }
 
+    /// Connections end before the guest returns to another state. A failed change is an error and an event.
+    @Test func snapshots() async throws {
+        let stage = try Stage()
+        async let outcome = stage.supervisor.run()
+        #expect(await stage.untilPhase(.booting))
+        let taken = SnapshotChange(.create, try SnapshotTag("one"))
+        await #expect(throws: HostError.self) { try await stage.supervisor.change(taken) }
+        stage.channel.says.yield(.ready)
+        #expect(await stage.untilPhase(.running))
+        try await stage.supervisor.change(taken)
+        await #expect(throws: HostError.self) { try await stage.supervisor.change(taken) }
+        try await stage.supervisor.change(SnapshotChange(.apply, taken.tag))
+        try await stage.supervisor.change(SnapshotChange(.delete, taken.tag))
+        stage.supervisor.requestStop(by: "test", force: true)
+        #expect(await outcome == .stopped)
+        let story = stage.story.all.filter { $0.contains("one") || $0 == "other state" }
+        #expect(story == ["create one", "other state", "apply one", "delete one"])
+        await #expect(throws: HostError.self) { try await stage.supervisor.change(taken) }
+    }
+
     @Test func aStopWhilePreparing() async throws {
         let stage = try Stage()
         stage.driver.preparing.close()

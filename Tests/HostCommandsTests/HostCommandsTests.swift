@@ -41,6 +41,7 @@ import Testing
     @Test(arguments: [
         ("{{.Name}}", "a\nlong-name\n"), ("{{ .Status }}:{{.SSHLocalPort}}", "Running:60022\nBroken:\n"),
         ("x\\t{{.CPUs}}", "x\t2\nx\t\n"), ("{{.Errors}}", "\n[no lima.yaml]\n"), ("{{.Protected}}", "false\nfalse\n"),
+        ("{{json .Name}} {{json .Errors}} {{json .CPUs}}", "\"a\" null 2\n\"long-name\" [\"no lima.yaml\"] null\n"),
     ])
     func templates(_ format: String, _ expected: String) throws {
         #expect(try ListFormat(format).render(rows) == expected)
@@ -51,7 +52,9 @@ import Testing
         #expect(try ListFormat("yaml").render(rows).hasPrefix("---\narch: x86_64\n"))
     }
 
-    @Test(arguments: ["", "xml", "{{.Nope}}", "{{range .}}", "{{", "{{.Name", "{{json .Name}}", "{{.name}}", "Name"])
+    @Test(arguments: [
+        "", "xml", "{{.Nope}}", "{{range .}}", "{{", "{{.Name", "{{json .Nope}}", "{{json Name}}", "{{.name}}", "Name",
+    ])
     func anythingElseIsAUsageError(_ format: String) {
         let error = #expect(throws: HostError.self) { try ListFormat(format) }
         #expect(error?.exitStatus == .usage)
@@ -81,17 +84,18 @@ import Testing
 
 @Suite struct CommandLineTests {
     @Test(arguments: [
-        [], ["start", "--timeout", "0"], ["start", "--timeout", "x"], ["nonsense"], ["create"], ["start", "a", "b"],
+        [], ["start", "--timeout", "0"], ["start", "--timeout", "x"], ["start", "--timeout", "25h"], ["nonsense"],
+        ["create"], ["start", "a", "b"],
         ["events", "--since", "-1"], ["list", "--format"], ["stop", "--no-such-flag"],
     ])
     func usageErrorsAre64(_ arguments: [String]) async {
-        let status = await HostAgentCommand.run(arguments)
+        let status = await HostAgentCommand.run(program: "hostagent", arguments)
         // Without a command the program shows its help, as tools of this kind do.
         #expect(status == (arguments.isEmpty ? 0 : 64))
     }
 
     @Test(arguments: [["--version"], ["--help"], ["help"], ["start", "--help"], ["list", "-h"]])
     func helpIsASuccess(_ arguments: [String]) async {
-        #expect(await HostAgentCommand.run(arguments) == 0)
+        #expect(await HostAgentCommand.run(program: "hostagent", arguments) == 0)
     }
 }

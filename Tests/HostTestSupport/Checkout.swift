@@ -1,4 +1,5 @@
 import Foundation
+import HostModel
 import HostOS
 
 /// The checkout from which the tests were built, and what scripts/test says about the machine.
@@ -28,7 +29,23 @@ package enum Checkout {
     }
 
     package static var canBootDebian: Bool {
-        environment["HOSTAGENT_REQUIRE_ALL"] == "1" || Files.kind(dataDirectory + "/hostagent/debian/disk.qcow2") != nil
+        environment["HOSTAGENT_REQUIRE_ALL"] == "1" || Files.kind(debianGuest + "/disk.qcow2") != nil
+    }
+
+    package static var canBootDebianFromDisk: Bool {
+        environment["HOSTAGENT_REQUIRE_ALL"] == "1" || Files.kind(debianGuest + "/bootable.qcow2") != nil
+    }
+
+    /// Whether the mini guest of an architecture that this host does not have can boot.
+    package static var canBootForeignGuest: Bool {
+        environment["HOSTAGENT_REQUIRE_ALL"] == "1" || Files.kind(foreignMiniGuest + "/kernel.zst") != nil
+    }
+
+    /// The architecture of `foreignMiniGuest`.
+    package static var foreignArchitecture: Architecture { Architecture.host == .x86_64 ? .aarch64 : .x86_64 }
+
+    package static var foreignMiniGuest: String {
+        dataDirectory + "/hostagent/mini-\(foreignArchitecture.rawValue)"
     }
 
     /// The directory of the guests' files.
@@ -36,5 +53,6 @@ package enum Checkout {
         environment["XDG_DATA_HOME"] ?? (environment["HOME"] ?? "/root") + "/.local/share"
     }
 
+    package static var debianGuest: String { dataDirectory + "/hostagent/debian" }
     package static var miniGuest: String { dataDirectory + "/hostagent/mini" }
 }

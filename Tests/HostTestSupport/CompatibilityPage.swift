@@ -18,7 +18,8 @@ package enum CompatibilityPage {
           `hostagent info` shows the changes that are not in effect as `pending`, with what they wait for.
         - **Support**: keys marked *not yet* are named in a warning and ignored.
         - Texts of the type *template* may contain `{{.Name}}`, `{{.Hostname}}`, `{{.User}}`, `{{.UID}}`,
-          `{{.Param.NAME}}`, and, except for `user.home`, `{{.Home}}`. A script with other text in double braces is used
+          `{{.Param.NAME}}`, and, except for `user.home`, `{{.Home}}`. Conditions (`{{if eq .Param.a "b"}}…{{else}}…{{end}}`, with
+          `ne`, `not`, `and` and `or`) are those of Go's templates. A script with other text in double braces is used
           as it is, with a warning.
 
         ## `lima.yaml`

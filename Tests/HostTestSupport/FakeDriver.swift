@@ -70,6 +70,7 @@ package final class FakeGuest: Guest {
     private let story: Story
     /// The rung at which the guest obeys a request to stop. It ignores the other rungs.
     private let obeys: StopStep?
+    private let tags = Mutex<[DiskSnapshot]>([])
 
     init(_ record: GuestRecord, obeys: StopStep?, _ story: Story) {
         self.record = record
@@ -96,6 +97,19 @@ package final class FakeGuest: Guest {
     package func kill() {
         story.add("kill")
         end("was killed by signal 9")
+    }
+    package func snapshots() async throws -> [DiskSnapshot] { tags.withLock { $0 } }
+    package func change(_ snapshot: SnapshotChange, willChange: @escaping @Sendable () throws -> Void) async throws {
+        try tags.withLock { tags in
+            try snapshot.check(against: [("the disk", tags.map(\.tag))])
+            try willChange()
+            story.add("\(snapshot.verb.rawValue) \(snapshot.tag)")
+            switch snapshot.verb {
+            case .create: tags.append(DiskSnapshot(tag: snapshot.tag.text, seconds: 0, memory: 1))
+            case .apply: break
+            case .delete: tags.removeAll { $0.tag == snapshot.tag.text }
+            }
+        }
     }
     package func portForwards() async throws -> Set<PortForward> { [sshForward] }
     package func open(_ forward: PortForward) async throws { story.add("open \(forward.hostPort)") }
@@ -136,13 +150,13 @@ package final class FakeDriver: GuestDriver, GuestFinder {
     /// The guest that was launched or attached to most recently.
     package var guest: FakeGuest? { guests.withLock { $0.last } }
 
-    package func prepare() async throws {
+    package func prepare(report: @escaping TransferProgress.Report) async throws {
         story.add("prepare")
         try await preparing.pass()
     }
 
     /// A launch that is under way runs to its end. A cancelled launch leaves no guest.
-    package func launch(sshLocalPort: Int) async throws -> any Guest {
+    package func launch(sshLocalPort: Int, notice: BootNotice) async throws -> any Guest {
         story.add("launch")
         try await launching.pass()
         return newGuest()
@@ -186,6 +200,10 @@ package final class FakeAccess: AccessPlan {
     }
 
     package func prepare() async throws {}
+    package var bootNotice: BootNotice { BootNotice() }
+    package func confirmSetUp(seed: String) {}
+    package func follow(_ phase: Phase) {}
+    package func prepareForOtherState() { story.add("other state") }
     package func choosePort() throws(HostError) -> Int { 1 }
     package func writeSSHConfiguration(port: Int) throws(HostError) {}
     package func restoreSSHConfiguration() -> Bool { false }

@@ -2,6 +2,7 @@ import AgentAPI
 import HostModel
 import HostOS
 import InstanceStore
+import Testing
 
 /// A test's own home for instances, on which the real `hostagent` works. Everything that it leaves running is killed at
 /// the end.
@@ -30,6 +31,15 @@ package struct TestHome: ~Copyable, Sendable {
         _ arguments: String..., input: String? = nil, environment: [String: String?] = [:]
     ) async throws -> Tool.Result {
         try await Tool(Checkout.binary, arguments, input: input, environment: variables(environment)).run()
+    }
+
+    /// Runs a command that must succeed. A failure shows what it said.
+    package func succeeds(
+        _ arguments: String..., input: String? = nil, environment: [String: String?] = [:],
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws {
+        let result = try await Tool(Checkout.binary, arguments, input: input, environment: variables(environment)).run()
+        #expect(result.succeeded, "\(arguments): \(result)", sourceLocation: sourceLocation)
     }
 
     package func tool(_ arguments: [String], environment: [String: String?] = [:]) -> Tool {

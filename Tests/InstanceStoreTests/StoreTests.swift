@@ -1,7 +1,10 @@
+import Foundation
 import HostModel
 import HostOS
 import HostTestSupport
+import Images
 import InstanceStore
+import LimaConfiguration
 import Testing
 
 @Suite struct LimaHomeTests {
@@ -45,8 +48,10 @@ import Testing
     }
 
     private func create(_ yaml: String, in home: String, name: String = "vm") async throws -> [String] {
-        try await InstanceCreator(home: LimaHome(path: home)).create(
-            name: InstanceName(name), source: yaml, file: "t.yaml")
+        let provider = ImageCache(environment: ["XDG_CACHE_HOME": home + "/_cache"], version: "test")
+        return try await InstanceCreator(home: LimaHome(path: home), provider: provider).create(
+            name: InstanceName(name), source: yaml, file: "t.yaml"
+        ) { _ in }
     }
 
     @Test func makesAllOrNothing() async throws {
@@ -186,5 +191,53 @@ import Testing
         _ = try await create(yaml, in: scratch.path + "/h")
         #expect(try TextFile.read(scratch.path + "/h/vm/kernel") == "a kernel")
         #expect(try TextFile.read(scratch.path + "/h/vm/kernel.cmdline") == "a b\n")
+    }
+}
+
+/// The templates that are part of the program, with everything that they include.
+@Suite struct InstanceTemplateTests {
+    @Test(arguments: InstanceTemplate.names)
+    func everyOneIsValid(_ name: String) async throws {
+        let scratch = try Scratch()
+        let store = TemplateStore(
+            home: LimaHome(path: scratch.path), environment: ["HOME": "/home/a"],
+            provider: ImageCache(environment: ["XDG_CACHE_HOME": scratch.path], version: "test"))
+        let locator = Locator.template(name)
+        let text = try await BaseEmbedding(reader: store).embedded(store.text(of: locator), at: locator)
+        for architecture in [Architecture.x86_64, .aarch64] {
+            let host = HostFacts(architecture: architecture, userName: "ada", uid: 1000, home: "/home/ada")
+            // The guests that are built here are of this host's architecture.
+            if text.text.contains("/hostagent/"), architecture != .host { continue }
+            let resolved = try LimaYAML.resolve(ConfigurationLayers(text), for: InstanceName("vm"), host: host)
+            #expect(resolved.warnings == [])
+            // With its defaults written out, it means the same. JSON is YAML.
+            let filled = String(decoding: try JSONEncoder().encode(resolved.document), as: UTF8.self)
+            let again = try LimaYAML.resolve(
+                ConfigurationLayers(ConfigurationText(filled, file: "filled.yaml")), for: InstanceName("vm"), host: host
+            )
+            #expect(again.document == resolved.document && again.configuration == resolved.configuration)
+            let image = resolved.configuration.images[0].disk
+            if case .address(let address) = image.location {
+                #expect(address.hasPrefix("https://") && image.digest != nil)
+            }
+        }
+    }
+
+    /// A person's own template takes the place of the program's, also where another one includes it.
+    @Test func ownTemplatesComeFirst() async throws {
+        let scratch = try Scratch()
+        try Files.makeDirectory(scratch.path + "/_templates/_images")
+        try TextFile.replace(
+            scratch.path + "/_templates/_images/debian.yaml", with: "images:\n- location: /mine.qcow2\n")
+        let store = TemplateStore(
+            home: LimaHome(path: scratch.path), environment: [:],
+            provider: ImageCache(environment: ["XDG_CACHE_HOME": scratch.path], version: "test"))
+        let locator = Locator.template("docker")
+        let text = try await BaseEmbedding(reader: store).embedded(store.text(of: locator), at: locator)
+        let configuration = try LimaYAML.resolve(
+            ConfigurationLayers(text), for: InstanceName("vm"), host: .current
+        ).configuration
+        #expect(configuration.images.map(\.disk.location.description) == ["/mine.qcow2"])
+        #expect(configuration.provisioning.contains { $0.script.contains("docker.io") })
     }
 }

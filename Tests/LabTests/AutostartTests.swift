@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// Registered instances under a real systemd. They are started at login and boot, and stopped by every path.
-@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
+@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot)
 struct AutostartTests {
     private static let name = "my-vm.2_x"
     private static let unit = "lima-vm@my-vm.2_x.service"

@@ -6,7 +6,7 @@ import HostTestSupport
 import Testing
 
 /// The keep-alive table of the design, row by row, under a real user manager.
-@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
+@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot)
 struct KeepAliveTests {
     private static let unit = "lima-vm@my-vm.2_x.service"
 

@@ -7,7 +7,7 @@ import Testing
 
 /// launchd's registration at boot, by an account that may use sudo, against the emulator; it was never run on macOS.
 /// The tests run in a lab because they need its accounts. The lab's systemd plays no part.
-@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
+@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot)
 struct LaunchdBootTests {
     private static let name = "my-vm.2_x"
     private static let label = "io.lima-vm.daemon.my-vm.2_x"

@@ -5,7 +5,7 @@ import HostTestSupport
 import Testing
 
 /// Commands of root for an instance that another account owns.
-@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
+@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot)
 struct PrivilegeTests {
     @Test func whatRootRegistersForAnAccountIsTheAccounts() async throws {
         try await Lab.with { lab in

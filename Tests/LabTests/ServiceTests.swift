@@ -8,7 +8,7 @@ import ServiceManagers
 import Testing
 
 /// The agent under a real systemd: as a user unit, as a system unit, and started by hand in the same machine.
-@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
+@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot)
 struct ServiceTests {
     private func unit(_ instance: String, _ scope: ManagerScope) throws -> SystemdUnit {
         SystemdUnit(
@@ -128,11 +128,12 @@ struct ServiceTests {
             #expect(try await lab.root("systemctl start \(unit.name)").succeeded)
             let stop = try await lab.user("tester", "\(Lab.hostagent) stop my-vm.2_x")
             #expect(stop.succeeded, "\(stop)")
+            let show = Lab.show(["ActiveState", "Result", "NRestarts"], unit.name, "systemctl")
             let settled = try await eventually(within: 20) {
-                try await lab.root(Lab.show(["ActiveState", "Result", "NRestarts"], unit.name, "systemctl")).output
-                    == "inactive success 0\n"
+                try await lab.root(show).output == "inactive success 0\n"
             }
-            #expect(settled)
+            let journal = settled ? "" : try await lab.root(show + "; journalctl -n 40 -u \(unit.name)").output
+            #expect(settled, "\(journal)")
 
             // A failed start ends with the agent's own status, not with the manager's SIGTERM. It is not tried again
             // where that would not help.

@@ -7,7 +7,7 @@ import Testing
 
 /// The host goes down with guests that write. All are shut down at the same time, each within its grace, and in their
 /// order.
-@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot, .timeLimit(.minutes(15)))
+@Suite(.serialized, .enabled(if: Checkout.canBootLabs), .guestSlot)
 struct ShutdownTests {
     /// The number of guests. `HOSTAGENT_GUESTS` can set more guests than two cores can handle in every run.
     private static var count: Int {

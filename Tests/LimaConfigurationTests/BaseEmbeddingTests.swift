@@ -53,6 +53,49 @@ private struct FakeTemplates: TemplateReader {
         #expect(!whole.contains("base:"))
     }
 
+    @Test func commentsOfTheTemplateAreKept() async throws {
+        let others = ["/t/a.yaml": "# lost\nmemory: 1GiB\nenv: {B: b}\nprovision: [{script: a}]\n" + Self.image]
+        let text = """
+            # at the top
+            base: a.yaml # this goes
+            # before the processors
+            cpus: 2 # two
+            env:
+              # within what is merged
+              A: a
+            # before the script
+            provision:
+            - script: |
+                #!/bin/sh
+                # of the script
+            # at the end
+            """
+        let whole = try await embedded(text, others)
+        for comment in [
+            "at the top", "before the processors", "two", "before the script", "of the script", "at the end",
+        ] {
+            #expect(whole.contains("# \(comment)"), "\(whole)")
+        }
+        #expect(
+            whole.hasPrefix("# at the top\n# before the processors\ncpus: 2 # two\nenv:\n") && !whole.contains("base"))
+        let configuration = try resolve(whole).configuration
+        #expect(configuration.environment.count == 2 && configuration.memory == 1 << 30)
+        #expect(configuration.provisioning.map(\.script) == ["#!/bin/sh\na\n", "#!/bin/sh\n# of the script\n"])
+    }
+
+    /// Forms in which comments cannot be kept mean the same as the others.
+    @Test(arguments: [
+        "{base: a.yaml, cpus: 2}\n", "---\nbase: a.yaml\ncpus: 2\n...\n", "base: &x a.yaml\ncpus: 2\nmessage: *x\n",
+        "cpus: 2\r\nbase: a.yaml\r\n", "\"base\": a.yaml\ncpus: 2\n", "? base\n: a.yaml\n? cpus\n: 2\n",
+        "cpus: 2\nbase:\n- a.yaml\n# end", "base: a.yaml\ncpus: 2\nmessage: |\n  x\n\n\n",
+    ])
+    func everyFormMeansTheSame(_ text: String) async throws {
+        let whole = try await embedded(text, ["/t/a.yaml": "memory: 1GiB\nenv: {B: b}\n" + Self.image])
+        let configuration = try resolve(whole).configuration
+        #expect(configuration.cpus == 2 && configuration.memory == 1 << 30, "\(whole)")
+        #expect(configuration.environment.count == 1)
+    }
+
     @Test func basesHaveBasesAndTheirOwnDirectories() async throws {
         let whole = try await embedded(
             "base: template:_images/x\ncpus: 1\n",
@@ -115,6 +158,49 @@ private struct FakeTemplates: TemplateReader {
         #expect(error?.message.hasPrefix("top.yaml:1:") == true)
     }
 
+    @Test(arguments: [
+        ("lima-vm", "lima-vm/lima-vm/HEAD/.lima.yaml"), ("a/b", "a/b/HEAD/.lima.yaml"),
+        ("a//t/x", "a/a/HEAD/t/x.yaml"), ("a/b/t/x", "a/b/HEAD/t/x.yaml"), ("a/b/t/x.yml", "a/b/HEAD/t/x.yml"),
+        ("a/b/t/@v1.2", "a/b/v1.2/t/.lima.yaml"), ("a/b/x@feature/one", "a/b/feature/one/x.yaml"),
+        ("a/b/.hidden", "a/b/HEAD/.hidden.yaml"),
+    ])
+    func placesOnGitHub(_ place: String, _ path: String) throws {
+        let locator = try Locator("github:" + place, within: .standardInput)
+        #expect(locator == .address("https://raw.githubusercontent.com/" + path))
+        // Its bases are in the same directory.
+        let sibling = path.split(separator: "/").dropLast().joined(separator: "/") + "/base.yaml"
+        #expect(
+            try Locator("base.yaml", within: locator) == .address("https://raw.githubusercontent.com/" + sibling))
+    }
+
+    @Test(arguments: [
+        "", "/", "a/b/../c", "a/b/c@..", "a/b/c@x/../y", "a/b c", "a/b/c?d", "a/b/c@", "a/./c", "a/b/%2e%2e",
+    ])
+    func notOnGitHub(_ place: String) {
+        #expect(throws: HostError.self) { try Locator("github:" + place, within: .standardInput) }
+    }
+
+    @Test(arguments: [
+        ("b.yaml", "o/r/HEAD/d/b.yaml"), ("../x/./b.yaml", "o/r/HEAD/x/b.yaml"), ("cpus: 2\n", nil), ("b.yaml\n", nil),
+        ("", nil), ("{}", nil), ("two words", nil),
+    ])
+    func linksInRepositories(_ text: String, _ target: String?) throws {
+        let files = "https://raw.githubusercontent.com/"
+        let link = Locator.address(files + "o/r/HEAD/d/.lima.yaml")
+        #expect(try link.target(ofLink: text) == target.map { .address(files + $0) })
+        for other in [
+            "https://example.com/o/r/HEAD/.lima.yaml", files + "o/r/HEAD/d/a.yaml", files, files + ".lima.yaml",
+        ] {
+            #expect(try Locator.address(other).target(ofLink: text) == nil)
+        }
+    }
+
+    @Test(arguments: ["../../b.yaml", "/etc/passwd", "../../../o/r/HEAD/b", "x//b"])
+    func linksThatLeadOut(_ text: String) {
+        let link = Locator.address("https://raw.githubusercontent.com/o/r/HEAD/d/.lima.yaml")
+        #expect(throws: HostError.self) { try link.target(ofLink: text) }
+    }
+
     @Test func whatIsFromStandardInputHasNoDirectory() async throws {
         await #expect(throws: HostError.self) { try await embedded("base: a.yaml\n", at: .standardInput) }
         #expect(try await embedded("base: /a.yaml\n", ["/a.yaml": Self.image], at: .standardInput).contains("/i.qcow2"))
@@ -124,5 +210,42 @@ private struct FakeTemplates: TemplateReader {
     @Test func anInstanceHasNoBase() {
         #expect(throws: HostError.self) { try resolve("base: template:mini\n" + Self.image) }
         #expect(throws: HostError.self) { try resolve(Self.image + "probes: [{file: x}]\n") }
+    }
+
+    /// Entries about one disk, mount point or interface become one; what the first says counts.
+    @Test func entriesAboutOneThingAreCombined() async throws {
+        let whole = try await embedded(
+            """
+            base: b.yaml
+            additionalDisks: [data, {name: logs, fsType: xfs}, {name: "*", format: false}]
+            mounts: [{location: "~"}, {location: /srv, mountPoint: /mnt/srv, sshfs: {cache: false}}]
+            networks: [{interface: lima0, lima: shared}]
+            """,
+            [
+                "/t/b.yaml": """
+                additionalDisks:
+                - {name: data, fsType: btrfs, fsArgs: ["-L", "x"]}
+                - {name: more, format: true}
+                - {name: "*", fsArgs: ["-f"]}
+                mounts:
+                - {location: /elsewhere, mountPoint: /mnt/srv, writable: true, sshfs: {cache: true, followSymlinks: true}}
+                - {location: "*", writable: false}
+                networks:
+                - {interface: lima0, socket: /run/x, macAddress: "02:00:00:00:00:01"}
+                - {interface: lima1, socket: /run/y}
+
+                """ + Self.image
+            ])
+        let configuration = try resolve(whole).configuration
+        #expect(configuration.additionalDisks.map(\.name.text) == ["data", "logs", "more"])
+        #expect(configuration.additionalDisks.map(\.fileSystem) == ["btrfs", "xfs", "ext4"])
+        #expect(configuration.additionalDisks.map(\.isFormatted) == [false, false, true])
+        #expect(configuration.additionalDisks.map(\.arguments) == [["-L", "x"], ["-f"], ["-f"]])
+        let lines = whole.split(separator: "\n").map { $0.trimmingPrefix { $0 == " " || $0 == "-" } }
+        #expect(lines.filter { $0.hasPrefix("location: ") && !$0.contains("qcow2") }.count == 2)
+        #expect(
+            lines.filter { $0 == "writable: true" }.count == 1 && lines.filter { $0 == "writable: false" }.count == 1)
+        #expect(lines.contains("cache: false") && lines.contains("followSymlinks: true"))
+        #expect(whole.contains("02:00:00:00:00:01") && !whole.contains("/run/x") && whole.contains("/run/y"))
     }
 }

@@ -21,7 +21,25 @@ import Testing
     }
 
     @Test(arguments: [
-        ("", "1"), ("a..b", "1"), ("cpus", "1\n2"), ("ssh", "1"), ("ssh.x", "1"), ("a b", "1"), ("cpus", "# hi"),
+        ("ssh:\n  # port\n  localPort: 0\n", "ssh:\n  # port\n  forwardAgent: true\n  localPort: 0\n"),
+        ("ssh: {localPort: 0} # x\n", "ssh: {forwardAgent: true, localPort: 0} # x\n"),
+        ("ssh: {}\n", "ssh: {forwardAgent: true}\n"), ("ssh:\ncpus: 1\n", "ssh: {forwardAgent: true}\ncpus: 1\n"),
+        ("ssh: null\n", "ssh: {forwardAgent: true}\n"),
+        ("cpus: 1\n", "cpus: 1\nssh: {forwardAgent: true}\n"),
+    ])
+    func entriesAreAddedToMappings(_ text: String, _ expected: String) throws {
+        #expect(try LimaYAML.setting("ssh.forwardAgent", to: "true", in: text) == expected)
+    }
+
+    @Test func mappingsInMappings() throws {
+        let text = "vmOpts:\n  qemu:\n    minimumVersion: 7.0\n"
+        #expect(
+            try LimaYAML.setting("vmOpts.qemu.cpuType.x86_64", to: "host", in: text)
+                == "vmOpts:\n  qemu:\n    cpuType: {x86_64: host}\n    minimumVersion: 7.0\n")
+    }
+
+    @Test(arguments: [
+        ("", "1"), ("a..b", "1"), ("cpus", "1\n2"), ("ssh", "1"), ("cpus.x", "1"), ("a b", "1"), ("cpus", "# hi"),
         ("cpus", "2 # two"),
     ])
     func whatCannotBeDoneLineByLineIsRefused(_ key: String, _ value: String) {
@@ -65,5 +83,52 @@ import Testing
         #expect(history.verdict(at: 100) == .giveUp)
         #expect(history.verdict(at: 100 + RestartHistory.window) == .launch(after: 0), "old failures do not count")
         #expect(history.verdict(at: 50) == .launch(after: 0), "nor do those of a clock that was wrong")
+    }
+}
+
+@Suite struct ListEditTests {
+    private static let two = ["{location: /a}", "{location: \"/b\", writable: true}"]
+
+    @Test(arguments: [
+        ("cpus: 1\n", "cpus: 1\nmounts:\n- X\n"), ("mounts: []\ncpus: 1\n", "mounts:\n- X\ncpus: 1\n"),
+        ("mounts: # none\ncpus: 1\n", "mounts:\n- X\ncpus: 1\n"),
+        (
+            "mounts:\n- location: /c # mine\n  writable: true\n\n# of cpus\ncpus: 1\n",
+            "mounts:\n- location: /c # mine\n  writable: true\n- X\n\n# of cpus\ncpus: 1\n"
+        ),
+        ("mounts:\n  - {location: /c}\n", "mounts:\n  - {location: /c}\n  - X\n"),
+        ("mounts: [{location: /c}]\ncpus: 1\n", "mounts: [{location: /c}, X]\ncpus: 1\n"),
+    ])
+    func elementsAreAdded(_ text: String, _ expected: String) throws {
+        let element = "{location: /x}"
+        #expect(
+            try LimaYAML.adding([element], to: "mounts", in: text) == expected.replacing("X", with: element))
+    }
+
+    @Test func aListIsReplaced() throws {
+        let text = "mounts:\n- location: /c\n- location: /d\n# of cpus\ncpus: 1\n"
+        #expect(
+            try LimaYAML.adding(Self.two, to: "mounts", replacing: true, in: text)
+                == "mounts:\n- {location: /a}\n- {location: \"/b\", writable: true}\n# of cpus\ncpus: 1\n")
+        #expect(try LimaYAML.adding([], to: "mounts", replacing: true, in: text) == "mounts: []\n# of cpus\ncpus: 1\n")
+    }
+
+    @Test(arguments: [
+        "{mounts: [{location: /c}], cpus: 1}", "mounts: [{location: /c}] # all\n",
+    ])
+    func whatCannotBeDoneSafelyIsRefused(_ text: String) {
+        #expect(throws: HostError.self) { try LimaYAML.adding(Self.two, to: "mounts", in: text) }
+    }
+
+    @Test func imagesOfAVariant() throws {
+        let text = ConfigurationText(
+            "images:\n- {location: /a, variant: minimal}\n- {location: /b}\n- {location: /c, variant: minimal}\n",
+            file: "t")
+        let kept = try LimaYAML.keepingImages(whose: "variant", is: "minimal", in: text)
+        #expect(try resolve(kept.text).configuration.images.map(\.disk.location.description) == ["/a", "/c"])
+        let error = #expect(throws: HostError.self) {
+            try LimaYAML.keepingImages(whose: "variant", is: "server", in: text)
+        }
+        #expect(error?.hint?.contains("minimal") == true)
     }
 }

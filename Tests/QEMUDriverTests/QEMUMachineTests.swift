@@ -1,3 +1,4 @@
+import GuestDriver
 import HostModel
 import QEMUDriver
 import Testing
@@ -40,6 +41,20 @@ import Testing
                 "virtserialport,chardev=channel,name=io.hostagent.channel.0", "-chardev",
                 "file,id=serial,path=/a,,b/serial.log,append=on", "-serial", "chardev:serial", "-device", "pvpanic-pci",
             ])
+    }
+
+    @Test func aNotice() {
+        let notice = BootNotice(kernelArguments: ["a", "b=1"], assetTag: "x,y")
+        var loaded = machine(boot: .kernel(path: "/k", initrd: nil, commandLine: "quiet"))
+        loaded.tell(notice)
+        #expect(value("-append", loaded) == "quiet a b=1" && value("-smbios", loaded) == nil)
+        for boot in [Boot.bios, .uefi(code: "/c", variables: "/v")] {
+            var booted = machine(boot: boot)
+            booted.tell(notice)
+            #expect(value("-append", booted) == nil && value("-smbios", booted) == "type=3,asset=x,,y")
+            booted.tell(BootNotice())
+            #expect(value("-smbios", booted) == nil)
+        }
     }
 
     @Test func processors() {

@@ -11,14 +11,23 @@ import Testing
 @Suite struct QMPMessageTests {
     private func parse(_ text: String) -> QMPMessage? { QMPMessage(line: Array(text.utf8)) }
 
-    @Test func messages() {
+    private func answer(_ text: String, id: Int) -> QMPAnswer? {
+        guard case .answer(id, let answer) = parse(text) else { return nil }
+        return answer
+    }
+
+    @Test func messages() throws {
         #expect(parse(#"{"QMP": {"version": {"qemu": {"major": 7}}, "capabilities": ["oob"]}}"#) == .greeting)
-        #expect(parse(#"{"return": {}, "id": 1}"#) == .answer(id: 1, value: nil))
+        #expect(answer(#"{"return": {}, "id": 1}"#, id: 1)?.text == .some(nil))
+        #expect(answer(#"{"return": {"status": "shutdown", "running": false}, "id": 2}"#, id: 2)?.text == "shutdown")
+        #expect(answer(#"{"return": "said\r\n", "id": 5}"#, id: 5)?.text == "said\r\n")
+        let list = answer(#"{"return": [1], "id": 3}"#, id: 3)
+        #expect(list?.text == .some(nil))
+        #expect(try list?.decoded() == [1])
         #expect(
-            parse(#"{"return": {"status": "shutdown", "running": false}, "id": 2}"#)
-                == .answer(id: 2, value: "shutdown"))
-        #expect(parse(#"{"return": "said\r\n", "id": 5}"#) == .answer(id: 5, value: "said\r\n"))
-        #expect(parse(#"{"return": [1], "id": 3}"#) == .answer(id: 3, value: nil))
+            parse(#"{"event": "JOB_STATUS_CHANGE", "data": {"status": "concluded", "id": "j"}}"#)
+                == .job(id: "j", status: "concluded"))
+        #expect(parse(#"{"event": "JOB_STATUS_CHANGE", "data": {"id": 1}}"#) == nil)
         #expect(
             parse(#"{"error": {"class": "GenericError", "desc": "no"}, "id": 4}"#) == .failure(id: 4, description: "no")
         )

@@ -15,6 +15,9 @@ int clinux_pidfd_send_signal(int pidfd, int signal);
 /* fcntl(2) F_OFD_SETLK on the whole file: the open file holds the lock, not the process. 0, or -1 with errno. */
 int clinux_lock_whole_file(int fd);
 
+/* fcntl(2) F_OFD_SETLK: gives that lock back, also where a process that was just forked has the open file too. */
+int clinux_unlock_whole_file(int fd);
+
 /* fcntl(2) F_OFD_GETLK: 1 when another open file holds the lock, 0 when none does, -1 with errno. */
 int clinux_is_locked(int fd);
 
@@ -39,8 +42,11 @@ int clinux_clock_watch(void);
 /* Reads such a descriptor and arms it again: 1 when the clock has jumped, 0 otherwise. */
 int clinux_clock_jumped(int fd);
 
-/* inotify(7): readable when a directory, or an entry of it, was removed or moved away. A descriptor, or -1. */
-int clinux_watch_losses(const char *directory);
+/*
+ * inotify(7): readable when a directory was removed or moved away, or an entry of it was; with `arrivals`, when an entry
+ * was made in it or moved there. A descriptor, or -1.
+ */
+int clinux_watch_directory(const char *directory, int arrivals);
 
 /* inotify(7): readable when a file was written to or truncated. A descriptor, or -1. */
 int clinux_watch_writes(const char *file);
