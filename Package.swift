@@ -184,7 +184,10 @@ let package = Package(
             name: "QEMUDriverTests",
             dependencies: ["HostModel", "HostOS", "HostTestSupport", "QEMUDriver", nioCore, nioPosix],
             swiftSettings: strict),
-        .testTarget(name: "AgentAPITests", dependencies: ["AgentAPI", "HostModel"], swiftSettings: strict),
+        .testTarget(
+            name: "AgentAPITests",
+            dependencies: ["AgentAPI", "HostModel", "HostOS", "HostTestSupport", nioCore, nioHTTP1, nioPosix],
+            swiftSettings: strict),
         .testTarget(
             name: "HostAgentTests",
             dependencies: [

@@ -107,7 +107,7 @@ package struct AgentClient: Sendable {
         let deadline = ContinuousClock.now + .seconds(again ? 3 : 0)
         while true {
             do {
-                return try await HTTPConnection.open(socket: socket)
+                return try await HTTPConnection.open(socket: socket, patience: .seconds(3))
             } catch {
                 if ContinuousClock.now >= deadline { throw error }
                 try await backoff.pause()
@@ -119,7 +119,8 @@ package struct AgentClient: Sendable {
     private static let vainLimit = 5
 
     private func exchange(_ route: Route, query: String = "", patience: TimeAmount) async throws -> [UInt8] {
-        let connection = try await HTTPConnection.open(socket: socket)
+        let connection = try await HTTPConnection.open(
+            socket: socket, patience: .nanoseconds(patience.nanoseconds))
         defer { connection.close() }
         connection.expire(after: patience)
         connection.send(route, query: query)

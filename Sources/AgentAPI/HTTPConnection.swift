@@ -1,4 +1,5 @@
 import HostModel
+import HostOS
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -8,20 +9,43 @@ struct HTTPConnection: Sendable {
     let parts: AsyncThrowingStream<HTTPClientResponsePart, any Error>
     private let channel: any Channel
 
-    static func open(socket: String) async throws -> HTTPConnection {
+    /// - Parameter patience: how long to wait for an agent whose backlog is full, because it has not yet accepted the
+    ///   clients before this one.
+    /// - Throws: `HostError` with `.unavailable` if nobody listens, or if the agent accepts no connection in this time.
+    static func open(socket: String, patience: Duration) async throws -> HTTPConnection {
         let (parts, continuation) = AsyncThrowingStream.makeStream(of: HTTPClientResponsePart.self)
-        do {
-            let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-                .channelInitializer { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        try channel.pipeline.syncOperations.addHTTPClientHandlers()
-                        try channel.pipeline.syncOperations.addHandler(Handler(continuation: continuation))
-                    }
+        let bootstrap = ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHTTPClientHandlers()
+                    try channel.pipeline.syncOperations.addHandler(Handler(continuation: continuation))
                 }
-                .connect(unixDomainSocketPath: socket).get()
-            return HTTPConnection(parts: parts, channel: channel)
+            }
+        do {
+            return HTTPConnection(
+                parts: parts, channel: try await connect(bootstrap, to: socket, patience: patience))
+        } catch let error as SystemCallError where error.isBusy {
+            throw HostError(
+                .unavailable, "the agent behind \(socket) does not answer: it accepts no connections",
+                hint: "hostagent stop --force ends it and its guest")
+        } catch is CancellationError {
+            throw CancellationError()
         } catch {
             throw HostError(.unavailable, "no agent listens on \(socket)")
+        }
+    }
+
+    private static func connect(
+        _ bootstrap: ClientBootstrap, to socket: String, patience: Duration
+    ) async throws -> any Channel {
+        do {
+            return try await bootstrap.connect(unixDomainSocketPath: socket).get()
+        } catch let error as IOError where error.errnoCode == EAGAIN {
+            // No event tells of room in a backlog. Only a blocking connect(2) waits for it, so a thread does.
+            let descriptor = try await NIOThreadPool.singleton.runIfActive {
+                try UnixSocket.connect(path: socket, patience: patience).release()
+            }
+            return try await bootstrap.withConnectedSocket(descriptor).get()
         }
     }
 

@@ -18,6 +18,13 @@ package struct Descriptor: ~Copyable, Sendable {
 
     deinit { close(number) }
 
+    /// Gives the descriptor to a new owner, who closes it.
+    package consuming func release() -> Int32 {
+        let released = number
+        discard self
+        return released
+    }
+
     /// Writes all the bytes.
     package borrowing func write(_ bytes: [UInt8], subject: String) throws(SystemCallError) {
         try bytes.withUnsafeBufferPointer { buffer throws(SystemCallError) in

@@ -26,12 +26,25 @@ package enum UnixSocket {
     /// The longest path in bytes that fits `sun_path` with its terminating NUL: unix(7), 108 on Linux, 104 on macOS.
     package static let maximumPathLength = MemoryLayout.size(ofValue: sockaddr_un().sun_path) - 1
 
-    /// Connects without waiting. The descriptor is non-blocking.
-    /// - Throws: `SystemCallError`; `ECONNREFUSED` and `ENOENT` mean that nobody listens.
-    package static func connect(path: String) throws(SystemCallError) -> Descriptor {
+    /// Connects. The descriptor is non-blocking.
+    /// - Parameter patience: how long the kernel waits for room in a full backlog: somebody listens, and has not
+    ///   accepted the connections before this one. Without patience, a full backlog fails at once.
+    /// - Throws: `SystemCallError`; `ECONNREFUSED` and `ENOENT` mean that nobody listens, `isBusy` that the backlog is
+    ///   full (unix(7)).
+    package static func connect(path: String, patience: Duration = .zero) throws(SystemCallError) -> Descriptor {
         let descriptor = try SocketDescriptor.make(AF_UNIX, subject: path)
-        // Non-blocking, so that a full backlog fails at once: somebody listens but does not accept.
-        _ = fcntl(descriptor.number, F_SETFL, O_NONBLOCK)
+        if patience == .zero {
+            _ = fcntl(descriptor.number, F_SETFL, O_NONBLOCK)
+        } else {
+            // socket(7): a time of zero would mean to wait for ever.
+            var time = timeval()
+            (time.tv_sec, time.tv_usec) = (numericCast(patience.components.seconds), 1)
+            time.tv_usec += numericCast(patience.components.attoseconds / 1_000_000_000_000)
+            let size = socklen_t(MemoryLayout<timeval>.size)
+            try systemCall("setsockopt", path) {
+                setsockopt(descriptor.number, SOL_SOCKET, SO_SNDTIMEO, &time, size)
+            }
+        }
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         guard path.utf8.count <= maximumPathLength else { throw SystemCallError("connect", path, code: ENAMETOOLONG) }
@@ -47,6 +60,7 @@ package enum UnixSocket {
                 }
             }
         }
+        _ = fcntl(descriptor.number, F_SETFL, O_NONBLOCK)
         return descriptor
     }
 
