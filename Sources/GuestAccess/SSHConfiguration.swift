@@ -56,6 +56,7 @@ package struct SSHConfiguration: Sendable, Equatable {
           UserKnownHostsFile /dev/null
           NoHostAuthenticationForLocalhost yes
           Compression no
+          KexAlgorithms ^curve25519-sha256
           BatchMode yes
           LogLevel ERROR
 

@@ -277,7 +277,10 @@ units_are_there() {
     [ -d /run/systemd/system ] || return 1
     for unit in hostagent-channel.service hostagent.service; do
         install "$unit" "/etc/systemd/system/$unit" 0644 || return 1
-        [ -e "/etc/systemd/system/multi-user.target.wants/$unit" ] || systemctl enable -q "$unit" || return 1
+        # The running systemd need not know of it: the units are for the next boot. Loading all its units again would take
+        # a second of an emulated guest, in which nobody can log in.
+        [ -e "/etc/systemd/system/multi-user.target.wants/$unit" ] ||
+            systemctl --no-reload enable -q "$unit" || return 1
     done
     # Without it, cloud-init runs at every boot from the disk. The units' condition is that of systemd 246.
     version=$(systemctl --version | sed -n 's/^systemd \([0-9]*\).*/\1/p')
@@ -301,7 +304,9 @@ report_applied() { say '{"type":"applied","seed":"'"$identity"'"}'; }
 # This script is part of cloud-init's last stage. When that has ended, result.json has the errors of all stages. A guest
 # without errors can boot without cloud-init next time. What was written must be on the disk before the host relies on it.
 confirm_setup() {
-    seconds=0
+    # The host logs in now, and somebody waits for that.
+    sleep 3
+    seconds=3
     while [ ! -f /run/cloud-init/result.json ] && [ "$seconds" -lt 600 ]; do
         sleep 1
         seconds=$((seconds + 1))
