@@ -195,7 +195,8 @@ let package = Package(
                 "InstanceStore", "ServiceManagers",
             ], swiftSettings: strict),
         .testTarget(
-            name: "HostCommandsTests", dependencies: ["AgentAPI", "HostCommands", "HostModel", "InstanceOperations"],
+            name: "HostCommandsTests",
+            dependencies: ["AgentAPI", "HostCommands", "HostModel", "InstanceOperations", "LimaConfiguration"],
             swiftSettings: strict),
         .testTarget(
             name: "GuestTests",

@@ -25,6 +25,8 @@ package struct AgentInfo: Codable, Sendable, Equatable {
     /// Configuration changes that take effect at the guest's next start, or when the registration is written again; nil
     /// for an agent that does not report them.
     package var pending: [PendingChange]?
+    /// The configuration that the agent and its guest use; nil for an agent that does not report it.
+    package var configuration: ConfigurationInUse?
     /// What the guest can do; nil for an agent that does not report it.
     package var capabilities: GuestCapabilities?
     /// The unit around an agent that a person started: a session, a terminal's scope, or another service.
@@ -37,13 +39,27 @@ package struct AgentInfo: Codable, Sendable, Equatable {
         package var label: String?
     }
 
+    /// Digests tell whether the files of an instance have changed since the agent read them.
+    package struct ConfigurationInUse: Codable, Sendable, Equatable {
+        /// A digest of all keys, as the agent has read them last.
+        package var loaded: String
+        /// A digest of each key that counts only from a start, as the guest was started; nil if that is not known.
+        package var startedWith: [String: String]?
+
+        package init(loaded: String, startedWith: [String: String]?) {
+            self.loaded = loaded
+            self.startedWith = startedWith
+        }
+    }
+
     package init(
         instance: InstanceName, dir: String, driver: String, phase: Phase, errors: [String], sshLocalPort: Int?,
         agentPID: Int32,
         guestPID: Int32?, version: String, run: String, startedAt: String, readyAt: String?,
-        accelerator: Accelerator?, pending: [PendingChange], capabilities: GuestCapabilities,
-        origin: LaunchOrigin
+        accelerator: Accelerator?, pending: [PendingChange], configuration: ConfigurationInUse,
+        capabilities: GuestCapabilities, origin: LaunchOrigin
     ) {
+        self.configuration = configuration
         self.capabilities = capabilities
         self.pending = pending
         self.instance = instance.text

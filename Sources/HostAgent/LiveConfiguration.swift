@@ -11,9 +11,16 @@ import Synchronization
 /// effect at a start are then reported as pending.
 final class LiveConfiguration: Sendable {
     private struct State {
-        var instance: Instance
+        var instance: Instance { didSet { loaded = instance.digests.combined } }
+        /// The digest of all keys of the instance.
+        private(set) var loaded: String
         /// Nil until first requested.
         var pending: [PendingChange]?
+
+        init(_ instance: Instance) {
+            self.instance = instance
+            loaded = instance.digests.combined
+        }
     }
 
     private let directory: InstanceDirectory
@@ -43,7 +50,7 @@ final class LiveConfiguration: Sendable {
         }
         guestHas = survivor == nil ? instance.digests.fixedAtStart : survivor?.guest.record.configurationDigests
         agentHas = instance.digests
-        state = Mutex(State(instance: instance, pending: nil))
+        state = Mutex(State(instance))
     }
 
     var settings: Settings { state.withLock { $0.instance.settings } }
@@ -54,6 +61,10 @@ final class LiveConfiguration: Sendable {
         return origin.managerKind == .launchd ? min(wanted, registered().stopGrace ?? wanted) : wanted
     }
     var forwards: [PortForward] { state.withLock { $0.instance.configuration.portForwards } }
+
+    var inUse: AgentInfo.ConfigurationInUse {
+        .init(loaded: state.withLock { $0.loaded }, startedWith: guestHas)
+    }
 
     var pending: [PendingChange] {
         let (known, instance) = state.withLock { ($0.pending, $0.instance) }

@@ -112,7 +112,7 @@ struct Reception: Sendable {
             sshLocalPort: now.sshLocalPort, agentPID: HostProcess.pid, guestPID: now.guestPID,
             version: options.version, run: log.run, startedAt: Self.format(log.startedAt),
             readyAt: now.readyAt.map(Self.format), accelerator: now.accelerator, pending: live.pending,
-            capabilities: capabilities, origin: origin)
+            configuration: live.inUse, capabilities: capabilities, origin: origin)
     }
 
     private static func format(_ date: Date) -> String {

@@ -48,10 +48,10 @@ struct AutostartEnable: AsyncParsableCommand {
         let context = OperationContext.current
         let isForBoot = user != nil || linger
         let condition = try condition ?? (isForBoot ? .boot : registered(context)) ?? .login
-        if output.dryRun { return try output.show(plan: plan(condition, context)) }
         let request = AutostartRequest(
             condition: condition, user: user, keepAlive: keepAlive?.policy, linger: linger, takeOver: takeOver,
             now: now)
+        if output.dryRun { return try output.show(plan: await request.plan(instance.name, context)) }
         let result = try await request.enable(instance.name, context)
         for note in result.notes { context.progress(.note(note)) }
         try output.show(result, AutostartEnable.text(result))
@@ -62,13 +62,6 @@ struct AutostartEnable: AsyncParsableCommand {
         start.isBeingStarted = condition == .boot
         start.quiet = output.json
         try await start.run(owner)
-    }
-
-    private func plan(_ condition: AutostartCondition, _ context: OperationContext) throws -> OperationPlan {
-        let name = try context.directory(instance.name).name
-        let when = condition == .boot ? "when the host boots" : "at login"
-        let steps = ["register \(name) with \(context.manager.kind.rawValue), to be started \(when)"]
-        return OperationPlan(name: name.text, steps: steps + (now ? ["start it"] : []))
     }
 
     static func text(_ result: AutostartResult) -> String {

@@ -27,42 +27,22 @@ struct Edit: AsyncParsableCommand {
             return
         }
         context.sweep(directory)
-        let lock = try lock(directory)
+        let file = try EditedFile.open(directory)
         let failure: (any Error)?
         do {
-            try await edit(directory, context)
+            try await edit(file, directory, context)
             failure = nil
         } catch {
             failure = error
         }
-        try? Files.remove(directory.editLock)
-        lock.release()
+        file.release()
         if let failure { throw failure }
     }
 
-    /// Locks the file against other edits: of two at once, the second would overwrite the first.
-    private func lock(_ directory: InstanceDirectory) throws(HostError) -> FileLock {
-        do {
-            if let lock = try FileLock.acquire(path: directory.editLock) { return lock }
-        } catch {
-            // The instance was deleted since it was found.
-            if error.isMissing { try directory.requireExistence() }
-            throw HostError(.notPermitted, "cannot edit \"\(directory.name)\": \(error)")
-        }
-        throw HostError(
-            .held, "another command is editing the instance \"\(directory.name)\"", hint: "try again when it is done")
-    }
-
-    private func edit(_ directory: InstanceDirectory, _ context: OperationContext) async throws {
-        if let target = Files.linkTarget(directory.limaYAML) {
-            throw HostError(
-                .usage, "\(directory.limaYAML) is a symbolic link to \(target), which other instances may use",
-                hint: "edit that file itself, or replace the link by a copy")
-        }
-        guard let old = try TextFile.configuration(directory.limaYAML) else {
-            try directory.requireExistence()
-            throw HostError(.badConfiguration, "\(directory.path) has no lima.yaml")
-        }
+    private func edit(
+        _ file: borrowing EditedFile, _ directory: InstanceDirectory, _ context: OperationContext
+    ) async throws {
+        let old = file.text
         let new =
             flags.words.isEmpty
             ? try await edited(old, directory, context)
@@ -77,11 +57,7 @@ struct Edit: AsyncParsableCommand {
         } catch {
             throw try keep(new, beside: directory, because: error)
         }
-        do {
-            try TextFile.replace(directory.limaYAML, with: new)
-        } catch {
-            throw HostError(.cannotCreate, "cannot write \(directory.limaYAML): \(error.reason)")
-        }
+        try file.save(new)
         for warning in try resolved.warnings + overridden(old, directory) {
             StandardStreams.error("hostagent: warning: \(warning)\n")
         }
@@ -174,10 +150,7 @@ struct Edit: AsyncParsableCommand {
             StandardStreams.output("saved; it counts \(moment): hostagent \(command) \(directory.name)\n")
             return
         }
-        if let registration = context.registration(of: directory) {
-            try await context.manager.requirePermission(toRestart: registration)
-        }
-        _ = try await StopOperation(context: context, directory: directory).run(force: false)
+        try await StopOperation(context: context, directory: directory).runBeforeStart(force: false)
         try await StartCommand(context: context, directory: directory).run()
     }
 }

@@ -18,7 +18,8 @@ package struct HostAgentCommand: AsyncParsableCommand {
         // Programs that look for Lima read the version after "limactl version".
         version: "hostagent \(version), compatible with limactl version \(Configuration.limaVersion)",
         subcommands: [
-            Create.self, Validate.self, Start.self, Stop.self, Restart.self, Reload.self, Upgrade.self, List.self,
+            Create.self, Apply.self, Validate.self, Start.self, Stop.self, Restart.self, Reload.self, Upgrade.self,
+            List.self,
             Info.self,
             Events.self, Watch.self, Shell.self, Copy.self, ShowSSH.self, Tunnel.self, Protect.self, Unprotect.self,
             Rename.self, Clone.self,

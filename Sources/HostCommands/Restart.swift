@@ -21,15 +21,10 @@ struct Restart: AsyncParsableCommand {
             _ = try await owner.stop(directory.name, force: force)
             return try await StartCommand(context: context, directory: directory).run(owner)
         }
-        // An instance that could not be started again is not stopped.
-        _ = try Instance(directory)
-        if let registration = context.registration(of: directory) {
-            try await context.manager.requirePermission(toRestart: registration)
-        }
         let console = Console(messageWhenReady: "", quiet: true)
         var stopping = context
         stopping.progress = console.progress
-        _ = try await StopOperation(context: stopping, directory: directory).run(force: force)
+        try await StopOperation(context: stopping, directory: directory).runBeforeStart(force: force)
         console.finish()
         try await StartCommand(context: context, directory: directory).run()
     }

@@ -16,25 +16,10 @@ struct TemplateArgument {
 
     /// - Throws: `HostError` if there is no such template, or one of its bases is wrong.
     init(_ source: String, _ context: OperationContext) async throws(HostError) {
-        let home = try context.home()
-        let store = TemplateStore(
-            home: home, environment: context.environment, provider: context.sourceFiles
-        ) { [progress = context.progress] in
-            // Only what a person has to know: templates are small.
-            switch $0.state {
-            case .unconfirmed, .interrupted: progress(.download($0))
-            case .receiving, .followed, .complete: break
-            }
-        }
+        let store = try Self.store(context)
         let own: ConfigurationText
         if source == "-" {
-            guard let bytes = StandardStreams.input(limit: 16 << 20) else {
-                throw HostError(.badConfiguration, "standard input is longer than any lima.yaml")
-            }
-            guard let text = String(validating: bytes, as: UTF8.self) else {
-                throw HostError(.badConfiguration, "standard input is not UTF-8 text")
-            }
-            (locator, own) = (.standardInput, ConfigurationText(text, file: "standard input"))
+            (locator, own) = (.standardInput, try InputText.standardInput("lima.yaml"))
         } else if !source.contains("/"), InstanceTemplate.names.contains(source) {
             locator = .template(source)
             own = try await store.text(of: locator)
@@ -44,11 +29,36 @@ struct TemplateArgument {
         } else {
             let path = source.hasPrefix("/") ? source : (HostProcess.workingDirectory ?? "") + "/" + source
             locator = .file(path)
-            own = ConfigurationText(try Self.read(path, source), file: source)
+            own = try InputText.file(
+                path, as: source, "lima.yaml",
+                missing: HostError(
+                    .unavailable, "there is no template and no file \(InstanceName.quoted(source))",
+                    hint: "the templates are \(InstanceTemplate.names.joined(separator: ", "))"))
         }
         self.own = own
         impliedName = Self.impliedName(locator)
-        text = try await BaseEmbedding(reader: store).embedded(own, at: locator, after: home.baseForAll)
+        text = try await BaseEmbedding(reader: store).embedded(own, at: locator, after: context.home().baseForAll)
+    }
+
+    /// A template that is given as a text, with its bases merged into it.
+    /// - Throws: `HostError` if one of its bases is wrong.
+    static func embedded(
+        _ text: ConfigurationText, _ context: OperationContext
+    ) async throws(HostError) -> ConfigurationText {
+        let embedding = BaseEmbedding(reader: try store(context))
+        return try await embedding.embedded(text, at: .standardInput, after: context.home().baseForAll)
+    }
+
+    private static func store(_ context: OperationContext) throws(HostError) -> TemplateStore {
+        TemplateStore(
+            home: try context.home(), environment: context.environment, provider: context.sourceFiles
+        ) { [progress = context.progress] in
+            // Only what a person has to know: templates are small.
+            switch $0.state {
+            case .unconfirmed, .interrupted: progress(.download($0))
+            case .receiving, .followed, .complete: break
+            }
+        }
     }
 
     /// The configuration that an instance of this template would have, with the files of `_config`.
@@ -62,30 +72,6 @@ struct TemplateArgument {
     /// Whether the words name a template by a scheme, and so neither a file nor an instance.
     static func isLocator(_ source: String) -> Bool {
         source.hasPrefix("template:") || source.hasPrefix("github:") || source.contains("://")
-    }
-
-    /// Reads a file that a person named. It may be a pipe of the shell, as in `create <(…)`.
-    private static func read(_ path: String, _ source: String) throws(HostError) -> String {
-        let bytes: [UInt8]
-        do {
-            bytes = try TextFile.bytes(path, limit: 16 << 20, anyKind: true)
-        } catch {
-            if error.isMissing {
-                throw HostError(
-                    .unavailable, "there is no template and no file \(InstanceName.quoted(source))",
-                    hint: "the templates are \(InstanceTemplate.names.joined(separator: ", "))")
-            }
-            if error.code == SystemCallError.tooBig {
-                throw HostError(.badConfiguration, "\(source) is longer than any lima.yaml")
-            }
-            throw HostError(.notPermitted, "cannot read \(source): \(error.reason)")
-        }
-        guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw HostError(
-                .badConfiguration, "\(source) is not UTF-8 text",
-                hint: "iconv -f LATIN1 -t UTF-8 converts a file in the encoding Latin-1")
-        }
-        return text
     }
 
     /// The last part of the path, without its ending. Lima's own files are called `lima.yaml`, which names no instance.

@@ -28,6 +28,46 @@ package struct AutostartRequest: Sendable {
     /// Registers the instance.
     /// - Throws: `HostError`; the previous registration and settings have then been restored.
     package func enable(_ name: String, _ context: OperationContext) async throws -> AutostartResult {
+        let work = try await checked(name, context)
+        if linger { try await Linger.enable(work.registration.account) }
+        // Written before the manager may start the agent, which reads the policy from its settings.
+        let before = try await keepAlive.asyncMap(work.files.setKeepAlive)
+        let notes: [String]
+        do {
+            notes = try await context.manager.enable(work.registration, takeOver: takeOver)
+        } catch {
+            if let before { try await work.files.restore(before) }
+            throw error
+        }
+        return AutostartResult(
+            name: work.directory.name.text, outcome: .registered, dir: work.directory.path, condition: condition,
+            account: work.registration.account.name, notes: notes,
+            startCommand: now ? nil : context.manager.startCommand(work.registration))
+    }
+
+    /// What `enable` would do. The steps are empty if the instance is registered just like this already.
+    /// - Throws: `HostError` for everything that `enable` refuses before it makes anything.
+    package func plan(_ name: String, _ context: OperationContext) async throws -> OperationPlan {
+        let work = try await checked(name, context)
+        let instance = work.directory.name
+        let keepsPolicy = keepAlive.map { $0 == work.policy } ?? true
+        let lingers = !linger || Linger.isEnabled(work.registration.account)
+        let isMade = try await context.manager.isMade(work.registration) && keepsPolicy && lingers
+        let when = condition == .boot ? "when the host boots" : "at login"
+        let register = "register \(instance) with \(context.manager.kind.rawValue), to be started \(when)"
+        return OperationPlan(name: instance.text, steps: (isMade ? [] : [register]) + (now ? ["start it"] : []))
+    }
+
+    /// A request that can be carried out.
+    private struct Work {
+        var directory: InstanceDirectory
+        var files: InstanceFiles
+        var registration: Registration
+        /// The policy in the instance's settings.
+        var policy: KeepAlive
+    }
+
+    private func checked(_ name: String, _ context: OperationContext) async throws -> Work {
         let owner = try owner(context)
         let home = try home(of: owner, context)
         let directory = try home.existing(InstanceName(name))
@@ -41,20 +81,7 @@ package struct AutostartRequest: Sendable {
             before: try facts.before.map { text throws(HostError) in try InstanceName(text) },
             startsNow: now && condition == .boot && !linger, needs: facts.needs)
         try context.manager.check(registration, takeOver: takeOver)
-        if linger { try await Linger.enable(owner) }
-        // Written before the manager may start the agent, which reads the policy from its settings.
-        let before = try await keepAlive.asyncMap(files.setKeepAlive)
-        let notes: [String]
-        do {
-            notes = try await context.manager.enable(registration, takeOver: takeOver)
-        } catch {
-            if let before { try await files.restore(before) }
-            throw error
-        }
-        return AutostartResult(
-            name: directory.name.text, outcome: .registered, dir: directory.path, condition: condition,
-            account: owner.name, notes: notes,
-            startCommand: now ? nil : context.manager.startCommand(registration))
+        return Work(directory: directory, files: files, registration: registration, policy: facts.keepAlive)
     }
 
     private func owner(_ context: OperationContext) throws(HostError) -> Account {

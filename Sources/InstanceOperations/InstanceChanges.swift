@@ -31,10 +31,11 @@ package struct ProtectOperation: Sendable {
 
     /// - Throws: `HostError` if the instance is protected.
     static func require(unprotected directory: InstanceDirectory) throws(HostError) {
-        guard Files.kind(directory.protected) != nil else { return }
-        throw HostError(
-            .notPermitted, "the instance \"\(directory.name)\" is protected",
-            hint: "hostagent unprotect \(directory.name)")
+        if Files.kind(directory.protected) != nil { throw refusal(directory.name) }
+    }
+
+    static func refusal(_ name: InstanceName) -> HostError {
+        HostError(.notPermitted, "the instance \"\(name)\" is protected", hint: "hostagent unprotect \(name)")
     }
 }
 

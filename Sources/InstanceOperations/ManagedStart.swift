@@ -140,7 +140,7 @@ struct ManagedStart: Sendable {
             }
             var ending = StartOperation.Ending.silence
             try? await client.events { record in
-                ending = StartOperation.ending(after: record, ending)
+                ending = operation.ending(after: record, ending)
                 context.progress(.event(record))
                 return !StartOperation.isOver(ending)
             }

@@ -10,14 +10,21 @@ package struct StartOperation: Sendable {
     let directory: InstanceDirectory
     /// Seconds that the start may take; nil means that only the agent's own limits apply.
     let timeout: Int?
-    /// The events are shown, so they are followed even when the manager's answer would be enough.
+    /// The events are followed even when the manager's answer would be enough, because they are shown.
     let follows: Bool
+    /// The guest's readiness is waited for. Otherwise the start is over when its machine runs.
+    let waits: Bool
 
-    package init(context: OperationContext, directory: InstanceDirectory, timeout: Int? = nil, follows: Bool = false) {
+    package init(
+        context: OperationContext, directory: InstanceDirectory, timeout: Int? = nil, follows: Bool = false,
+        waits: Bool = true
+    ) {
         self.context = context
         self.directory = directory
         self.timeout = timeout
-        self.follows = follows
+        // Without the events it is not known when the machine runs.
+        self.follows = follows || !waits
+        self.waits = waits
     }
 
     /// How following an agent ended.
@@ -110,6 +117,7 @@ package struct StartOperation: Sendable {
         guard let info = try await client.info(holding: directory, within: .seconds(5)) else { return nil }
         try info.requireAgent(of: directory)
         if info.phase.isUsable { return .alreadyRunning }
+        if !waits, info.phase.hasGuest, info.phase != .stopping { return .started }
         if info.phase == .stopping || info.phase.isFinal {
             // As in a service manager, a start waits for a stop that is under way. The stop has its own time limit.
             context.progress(
@@ -127,7 +135,7 @@ package struct StartOperation: Sendable {
             group.addTask { [progress = context.progress] in
                 var ending = Ending.silence
                 try await client.events(run: info.run) { record in
-                    ending = Self.ending(after: record, ending)
+                    ending = self.ending(after: record, ending)
                     progress(.event(record))
                     return !Self.isOver(ending)
                 }
@@ -194,7 +202,7 @@ package struct StartOperation: Sendable {
                 let record = EventRecord(line: rest[..<end])
                 rest.removeSubrange(...end)
                 guard let record else { continue }
-                ending = Self.ending(after: record, ending)
+                ending = self.ending(after: record, ending)
                 context.progress(.event(record))
                 if Self.isOver(ending) { break reading }
             }
@@ -221,7 +229,8 @@ package struct StartOperation: Sendable {
 
     // MARK: Following
 
-    static func ending(after record: EventRecord, _ before: Ending) -> Ending {
+    func ending(after record: EventRecord, _ before: Ending) -> Ending {
+        if !waits, record.phase == .booting || record.phase == .provisioning { return .ready }
         if record.phase.isUsable, record.status.running == true { return .ready }
         if case .exiting(let end) = record.event {
             return .failed(errors: record.status.errors ?? [], status: end.exitStatus)

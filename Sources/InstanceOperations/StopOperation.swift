@@ -21,6 +21,16 @@ package struct StopOperation: Sendable {
         return StopResult(name: directory.name.text, outcome: wasRunning ? .stopped : .notRunning)
     }
 
+    /// The first half of a restart.
+    /// - Throws: `HostError` when something still runs. Nothing is stopped that could not be started again.
+    package func runBeforeStart(force: Bool) async throws {
+        _ = try Instance(directory)
+        if let registration = context.registration(of: directory) {
+            try await context.manager.requirePermission(toRestart: registration)
+        }
+        _ = try await run(force: force)
+    }
+
     /// What a stop would do.
     package func plan(force: Bool) throws -> OperationPlan {
         let name = directory.name.text

@@ -48,6 +48,15 @@ package struct KeyDigests: Sendable, Equatable {
         return result
     }
 
+    /// One digest of all the keys. Two configurations with the same mean the same.
+    package var combined: String {
+        var function = SHA256()
+        for (key, digest) in digests.sorted(by: { $0.key < $1.key }) {
+            function.update(data: Data("\(key) \(digest.ofAll)\n".utf8))
+        }
+        return function.finalize().prefix(8).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+
     /// The digests of the keys that count only from a start of the guest. They are kept in its record.
     package var fixedAtStart: [String: String] {
         var fixed = digests.filter { Self.effects[$0.key] == .start }.compactMapValues(\.ofEffect)

@@ -163,7 +163,7 @@ extension ConfigurationNode {
         }
     }
 
-    var entries: [Entry] {
+    package var entries: [Entry] {
         if case .mapping(let entries) = content { entries } else { [] }
     }
 

@@ -44,8 +44,8 @@ package struct Settings: Sendable, Equatable {
             "keepAlive", Form<KeepAlive>.word, default: .onFailure, .agent, .liveUnlessRegistered)
         static let accelerator = Key(
             "accelerator", Form<Accelerator>.word, .machine, .start, standard: "what the host supports")
-        static let after = Key("after", list(of: name), .agent, .enable)
-        static let before = Key("before", list(of: name), .agent, .enable)
+        static let after = Key("after", list(of: .instanceName), .agent, .enable)
+        static let before = Key("before", list(of: .instanceName), .agent, .enable)
         static let consoleLogLimit = DefaultedKey(
             "consoleLogLimit", .size(in: 64 << 10...1 << 30), default: 16 << 20, .agent, .agentStart)
         static let eventLogLimit = DefaultedKey(
@@ -62,15 +62,6 @@ package struct Settings: Sendable, Equatable {
                 }), .machine, .creation)
         static let cloneIdentity = DefaultedKey("cloneIdentity", .line, default: "", .guest, .start)
         private static let location = Key("location", .line)
-
-        private static let name = Form.text.map("instances") { text, value -> InstanceName? in
-            do throws(HostError) {
-                return try InstanceName(text)
-            } catch {
-                value.fault(error.message)
-                return nil
-            }
-        }
     }
 
     /// The table of all keys.

@@ -47,6 +47,11 @@ package struct LaunchdManager: ServiceManager {
 
     // MARK: Enabling
 
+    package func files(of registration: Registration) throws -> [(path: String, text: String)] {
+        let job = LaunchdJob(registration)
+        return [(path: file(job.Label, registration.scope), text: try job.text)]
+    }
+
     package func enable(_ registration: Registration, takeOver: Bool) async throws -> [String] {
         let scope = registration.scope
         let job = LaunchdJob(registration)

@@ -157,6 +157,20 @@ extension ServiceManager {
     }
 }
 
+extension ServiceManager {
+    /// Whether a registration is made and enabled already, just as `enable` would make it.
+    package func isMade(_ registration: Registration) async throws -> Bool {
+        let found = registrations(of: registration.instance).first {
+            $0.isFor(registration) && $0.scope == registration.scope
+        }
+        guard let found else { return false }
+        for file in try files(of: registration) {
+            guard (try? TextFile.read(file.path, limit: 1 << 20)) == file.text else { return false }
+        }
+        return try await status([found]).first?.isEnabled == true
+    }
+}
+
 /// What a manager knows about a registration.
 package struct ManagerStatus: Sendable, Equatable {
     /// What a registered service is doing, in terms that fit both managers.
@@ -236,6 +250,9 @@ package protocol ServiceManager: Sendable {
 
     /// All registrations with this account's manager and the machine's manager.
     func registrations() -> [FoundRegistration]
+
+    /// The files that `enable` writes for a registration, with their paths.
+    func files(of registration: Registration) throws -> [(path: String, text: String)]
 
     /// Makes and enables a registration.
     /// - Parameter takeOver: whether to replace registrations that somebody else made.

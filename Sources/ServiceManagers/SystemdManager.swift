@@ -61,9 +61,14 @@ package struct SystemdManager: ServiceManager {
 
     // MARK: Enabling
 
+    package func files(of registration: Registration) throws -> [(path: String, text: String)] {
+        let unit = SystemdUnit(registration)
+        return try unit.files.map { (path: directory(unit.scope) + "/" + $0.name, text: $0.text) }
+    }
+
     package func enable(_ registration: Registration, takeOver: Bool) async throws -> [String] {
         let unit = SystemdUnit(registration)
-        let files = try unit.files.map { (path: directory(unit.scope) + "/" + $0.name, text: $0.text) }
+        let files = try files(of: registration)
         let foreign = try check(registration, takeOver: takeOver)
         if unit.scope == .user { _ = try userManagerVariables() }
         let before = files.map { (path: $0.path, text: try? TextFile.read($0.path, limit: 1 << 20)) }

@@ -58,7 +58,7 @@ import Testing
             instance: try InstanceName("a"), dir: "/h/a", driver: "qemu", phase: .running, errors: [], sshLocalPort: 1,
             agentPID: 2,
             guestPID: 3, version: "v", run: "r", startedAt: "t", readyAt: nil, accelerator: .tcg,
-            pending: [.init(key: "cpus", until: .restart)],
+            pending: [.init(key: "cpus", until: .restart)], configuration: .init(loaded: "d", startedWith: nil),
             capabilities: .init(canSuspend: .no(because: "r"), outlivesAgent: .yes), origin: origin)
         let data = try JSONEncoder().encode(info)
         return try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])

@@ -12,35 +12,23 @@ import json
 import os
 import plistlib
 import random
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
+from support import ModuleTest
+
 EMULATOR = os.path.join(os.path.dirname(__file__), "../../Tests/launchctl-emulator")
-MODULE = "hostagent.hostagent.launchd"
 UID = os.getuid()
 
 
-class LaunchdTest(unittest.TestCase):
+class LaunchdTest(ModuleTest):
+    MODULE = "launchd"
     daemon_options = []
-    # ansible-core 2.18 reads the arguments from standard input.
-    RUNNER = """
-import contextlib, json, runpy, sys
-try:
-    from ansible.module_utils.testing import patch_module_args
-    arguments = patch_module_args(json.load(sys.stdin)["ANSIBLE_MODULE_ARGS"])
-except ImportError:
-    arguments = contextlib.nullcontext()
-with arguments:
-    runpy.run_module("ansible_collections.hostagent.hostagent.plugins.modules.launchd", run_name="__main__")
-"""
 
     def setUp(self):
-        self.directory = tempfile.mkdtemp(prefix="ha-%d-ansible-" % os.getpid(), dir="/tmp")
-        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+        super().setUp()
         state = os.path.join(self.directory, "launchd")
         binaries = os.path.join(self.directory, "bin")
         self.agents = os.path.join(self.directory, "Library/LaunchAgents")
@@ -48,10 +36,7 @@ with arguments:
             os.makedirs(path)
         os.symlink(os.path.abspath(EMULATOR), os.path.join(binaries, "launchctl"))
         self.state = state
-        self.environment = dict(
-            os.environ, PATH=binaries + ":" + os.environ["PATH"], LAUNCHD_STATE=state, ANSIBLE_NOCOLOR="1",
-            ANSIBLE_LOCALHOST_WARNING="false", ANSIBLE_INVENTORY_UNPARSED_WARNING="false",
-        )
+        self.environment.update(PATH=binaries + ":" + os.environ["PATH"], LAUNCHD_STATE=state)
         self.daemon = subprocess.Popen(
             [sys.executable, os.path.abspath(EMULATOR), "daemon", state, "--throttle", "0.3"] + self.daemon_options,
             env=self.environment,
@@ -90,32 +75,6 @@ with arguments:
         return subprocess.run(
             ["launchctl"] + list(words), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-
-    def ansible(self, check=False, **arguments):
-        """Runs the module as Ansible does, and gives its answer."""
-        words = ["ansible", "localhost", "-c", "local", "-m", MODULE, "-a", json.dumps(arguments), "-e",
-                 "ansible_python_interpreter=" + sys.executable]
-        result = subprocess.run(
-            words + (["--check", "--diff"] if check else []), env=self.environment,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        try:
-            # localhost | CHANGED => {…}
-            return json.loads(result.stdout.partition(" => ")[2])
-        except ValueError:
-            self.fail("ansible said: %s%s" % (result.stdout, result.stderr))
-
-    def module(self, check=False, **arguments):
-        """Runs the module's program without Ansible's engine, which is faster."""
-        given = json.dumps({"ANSIBLE_MODULE_ARGS": dict(arguments, _ansible_check_mode=check, _ansible_diff=True)})
-        result = subprocess.run(
-            [sys.executable, "-c", self.RUNNER], input=given, env=dict(self.environment, PYTHONPATH=os.environ["COLLECTIONS"]),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        try:
-            return json.loads(result.stdout)
-        except ValueError:
-            self.fail("the module said: %s%s" % (result.stdout, result.stderr))
 
 
 class StateTests(LaunchdTest):

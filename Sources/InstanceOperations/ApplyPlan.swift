@@ -1,0 +1,72 @@
+import HostModel
+import LimaConfiguration
+
+/// One step on the way from how an instance is to how it shall be.
+package enum ApplyStep: String, Codable, Sendable {
+    case create, configure, reload, start, restart, stop, delete
+}
+
+/// What is known about an instance before anything is done. The steps follow from it and from what is desired, and from
+/// nothing else, so a dry run and the run after it have the same steps.
+package struct ApplyObservation: Sendable, Equatable {
+    package enum Life: Sendable, Equatable, CaseIterable {
+        /// There is no such instance.
+        case missing
+        /// Neither an agent nor a guest runs.
+        case stopped
+        /// An agent is starting the guest, or is stopping it.
+        case changing
+        case running
+        /// The guest runs without an agent.
+        case orphaned
+    }
+
+    package var life: Life
+    package var isProtected = false
+    /// The keys of `lima.yaml` whose values are not the desired ones.
+    package var changedKeys: [String] = []
+    /// The agent uses the configuration that the files then have.
+    package var isLoaded = true
+    /// The keys whose values then differ from those that the guest was started with.
+    package var keysThatNeedRestart: [String] = []
+
+    package init(life: Life) { self.life = life }
+}
+
+package enum ApplyPlan {
+    /// - Throws: `HostError` if the desired state cannot be reached.
+    package static func steps(
+        to desired: DesiredInstance, from observation: ApplyObservation
+    ) throws(HostError) -> [ApplyStep] {
+        if observation.life == .missing { return try steps(toMake: desired) }
+        let stop: [ApplyStep] = observation.life == .stopped ? [] : [.stop]
+        if desired.state == .absent {
+            guard !observation.isProtected else { throw ProtectOperation.refusal(desired.name) }
+            return stop + [.delete]
+        }
+        let configure: [ApplyStep] = observation.changedKeys.isEmpty ? [] : [.configure]
+        switch desired.state {
+        case .absent, .stopped: return configure + stop
+        case .restarted: return configure + [observation.life == .stopped ? .start : .restart]
+        case .started, .present:
+            switch observation.life {
+            case .running:
+                if desired.reach == .restart, !observation.keysThatNeedRestart.isEmpty { return configure + [.restart] }
+                return configure + (desired.reach == .none || observation.isLoaded ? [] : [.reload])
+            case .stopped, .orphaned, .changing, .missing:
+                return configure + (desired.state == .started ? [.start] : [])
+            }
+        }
+    }
+
+    private static func steps(toMake desired: DesiredInstance) throws(HostError) -> [ApplyStep] {
+        if desired.state == .absent { return [] }
+        guard desired.template != nil || !desired.configuration.isEmpty else {
+            throw HostError(
+                .noSuchInstance, "there is no instance \"\(desired.name)\", and nothing says what to make it from",
+                hint: "give a template or a config")
+        }
+        let starts = desired.state == .started || desired.state == .restarted
+        return [.create] + (starts ? [.start] : [])
+    }
+}
