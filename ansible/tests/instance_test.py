@@ -61,8 +61,8 @@ class LifeTests(InstanceTest):
         self.assertEqual(self.steps(live), [["configure", "reload"]])
         self.assertEqual(live["instances"][0]["pending_restart"], ["memory"])
         self.assertEqual(live["diff"][0]["before_header"], "lima.yaml of a")
-        self.assertIn("message: one", live["diff"][0]["before"])
-        self.assertIn("message: two", live["diff"][0]["after"])
+        self.assertIn('message: "one"', live["diff"][0]["before"])
+        self.assertIn('message: "two"', live["diff"][0]["after"])
         restarted = self.instance(name="a", config={"message": "two", "memory": "192MiB"}, apply="restart")
         self.assertEqual(self.steps(restarted), [["restart"]])
         self.assertEqual(self.steps(self.instance(name="a", state="stopped")), [["stop"]])
@@ -90,7 +90,7 @@ class LifeTests(InstanceTest):
 
     def picture(self):
         """The files of the instance, without those that tell of time, and its processes."""
-        rows = json.loads("[%s]" % ",".join(self.hostagent("list", "--json").stdout.splitlines()))
+        rows = json.loads("[%s]" % ",".join(self.hostagent("list", "--json").stdout.strip().split("\n")))
         texts = {}
         for row in rows:
             with open(os.path.join(row["dir"], "lima.yaml")) as file:
@@ -128,8 +128,7 @@ class LifeTests(InstanceTest):
 class FailureTests(InstanceTest):
     def test_the_sentence_the_hint_and_the_status(self):
         result = self.instance(real=True, name="a", state="started")
-        self.assertTrue(result["failed"])
-        self.assertEqual(result["rc"], 66)
+        self.assertEqual(result["rc"], 66, result)
         self.assertIn('there is no instance "a"', result["msg"])
         self.assertEqual(result["hint"], "give a template or a config")
 

@@ -105,7 +105,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             self.display.warning("%s: %s" % (host, answer.stderr.strip() or "exit status %d" % answer.returncode))
             return []
         try:
-            rows = [json.loads(line) for line in answer.stdout.splitlines() if line.strip()]
+            rows = [json.loads(line) for line in answer.stdout.split("\n") if line.strip()]
         except ValueError:
             self.display.warning("%s: hostagent list gave no JSON" % host)
             return []

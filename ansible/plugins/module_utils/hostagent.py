@@ -83,6 +83,7 @@ class HostAgent:
         if status and not output.strip():
             raise Failure.said(said, status)
         try:
-            return [json.loads(line) for line in output.splitlines() if line.strip()]
+            # splitlines() would also split at line ends of Unicode, which JSON has in texts.
+            return [json.loads(line) for line in output.split("\n") if line.strip()]
         except ValueError:
             raise Failure.said(said or output, status) from None
