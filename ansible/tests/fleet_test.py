@@ -1,0 +1,293 @@
+# Copyright the HostAgent authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Playbooks against hosts of their own: two machines with a real systemd (scripts/lab), reached by a real SSH.
+
+The SSH server of a machine runs for one connection, at the other end of ssh's ProxyCommand, so no network is needed. One
+machine is Debian 12 with systemd 252 and Dropbear, the other is Debian 13 with systemd 257 and OpenSSH.
+Run by scripts/test-ansible as root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+LAB = os.path.join(ROOT, "scripts/lab")
+DATA = os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "hostagent")
+HOSTS = {
+    # Dropbear wants a connection of TCP.
+    "bookworm": (None, "busybox nc 127.0.0.1 22"),
+    "trixie": (os.path.join(DATA, "lab-trixie"), "/usr/sbin/sshd -i -e"),
+}
+ACCOUNT = """
+set -e
+useradd --create-home --shell /bin/bash tester
+echo 'tester ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/tester
+install -d -m 0700 -o tester -g tester /home/tester/.ssh
+printf '%%s\\n' '%(key)s' > /home/tester/.ssh/authorized_keys
+chown tester: /home/tester/.ssh/authorized_keys
+chmod 0600 /home/tester/.ssh/authorized_keys
+echo 'XDG_DATA_HOME=/opt/guests' >> /etc/environment
+chmod -R a+rX /opt/guests
+if command -v sshd > /dev/null; then ssh-keygen -A > /dev/null; mkdir -p /run/sshd; fi
+if command -v dropbear > /dev/null; then
+    dropbearkey -t ed25519 -f /etc/fleet_host_key > /dev/null 2>&1
+    systemd-run --quiet --unit=fleet-ssh dropbear -F -s -W 1048576 -r /etc/fleet_host_key -p 127.0.0.1:22
+fi
+loginctl enable-linger tester
+tries=0
+until [ -S /run/user/$(id -u tester)/bus ]; do sleep 0.1; tries=$((tries+1)); [ $tries -lt 300 ]; done
+"""
+
+
+class Host:
+    """A machine with a systemd of its own."""
+
+    def __init__(self, system, key):
+        self.system = system
+        root, self.server = HOSTS[system]
+        self.name = "t-%d-fleet-%s" % (os.getpid(), system)
+        self.environment = dict(os.environ, **({"LAB_ROOT": root} if root else {}))
+        self.lab("up", self.name)
+        self.lab("put", self.name, os.path.join(DATA, "mini"), "/opt/guests/hostagent")
+        self.root(ACCOUNT % {"key": key})
+
+    def lab(self, *words, data=None):
+        result = subprocess.run(
+            [LAB] + list(words), env=self.environment, input=data, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if result.returncode:
+            raise AssertionError("lab %s: %s" % (words, result.stdout))
+        return result.stdout
+
+    def root(self, script):
+        return self.lab("exec", self.name, "sh", "-c", script)
+
+    def tester(self, script):
+        return self.lab("user", self.name, "tester", "env", "XDG_DATA_HOME=/opt/guests", "sh", "-c", script)
+
+    def cut_connections(self):
+        """Kills the SSH servers of connections, and what they run for Ansible."""
+        servers = "$(systemctl show -P MainPID fleet-ssh.service)"
+        kill = "pkill -KILL -P " + servers if self.system == "bookworm" else "pkill -KILL -x 'sshd|sshd-session|sshd-auth'"
+        self.root("%s; pkill -KILL -f '[A]nsiballZ'; true" % kill)
+
+    @property
+    def proxy(self):
+        return "%s exec %s %s" % (LAB, self.name, self.server)
+
+
+class Fleet:
+    """The machines, and a directory for playbooks."""
+
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix="ha-%d-fleet-" % os.getpid(), dir="/tmp")
+        self.hosts = {}
+        try:
+            self.key = os.path.join(self.directory, "key")
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
+            with open(self.key + ".pub") as file:
+                public = file.read().strip()
+            with ThreadPoolExecutor() as pool:
+                for host in pool.map(lambda system: Host(system, public), HOSTS):
+                    self.hosts[host.system] = host
+            # What people install has no debugging symbols, and is copied over SSH here.
+            self.binary = os.path.join(self.directory, "hostagent")
+            subprocess.run(["strip", "--strip-debug", "-o", self.binary, os.environ["HOSTAGENT"]], check=True)
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self):
+        for system in HOSTS:
+            subprocess.run([LAB, "down", "t-%d-fleet-%s" % (os.getpid(), system)], check=False)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def write(self, name, value):
+        path = os.path.join(self.directory, name)
+        with open(path, "w") as file:
+            json.dump(value, file)
+        return path
+
+    def inventory(self, down=False):
+        def variables(proxy):
+            return {
+                "ansible_user": "tester", "ansible_ssh_private_key_file": self.key, "ansible_python_interpreter": "/usr/bin/python3",
+                "ansible_ssh_common_args": "-o ControlMaster=no -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
+                                           "-o ProxyCommand='%s'" % proxy,
+            }
+        hosts = {system: variables(host.proxy) for system, host in self.hosts.items()}
+        if down:
+            hosts["broken"] = variables("false")
+        return self.write("inventory.json", {"all": {"hosts": hosts}})
+
+    def play(self, tasks, *words, down=False, **keys):
+        """Runs a playbook. Gives its output, and the numbers of its recap for each host."""
+        play = {"hosts": "all", "gather_facts": False, "environment": {"XDG_DATA_HOME": "/opt/guests"}, "tasks": tasks}
+        playbook = self.write("play.json", [dict(play, **keys)])
+        result = subprocess.run(
+            ["ansible-playbook", "-i", self.inventory(down), playbook] + list(words), env=self.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        recap = {}
+        for line in result.stdout.partition("PLAY RECAP")[2].splitlines():
+            found = re.match(r"(\S+)\s+: (.*)", line)
+            if found:
+                recap[found.group(1)] = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", found.group(2))}
+        return result.stdout, recap
+
+    @property
+    def environment(self):
+        return dict(os.environ, ANSIBLE_NOCOLOR="1", ANSIBLE_HOST_KEY_CHECKING="false", ANSIBLE_PIPELINING="true",
+                    ANSIBLE_DEPRECATION_WARNINGS="false", ANSIBLE_TIMEOUT="60")
+
+
+def instance(**arguments):
+    return {"name": "instance", "hostagent.hostagent.instance": arguments, "register": "answer"}
+
+
+WEB = {"name": "web", "template": "mini", "state": "started", "autostart": {"condition": "boot", "keep_alive": "always"}}
+DESK = {"name": "desk", "template": "mini", "state": "stopped", "config": {"message": "for {{ inventory_hostname }}"},
+        "autostart": {"condition": "login"}}
+
+
+class FleetTests(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.fleet = Fleet()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.fleet.end()
+
+    def expect(self, output, recap, changed=None, hosts=HOSTS):
+        self.assertEqual(set(recap), set(hosts), output)
+        for host in HOSTS:
+            self.assertEqual((recap[host]["failed"], recap[host]["unreachable"]), (0, 0), output)
+            if changed is not None:
+                self.assertEqual(recap[host]["changed"], changed, output)
+
+    def role(self, *words):
+        return self.fleet.play(
+            [{"ansible.builtin.import_role": {"name": "hostagent.hostagent.host"}}], *words, gather_facts=True,
+            vars={"host_binary": self.fleet.binary, "host_install_packages": False, "host_instances": [WEB, DESK]})
+
+    def test_1_the_role_from_nothing(self):
+        # The binary, the instances, two registrations, and the start.
+        self.expect(*self.role(), changed=5)
+        for host in self.fleet.hosts.values():
+            rows = {row["name"]: row for row in map(json.loads, host.tester("hostagent list --json").strip().split("\n"))}
+            self.assertEqual((rows["web"]["status"], rows["desk"]["status"]), ("Running", "Stopped"), rows)
+            self.assertEqual(rows["web"]["autoStartedIdentifier"], "lima-vm@web.service")
+            self.assertEqual(rows["desk"]["message"], "for " + host.system)
+            self.assertIn("enabled", host.root("systemctl is-enabled lima-vm@web.service"))
+            self.assertIn("enabled", host.tester("systemctl --user is-enabled lima-vm@desk.service"))
+        self.expect(*self.role(), changed=0)
+        self.expect(*self.role("--check"), changed=0)
+
+    def test_2_restart_one_host_after_the_other(self):
+        before = {system: self.guest(host) for system, host in self.fleet.hosts.items()}
+        output, recap = self.fleet.play(
+            [instance(name="web", state="restarted", lima_home="/home/tester/.lima")], serial=1, become=True)
+        self.expect(output, recap, changed=1)
+        after = {system: self.guest(host) for system, host in self.fleet.hosts.items()}
+        for system in HOSTS:
+            self.assertNotEqual(before[system]["guestPID"], after[system]["guestPID"])
+            self.assertEqual(after[system]["state"], "Running")
+        # The first one was ready before the second one began.
+        first, second = list(HOSTS)
+        self.assertLess(after[first]["readyAt"], after[second]["startedAt"])
+
+    def guest(self, host):
+        return json.loads(host.tester("hostagent info web"))
+
+    def test_3_a_host_that_is_down_fails_alone(self):
+        output, recap = self.fleet.play([instance(name="web", state="started", lima_home="/home/tester/.lima")],
+                                        down=True, become=True)
+        self.expect(output, recap, changed=0, hosts=list(HOSTS) + ["broken"])
+        self.assertEqual(recap["broken"]["unreachable"], 1, output)
+
+    def test_4_a_connection_that_is_cut(self):
+        """The next run converges, wherever the one before was cut."""
+        task = instance(name="cut", template="mini", state="started", config={"message": "whole"})
+        playbook = self.fleet.write("cut.json", [{"hosts": "all", "gather_facts": False, "environment": {"XDG_DATA_HOME": "/opt/guests"}, "tasks": [task]}])
+        process = subprocess.Popen(
+            ["ansible-playbook", "-i", self.fleet.inventory(), playbook], env=self.fleet.environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + 120
+        watched = self.fleet.hosts["trixie"]
+        while "qemu.pid" not in watched.tester("ls ~/.lima/cut 2> /dev/null || true"):
+            self.assertLess(time.monotonic(), deadline, "no guest was started")
+            time.sleep(0.02)
+        # All of them: Ansible, ssh, and the SSH servers at the other end.
+        os.killpg(process.pid, 9)
+        process.wait()
+        for host in self.fleet.hosts.values():
+            host.cut_connections()
+        output, recap = self.fleet.play([task])
+        self.expect(output, recap)
+        output, recap = self.fleet.play([task])
+        self.expect(output, recap, changed=0)
+        for host in self.fleet.hosts.values():
+            self.assertEqual(json.loads(host.tester("hostagent list --json cut"))["status"], "Running")
+        self.expect(*self.fleet.play([instance(name="cut", state="absent")]), changed=1)
+
+    def test_5_conditions_change(self):
+        def autostart(*words, become=False, **arguments):
+            return self.fleet.play([{"hostagent.hostagent.autostart": dict(arguments, name="desk")}], *words, become=become)
+        self.expect(*autostart(), changed=0)
+        # Only root may register it with the machine's manager, and must remove the other registration before.
+        self.expect(*autostart("--check", condition="none"), changed=1)
+        self.expect(*autostart(condition="none"), changed=1)
+        self.expect(*autostart(condition="none"), changed=0)
+        self.expect(*autostart("--check", become=True, condition="boot", owner="tester"), changed=1)
+        self.expect(*autostart(become=True, condition="boot", owner="tester"), changed=1)
+        self.expect(*autostart(become=True, condition="boot", owner="tester"), changed=0)
+        self.expect(*autostart(become=True, condition="boot", owner="tester", keep_alive="no"), changed=1)
+        self.expect(*autostart(become=True, condition="boot", owner="tester", keep_alive="no"), changed=0)
+        output, recap = autostart(become=True, condition="boot", owner="nobody-here")
+        self.assertIn("there is no account nobody-here on this host", output)
+        self.assertTrue(all(numbers["failed"] == 1 for numbers in recap.values()), output)
+
+    def test_6_guests_as_hosts(self):
+        for system, host in self.fleet.hosts.items():
+            with open(os.path.join(self.fleet.directory, "ssh-" + system), "w") as file:
+                file.write(host.tester("cat ~/.lima/_config/user"))
+            os.chmod(file.name, 0o600)
+        config = os.path.join(self.fleet.directory, "config")
+        with open(config, "w") as file:
+            for system, host in self.fleet.hosts.items():
+                file.write(
+                    "Host %s\n  User tester\n  IdentityFile %s\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n"
+                    "  LogLevel ERROR\n  ProxyCommand %s\n" % (system, self.fleet.key, host.proxy))
+        path = self.fleet.write("fleet.guests.yml", {
+            "plugin": "hostagent.hostagent.guests", "hosts": list(HOSTS) + ["nowhere"],
+            "ssh_arguments": ["-F", config, "-o", "ConnectTimeout=10"],
+            "keyed_groups": [{"key": "hostagent.name", "prefix": "guest"}],
+            "compose": {"ansible_ssh_private_key_file": "'%s/ssh-' ~ hostagent.host" % self.fleet.directory},
+        })
+        with open(config, "a") as file:
+            file.write("Host nowhere\n  ProxyCommand false\n")
+        listed = subprocess.run(["ansible-inventory", "-i", path, "--list"], env=self.fleet.environment,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        groups = json.loads(listed.stdout)
+        self.assertEqual(sorted(groups["guest_web"]["hosts"]), ["web.bookworm", "web.trixie"], listed)
+        self.assertIn("nowhere", listed.stderr)
+        answer = subprocess.run(
+            ["ansible", "-i", path, "all", "-m", "ansible.builtin.raw", "-a", "hostname"], env=self.fleet.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(answer.stdout.count("lima-web"), 2, answer.stdout)
+
+
+if __name__ == "__main__":
+    if os.getuid():
+        sys.exit("fleet_test.py needs root")
+    unittest.main()
