@@ -39,7 +39,7 @@ class InstanceTest(ModuleTest):
 
     def hostagent(self, *words, data=None):
         return subprocess.run(
-            [HOSTAGENT] + list(words), env=self.environment, input=data, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            [HOSTAGENT] + list(words), env=self.environment, input=data, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
     def instance(self, check=False, real=False, **arguments):
         run = self.ansible if real else self.module

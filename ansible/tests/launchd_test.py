@@ -73,7 +73,7 @@ class LaunchdTest(ModuleTest):
 
     def launchctl(self, *words):
         return subprocess.run(
-            ["launchctl"] + list(words), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ["launchctl"] + list(words), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
 
 

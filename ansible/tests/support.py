@@ -42,7 +42,7 @@ with arguments:
                  json.dumps(arguments), "-e", "ansible_python_interpreter=" + sys.executable]
         result = subprocess.run(
             words + (["--check", "--diff"] if check else []), env=self.environment,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
         )
         try:
             # localhost | CHANGED => {…}
@@ -56,7 +56,7 @@ with arguments:
         result = subprocess.run(
             [sys.executable, "-c", self.RUNNER, module or self.MODULE], input=given,
             env=dict(self.environment, PYTHONPATH=os.environ["COLLECTIONS"]),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
         )
         try:
             return json.loads(result.stdout)
