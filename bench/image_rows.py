@@ -175,6 +175,30 @@ def shell_row(row, rounds, binary, environment, directory):
         round(reference * 1000), "<= 0.25 ×", value <= 0.25 * reference)
 
 
+def apply_rows(row, rounds, binary, environment, directory):
+    """`apply` of instances that are as they should be."""
+    home = f"{environment['LIMA_HOME']}/apply"
+    for number in range(200):
+        os.makedirs(f"{home}/g{number:03}")
+        shutil.copy(f"{directory}/lima.yaml", f"{home}/g{number:03}")
+    environment = dict(environment, LIMA_HOME=home)
+
+    def seconds(count):
+        wanted = [{"name": f"g{number:03}", "state": "stopped", "config": {"cpus": 1}} for number in range(count)]
+        document = json.dumps({"instances": wanted}).encode()
+        times = []
+        for _ in range(rounds(9, 3)):
+            began = time.perf_counter()
+            subprocess.run([binary, "apply", "-"], env=environment, input=document, check=True, capture_output=True)
+            times.append(time.perf_counter() - began)
+        return statistics.median(times)
+
+    few, many = seconds(20), seconds(200)
+    row("apply, 20 instances that are as they should be, s", round(few, 3), "-", "<= 3", few <= 3)
+    row("apply, 200 of them, s; ten times the 20", round(many, 3), round(10 * few, 3), "<= 1 ×", many <= 10 * few)
+    shutil.rmtree(home)
+
+
 def debian_raw(binary, environment, name):
     """Seconds that the machine of an instance takes, without an agent, to the first login with cloud-init done."""
     directory = f"{environment['LIMA_HOME']}/{name}"

@@ -14,8 +14,10 @@ package struct ApplyObservation: Sendable, Equatable {
         case missing
         /// Neither an agent nor a guest runs.
         case stopped
-        /// An agent is starting the guest, or is stopping it.
-        case changing
+        /// An agent is starting the guest.
+        case starting
+        /// An agent is stopping the guest, or a manager is about to start it again.
+        case stopping
         case running
         /// The guest runs without an agent.
         case orphaned
@@ -49,13 +51,23 @@ package enum ApplyPlan {
         case .absent, .stopped: return configure + stop
         case .restarted: return configure + [observation.life == .stopped ? .start : .restart]
         case .started, .present:
-            switch observation.life {
-            case .running:
-                if desired.reach == .restart, !observation.keysThatNeedRestart.isEmpty { return configure + [.restart] }
-                return configure + (desired.reach == .none || observation.isLoaded ? [] : [.reload])
-            case .stopped, .orphaned, .changing, .missing:
-                return configure + (desired.state == .started ? [.start] : [])
+            let hasGuest = [.starting, .running, .orphaned].contains(observation.life)
+            if hasGuest, desired.reach == .restart, !observation.keysThatNeedRestart.isEmpty {
+                return configure + [.restart]
             }
+            let hasAgent = [.starting, .running].contains(observation.life)
+            let reload: [ApplyStep] = hasAgent && desired.reach != .none && !observation.isLoaded ? [.reload] : []
+            return configure + start(desired, observation.life) + reload
+        }
+    }
+
+    /// The start of a guest that does not run yet. One that is being started is waited for.
+    private static func start(_ desired: DesiredInstance, _ life: ApplyObservation.Life) -> [ApplyStep] {
+        guard desired.state == .started else { return [] }
+        switch life {
+        case .running: return []
+        case .starting: return desired.waits ? [.start] : []
+        case .missing, .stopped, .stopping, .orphaned: return [.start]
         }
     }
 

@@ -61,6 +61,13 @@ extension ApplyOperation {
         work.result = results
         work.steps = results.steps
         work.result.steps = []
+        // The machine's manager may be about to start a guest of which the owner only knows that it does not run.
+        let isStop = desired.state == .stopped || desired.state == .absent && work.steps.contains(.delete)
+        if isStop, !work.steps.contains(.stop), let registration = owner.machineRegistration(of: desired.name),
+            try await isUp(registration)
+        {
+            work.steps.insert(.stop, at: work.steps.firstIndex(of: .delete) ?? work.steps.endIndex)
+        }
     }
 
     private func answer(of owner: OwnerBoundary, _ words: [String], _ document: String) async throws -> ApplyResult {

@@ -3,6 +3,7 @@ import HostModel
 import HostOS
 import InstanceStore
 import LimaConfiguration
+import ServiceManagers
 
 /// One instance on its way.
 struct ApplyWork: Sendable {
@@ -44,6 +45,11 @@ extension ApplyOperation {
         if Files.kind(directory.path) != nil {
             let state = await InstanceSurvey(context: context).states([directory])[0]
             observation.life = Self.life(state)
+            if observation.life == .stopped, desired.state == .stopped || desired.state == .absent,
+                let registration = context.registration(of: directory), try await isUp(registration)
+            {
+                observation.life = .stopping
+            }
             observation.isProtected = Files.kind(directory.protected) != nil
             if desired.state != .absent { try observeConfiguration(&observation, state, directory, &work) }
         }
@@ -53,15 +59,22 @@ extension ApplyOperation {
             work.result.difference = .init(before: text, after: "")
         }
         // A restart that the steps contain, and every later start, use the new values.
-        if observation.life == .running, !work.steps.contains(.restart), !work.steps.contains(.stop) {
+        let hasGuest = [.starting, .running, .orphaned].contains(observation.life)
+        if hasGuest, !work.steps.contains(.restart), !work.steps.contains(.stop) {
             work.result.pendingRestart = observation.keysThatNeedRestart
         }
+    }
+
+    /// A manager starts an agent again some time after a failure. Nothing holds the instance meanwhile.
+    func isUp(_ registration: FoundRegistration) async throws -> Bool {
+        try await context.manager.status([registration]).first.map { !$0.isDown } ?? false
     }
 
     private static func life(_ state: InstanceSurvey.State) -> ApplyObservation.Life {
         switch state.status {
         case .running, .degraded: .running
-        case .starting, .stopping: .changing
+        case .starting: .starting
+        case .stopping: .stopping
         case .orphaned: .orphaned
         case .stopped, .failed, .broken: .stopped
         }
@@ -72,7 +85,11 @@ extension ApplyOperation {
         _ work: inout ApplyWork
     ) throws {
         let desired = work.desired
-        if desired.configuration.isEmpty, desired.parameters.isEmpty, state.info == nil { return }
+        if desired.configuration.isEmpty, desired.parameters.isEmpty {
+            // A file with mistakes must not keep a guest from being stopped.
+            guard [.present, .started].contains(desired.state), let instance = try? Instance(directory) else { return }
+            return compare(instance.digests, with: state, isSame: true, &observation)
+        }
         let old = ConfigurationText(try EditedFile.read(directory), file: directory.limaYAML)
         // The bases of an instance were merged into its file when it was made.
         let setting = try Self.setting(desired, in: old)
@@ -88,15 +105,26 @@ extension ApplyOperation {
             // A file that was broken before says nothing about what has changed.
             if let before = try? Instance(directory) {
                 work.result.withoutEffect = new.changesOfCreation(since: before.digests).sorted()
+                // With what a guest without an agent was started, only its next agent tells.
+                let ofStart = new.changes(since: before.digests) { !$0.isLive && $0 != .creation }
+                if observation.life == .orphaned { observation.keysThatNeedRestart = ofStart.sorted() }
             }
         }
+        compare(new, with: state, isSame: setting.changedKeys.isEmpty, &observation)
+    }
+
+    /// Compares the configuration that the files then have with that of the agent and its guest.
+    /// - Parameter isSame: whether the files stay as they are.
+    private func compare(
+        _ new: KeyDigests, with state: InstanceSurvey.State, isSame: Bool, _ observation: inout ApplyObservation
+    ) {
         guard let info = state.info else { return }
         if let inUse = info.configuration {
             observation.isLoaded = inUse.loaded == new.combined
             observation.keysThatNeedRestart = inUse.startedWith.map { new.changes(sinceStart: $0).sorted() } ?? []
         } else {
             // An agent of an earlier version.
-            observation.isLoaded = setting.changedKeys.isEmpty
+            observation.isLoaded = isSame
             observation.keysThatNeedRestart = (info.pending ?? []).filter { $0.until == .restart }.map(\.key)
         }
     }
@@ -119,6 +147,9 @@ extension ApplyOperation {
         let own = ConfigurationText("{}", file: "the configuration of \(desired.name)")
         let start = try await source(desired.template, LimaYAML.setting(bases, in: own).text)
         work.text = try Self.setting(desired, in: start).text.text
+        let directory = try context.home().directory(of: desired.name)
+        let layers = try LimaHome(path: directory.home).layers(around: ConfigurationText(work.text, file: own.file))
+        work.result.warnings = try LimaYAML.resolve(layers, for: desired.name, host: .current).warnings
         _ = try await CreateOperation(context: context).plan(desired.name, work.text, own.file)
         work.result.difference = .init(before: "", after: work.text)
     }

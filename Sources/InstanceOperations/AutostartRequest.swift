@@ -71,6 +71,10 @@ package struct AutostartRequest: Sendable {
         let owner = try owner(context)
         let home = try home(of: owner, context)
         let directory = try home.existing(InstanceName(name))
+        // Root registers for an account that is named. Otherwise it would register the instance for itself.
+        if let boundary = OwnerBoundary(directory, context), boundary.owner != owner {
+            throw boundary.refuse("register instances for itself", "autostart enable \(directory.name)")
+        }
         let files = InstanceFiles(directory, owner: owner, home: home, context)
         let facts = try await files.facts()
         let registration = Registration(

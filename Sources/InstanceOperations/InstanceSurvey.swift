@@ -23,6 +23,8 @@ package struct InstanceRow: Codable, Sendable, Equatable {
     package var sshLocalPort: Int?
     package var sshAddress: String?
     package var sshConfigFile: String?
+    /// The account of the guest that people log in to.
+    package var sshUser: String?
     package var hostAgentPID: Int32?
     package var driverPID: Int32?
     package var errors: [String]?
@@ -101,6 +103,7 @@ package struct InstanceSurvey: Sendable {
             row.cpus = configuration.cpus
             row.memory = configuration.memory
             row.disk = configuration.disk
+            row.sshUser = configuration.user.name
             let parameters = configuration.parameters.map { ($0.name, $0.value) }
             row.param = parameters.isEmpty ? nil : Dictionary(parameters) { $1 }
             row.config = withConfiguration ? resolved.document : nil

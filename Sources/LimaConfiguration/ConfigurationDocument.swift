@@ -69,13 +69,10 @@ package indirect enum ConfigurationDocument: Codable, Sendable, Equatable {
         }
     }
 
-    /// The same with values for keys that the files leave out.
-    func adding(_ standard: [String: Self]) -> Self {
+    /// The same with values for keys at the top level that the files leave out.
+    func adding(_ standard: [String: String]) -> Self {
         guard case .mapping(let values) = self else { return self }
-        return .mapping(
-            values.merging(standard) { given, standard in
-                if case .mapping(let more) = standard { given.adding(more) } else { given }
-            })
+        return .mapping(values.merging(standard.mapValues { .text($0) }) { given, _ in given })
     }
 
     package init(from decoder: any Decoder) throws {

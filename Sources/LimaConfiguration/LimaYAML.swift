@@ -28,10 +28,8 @@ package struct ResolvedConfiguration: Sendable {
 
     /// The same for other programs. It is made when it is asked for, because an agent has no use for it.
     package var document: ConfigurationDocument {
-        let user = configuration.user
-        return ConfigurationDocument(node.entries, LimaYAML.keys).adding([
-            "vmType": .text("qemu"), "os": .text("Linux"), "arch": .text(configuration.architecture.rawValue),
-            "user": .mapping(["name": .text(user.name), "uid": .integer(user.uid), "home": .text(user.home)]),
+        ConfigurationDocument(node.entries, LimaYAML.keys).adding([
+            "vmType": "qemu", "os": "Linux", "arch": configuration.architecture.rawValue,
         ])
     }
 }

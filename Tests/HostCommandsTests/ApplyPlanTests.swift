@@ -30,7 +30,14 @@ import Testing
             ),
             (.stopped, [.present: [], .started: [.start], .stopped: [], .restarted: [.start], .absent: [.delete]]),
             (
-                .changing,
+                .starting,
+                [
+                    .present: [], .started: [.start], .stopped: [.stop], .restarted: [.restart],
+                    .absent: [.stop, .delete],
+                ]
+            ),
+            (
+                .stopping,
                 [
                     .present: [], .started: [.start], .stopped: [.stop], .restarted: [.restart],
                     .absent: [.stop, .delete],
@@ -86,6 +93,25 @@ import Testing
         #expect(try steps(.started, .running, reach: .none) { $0.isLoaded = false } == [])
         #expect(try steps(.present, .running, reach: .restart) { $0.keysThatNeedRestart = ["cpus"] } == [.restart])
         #expect(try steps(.started, .running) { $0.keysThatNeedRestart = ["cpus"] } == [])
+    }
+
+    /// A guest that is being started was started with the old configuration.
+    @Test func aGuestThatIsBeingStarted() throws {
+        func change(_ observation: inout ApplyObservation) {
+            observation.changedKeys = ["cpus"]
+            observation.isLoaded = false
+            observation.keysThatNeedRestart = ["cpus"]
+        }
+        #expect(try steps(.started, .starting, reach: .restart, change) == [.configure, .restart])
+        #expect(try steps(.started, .starting, reach: .live, change) == [.configure, .start, .reload])
+        #expect(try steps(.present, .starting, reach: .none, change) == [.configure])
+        #expect(try steps(.started, .stopping, reach: .restart, change) == [.configure, .start])
+        #expect(try steps(.started, .orphaned, reach: .restart, change) == [.configure, .restart])
+        #expect(try steps(.started, .orphaned, reach: .live, change) == [.configure, .start])
+        var patient = DesiredInstance(name: try InstanceName("a"))
+        patient.state = .started
+        patient.waits = false
+        #expect(try ApplyPlan.steps(to: patient, from: ApplyObservation(life: .starting)) == [])
     }
 
     @Test func refusals() throws {

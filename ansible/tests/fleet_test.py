@@ -79,7 +79,7 @@ class Host:
         """Kills the SSH servers of connections, and what they run for Ansible."""
         servers = "$(systemctl show -P MainPID fleet-ssh.service)"
         kill = "pkill -KILL -P " + servers if self.system == "bookworm" else "pkill -KILL -x 'sshd|sshd-session|sshd-auth'"
-        self.root("%s; pkill -KILL -f '[A]nsiballZ'; true" % kill)
+        self.root("%s; pkill -KILL -f 'hostagent [a]pply'; true" % kill)
 
     @property
     def proxy(self):
@@ -157,6 +157,7 @@ def instance(**arguments):
 WEB = {"name": "web", "template": "mini", "state": "started", "autostart": {"condition": "boot", "keep_alive": "always"}}
 DESK = {"name": "desk", "template": "mini", "state": "stopped", "config": {"message": "for {{ inventory_hostname }}"},
         "autostart": {"condition": "login"}}
+OLD = {"name": "old", "template": "mini", "state": "absent"}
 
 
 class FleetTests(unittest.TestCase):
@@ -178,9 +179,11 @@ class FleetTests(unittest.TestCase):
     def role(self, *words):
         return self.fleet.play(
             [{"ansible.builtin.import_role": {"name": "hostagent.hostagent.host"}}], *words, gather_facts=True,
-            vars={"host_binary": self.fleet.binary, "host_install_packages": False, "host_instances": [WEB, DESK]})
+            vars={"host_binary": self.fleet.binary, "host_install_packages": False, "host_instances": [WEB, DESK, OLD]})
 
     def test_1_the_role_from_nothing(self):
+        # Without the program, a host cannot say what else would change.
+        self.expect(*self.role("--check"), changed=1)
         # The binary, the instances, two registrations, and the start.
         self.expect(*self.role(), changed=5)
         for host in self.fleet.hosts.values():
@@ -222,12 +225,14 @@ class FleetTests(unittest.TestCase):
         process = subprocess.Popen(
             ["ansible-playbook", "-i", self.fleet.inventory(), playbook], env=self.fleet.environment,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
         deadline = time.monotonic() + 120
         watched = self.fleet.hosts["trixie"]
         while "qemu.pid" not in watched.tester("ls ~/.lima/cut 2> /dev/null || true"):
             self.assertLess(time.monotonic(), deadline, "no guest was started")
             time.sleep(0.02)
-        # All of them: Ansible, ssh, and the SSH servers at the other end.
+        # Ansible, the SSH servers at the other end, with which Ansible's own ssh ends, and what they run.
         os.killpg(process.pid, 9)
         process.wait()
         for host in self.fleet.hosts.values():
@@ -244,7 +249,14 @@ class FleetTests(unittest.TestCase):
         def autostart(*words, become=False, **arguments):
             return self.fleet.play([{"hostagent.hostagent.autostart": dict(arguments, name="desk")}], *words, become=become)
         self.expect(*autostart(), changed=0)
-        # Only root may register it with the machine's manager, and must remove the other registration before.
+        # Only root may register it with the machine's manager, and only its owner can remove the other registration before.
+        output, recap = autostart(become=True, condition="boot", owner="tester")
+        self.assertTrue(all(numbers["failed"] == 1 for numbers in recap.values()), output)
+        self.assertIn("desk is registered to be started at login", output)
+        output, recap = autostart(become=True, condition="login", owner="tester")
+        self.assertIn("use become_user: tester", output)
+        output, recap = autostart(become=True, state="absent", owner="tester")
+        self.assertTrue(all(numbers["failed"] == 1 for numbers in recap.values()), output)
         self.expect(*autostart("--check", condition="none"), changed=1)
         self.expect(*autostart(condition="none"), changed=1)
         self.expect(*autostart(condition="none"), changed=0)

@@ -112,6 +112,8 @@ class LifeTests(InstanceTest):
         document = json.dumps({"instances": [dict(name="a", state="started", **MINI)]})
         process = subprocess.Popen([HOSTAGENT, "apply", "--json", "-"], env=self.environment, stdin=subprocess.PIPE,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
         process.stdin.write(document.encode())
         process.stdin.close()
         deadline = time.monotonic() + 60

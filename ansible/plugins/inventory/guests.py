@@ -59,12 +59,14 @@ keyed_groups:
 """
 
 import json
+import re
 import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
+from ansible.utils.unsafe_proxy import wrap_var
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable):
@@ -94,8 +96,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         """The running guests of a host; none, with a warning, if it does not tell."""
         try:
             answer = subprocess.run(
-                self.command(host), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-                timeout=self.get_option("timeout"))
+                self.command(host), stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
+                errors="replace", check=False,                 timeout=self.get_option("timeout"))
         except subprocess.TimeoutExpired:
             self.display.warning("%s did not answer within %d s" % (host, self.get_option("timeout")))
             return []
@@ -106,17 +108,27 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             return []
         try:
             rows = [json.loads(line) for line in answer.stdout.split("\n") if line.strip()]
-        except ValueError:
-            self.display.warning("%s: hostagent list gave no JSON" % host)
+            return [row for row in rows if row["status"] in ("Running", "Degraded") and self.is_reachable(row)]
+        except (ValueError, KeyError, TypeError):
+            self.display.warning("%s: hostagent list gave something else than instances" % host)
             return []
-        return [row for row in rows if row.get("status") in ("Running", "Degraded") and row.get("sshLocalPort")]
+
+    @staticmethod
+    def is_reachable(row):
+        """Whether the row has what ssh needs. A host says what it likes, and nothing of it may be an option of ssh."""
+        port, user = row.get("sshLocalPort"), row.get("sshUser")
+        return (re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*$", row["name"]) and isinstance(port, int) and 0 < port < 65536
+                and (user is None or re.match(r"[A-Za-z_][A-Za-z0-9._-]*$", user)))
 
     def add(self, host, row):
         name = "%s.%s" % (row["name"], host.rpartition("@")[2])
+        if name in self.inventory.hosts:
+            raise AnsibleParserError("two guests are named %s: give each account of a host an inventory of its own" % name)
         self.inventory.add_host(name)
-        configuration = row.pop("config", None) or {}
+        row.pop("config", None)
         facts = {
-            "ansible_host": row.get("sshAddress") or "127.0.0.1",
+            # The ports of guests are ports of their host's loopback address.
+            "ansible_host": "127.0.0.1",
             "ansible_port": row["sshLocalPort"],
             # The guest makes its host key itself, at an address of its host that it has for itself.
             "ansible_ssh_common_args": " ".join(
@@ -125,11 +137,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
                         ["ssh", "-W", "%h:%p"] + [shlex.quote(word) for word in self.get_option("ssh_arguments") + ["--", host]]),
                     "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
                 ]),
-            "hostagent": dict(row, host=host),
+            # A guest's owner writes texts such as its message. They are no templates here.
+            "hostagent": wrap_var(dict(row, host=host)),
         }
-        user = (configuration.get("user") or {}).get("name")
-        if user:
-            facts["ansible_user"] = user
+        if row.get("sshUser"):
+            facts["ansible_user"] = row["sshUser"]
         for key, value in facts.items():
             self.inventory.set_variable(name, key, value)
         strict = self.get_option("strict")

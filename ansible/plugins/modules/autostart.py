@@ -39,14 +39,15 @@ options:
       - V(login) starts the guest when its owner logs in. It never needs C(become).
       - V(boot) starts the guest when the host boots. It needs C(become), and O(owner).
       - V(none) is the same as O(state=absent).
-      - An instance that is registered for the other condition is registered anew. If the service manager runs its guest, the
-        guest is stopped and started again for this.
+      - An instance that is registered for the other condition must lose that registration before. The task says so, because
+        another account has to do it. Only root may remove a registration for the boot, and only the owner one for the login.
     type: str
     choices: [login, boot, none]
     default: login
   owner:
     description:
       - The account that owns the instance, for O(condition=boot).
+      - For O(condition=login), it is the account that the module runs as. Use C(become_user) for another one.
     type: str
   keep_alive:
     description:
@@ -112,6 +113,9 @@ def account_home(parameters):
     return None if owner.pw_uid == os.getuid() else os.path.join(owner.pw_dir, ".lima")
 
 
+NO_SUCH_INSTANCE = 66
+
+
 class Task:
     def __init__(self, module):
         self.module = module
@@ -140,29 +144,42 @@ class Task:
         return bool(plan["steps"])
 
     def enable(self, before):
-        other = before.get("ours") and before.get("condition") not in (None, self.parameters["condition"])
-        if not other:
-            plan = self.agent.objects(self.enable_words(["--dry-run"]))[0]
-            if not plan["steps"]:
-                return False
-        if not self.module.check_mode:
-            runs = other and before.get("runBy") == before.get("identifier")
-            if other:
-                self.disable()
-            self.notes += self.agent.objects(self.enable_words(["--now"] if runs else []))[0]["notes"]
-        return True
+        condition = self.parameters["condition"]
+        owner = self.parameters["owner"]
+        if condition == "login" and owner and pwd.getpwnam(owner).pw_uid != os.getuid():
+            raise Failure("only %s can register %s to be started at login" % (owner, self.name), "use become_user: %s" % owner, 77)
+        if before.get("ours") and before.get("condition") not in (None, condition):
+            raise self.in_the_way(before)
+        plan = self.agent.objects(self.enable_words(["--dry-run"]))[0]
+        if plan["steps"] and not self.module.check_mode:
+            self.notes += self.agent.objects(self.enable_words())[0]["notes"]
+        return bool(plan["steps"])
+
+    def in_the_way(self, registration):
+        return Failure(
+            "%s is registered to be started at %s" % (self.name, registration["condition"]),
+            "remove that first, with state: absent and %s" % (
+                "become: true" if registration["condition"] == "boot" else "as the owner, without become"), 73)
 
     def run(self):
         wanted = self.parameters["state"] == "present" and self.parameters["condition"] != "none"
-        before = self.registration() if wanted else {}
-        changed = self.enable(before) if wanted else self.disable()
         try:
-            after = self.registration()
-        except Failure:
-            # A registration may be removed whose instance is gone.
-            if wanted:
+            before = self.registration()
+        except Failure as failure:
+            # A registration may be removed whose instance is gone. In check mode, a task before this one would have made the
+            # instance.
+            if failure.status != NO_SUCH_INSTANCE or wanted and not self.module.check_mode:
                 raise
-            after = {"name": self.name}
+            before = None
+        if wanted:
+            changed = before is None or self.enable(before)
+        else:
+            changed = self.disable()
+        after = self.registration() if before else {"name": self.name}
+        before = before or {}
+        if not wanted and not changed and after.get("ours"):
+            # It is somebody else's.
+            raise self.in_the_way(after)
         facts = {"changed": changed, "registration": after, "notes": self.notes}
         if self.module._diff:
             facts["diff"] = {"before": self.shown(before), "after": self.shown(self.wished() if wanted else {})}

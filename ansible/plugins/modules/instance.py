@@ -108,6 +108,7 @@ options:
   wait:
     description:
       - Whether to wait until the guest is ready. Otherwise the task goes on when its machine runs.
+      - A guest of another account, which root starts, is always waited for.
     type: bool
     default: true
   timeout:
@@ -227,6 +228,8 @@ rc:
   type: int
 """
 
+import json
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hostagent.hostagent.plugins.module_utils.hostagent import ARGUMENTS, Failure, HostAgent, document
 
@@ -253,6 +256,8 @@ def desired(parameters):
 
 def text(value):
     """A parameter as Lima has it: always a text."""
+    if value is None or isinstance(value, (dict, list)):
+        raise Failure("a parameter is a text, not %s" % json.dumps(value), None, 64)
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
@@ -279,8 +284,8 @@ def main():
         supports_check_mode=True,
     )
     single = module.params["instances"] is None
-    wanted = [desired(one) for one in ([module.params] if single else module.params["instances"])]
     try:
+        wanted = [desired(one) for one in ([module.params] if single else module.params["instances"])]
         answers = []
         if wanted:
             words = ["apply", "--json"] + (["--dry-run"] if module.check_mode else []) + ["-"]
