@@ -97,7 +97,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         try:
             answer = subprocess.run(
                 self.command(host), stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
-                errors="replace", check=False,                 timeout=self.get_option("timeout"))
+                errors="replace", check=False, timeout=self.get_option("timeout"))
         except subprocess.TimeoutExpired:
             self.display.warning("%s did not answer within %d s" % (host, self.get_option("timeout")))
             return []
