@@ -29,7 +29,7 @@ struct Apply: AsyncParsableCommand {
         let console = Console(messageWhenReady: "", quiet: true)
         if !output.json { context.progress = console.progress }
         let desired = try DesiredInstance.read(try document())
-        let operation = ApplyOperation(context: context) { [context] template, own in
+        let operation = ApplyOperation(context: context, version: HostAgentCommand.version) { [context] template, own in
             guard let template else { return try await TemplateArgument.embedded(own, context) }
             guard template != "-" else {
                 throw HostError(.usage, "template: standard input is no template here", hint: "give it as config")

@@ -1,4 +1,3 @@
-import AgentAPI
 import Foundation
 import HostModel
 import HostOS
@@ -15,9 +14,12 @@ package struct ApplyOperation: Sendable {
 
     let context: OperationContext
     let source: Source
+    /// The version of this program.
+    let version: String
 
-    package init(context: OperationContext, source: @escaping Source) {
+    package init(context: OperationContext, version: String, source: @escaping Source) {
         self.context = context
+        self.version = version
         self.source = source
     }
 

@@ -1,3 +1,4 @@
+import AgentAPI
 import HostModel
 import LimaConfiguration
 
@@ -33,6 +34,23 @@ package struct ApplyObservation: Sendable, Equatable {
     package var keysThatNeedRestart: [String] = []
 
     package init(life: Life) { self.life = life }
+
+    /// Compares the configuration that the files then have with that of the agent and its guest.
+    /// - Parameters:
+    ///   - isSame: whether the files stay as they are.
+    ///   - version: that of this program. Another one may know other keys, so its digest of all of them says nothing.
+    package mutating func compare(_ new: KeyDigests, with info: AgentInfo, isSame: Bool, version: String) {
+        if let inUse = info.configuration, info.version == version {
+            isLoaded = inUse.loaded == new.combined
+        } else {
+            isLoaded = isSame
+        }
+        if let started = info.configuration?.startedWith {
+            keysThatNeedRestart = new.changes(sinceStart: started).sorted()
+        } else {
+            keysThatNeedRestart = (info.pending ?? []).filter { $0.until == .restart }.map(\.key)
+        }
+    }
 }
 
 package enum ApplyPlan {

@@ -88,7 +88,10 @@ extension ApplyOperation {
         if desired.configuration.isEmpty, desired.parameters.isEmpty {
             // A file with mistakes must not keep a guest from being stopped.
             guard [.present, .started].contains(desired.state), let instance = try? Instance(directory) else { return }
-            return compare(instance.digests, with: state, isSame: true, &observation)
+            if let info = state.info {
+                observation.compare(instance.digests, with: info, isSame: true, version: version)
+            }
+            return
         }
         let old = ConfigurationText(try EditedFile.read(directory), file: directory.limaYAML)
         // The bases of an instance were merged into its file when it was made.
@@ -110,22 +113,8 @@ extension ApplyOperation {
                 if observation.life == .orphaned { observation.keysThatNeedRestart = ofStart.sorted() }
             }
         }
-        compare(new, with: state, isSame: setting.changedKeys.isEmpty, &observation)
-    }
-
-    /// Compares the configuration that the files then have with that of the agent and its guest.
-    /// - Parameter isSame: whether the files stay as they are.
-    private func compare(
-        _ new: KeyDigests, with state: InstanceSurvey.State, isSame: Bool, _ observation: inout ApplyObservation
-    ) {
-        guard let info = state.info else { return }
-        if let inUse = info.configuration {
-            observation.isLoaded = inUse.loaded == new.combined
-            observation.keysThatNeedRestart = inUse.startedWith.map { new.changes(sinceStart: $0).sorted() } ?? []
-        } else {
-            // An agent of an earlier version.
-            observation.isLoaded = isSame
-            observation.keysThatNeedRestart = (info.pending ?? []).filter { $0.until == .restart }.map(\.key)
+        if let info = state.info {
+            observation.compare(new, with: info, isSame: setting.changedKeys.isEmpty, version: version)
         }
     }
 

@@ -1,3 +1,4 @@
+import AgentAPI
 import HostModel
 import InstanceOperations
 import LimaConfiguration
@@ -112,6 +113,25 @@ import Testing
         patient.state = .started
         patient.waits = false
         #expect(try ApplyPlan.steps(to: patient, from: ApplyObservation(life: .starting)) == [])
+    }
+
+    /// An agent of another version has another digest of the same file, and none of that is a change.
+    @Test(arguments: [
+        ("1", "other", false, false), ("1", "same", true, true), ("0", "other", true, true),
+        ("0", "other", false, false),
+    ])
+    func agentsOfOtherVersions(_ version: String, _ digest: String, isSame: Bool, isLoaded: Bool) throws {
+        let digests = KeyDigests()
+        let info = AgentInfo(
+            instance: try InstanceName("a"), dir: "/h/a", driver: "qemu", phase: .running, errors: [], sshLocalPort: 1,
+            agentPID: 2, guestPID: 3, version: version, run: "r", startedAt: "t", readyAt: nil, accelerator: .tcg,
+            pending: [.init(key: "cpus", until: .restart), .init(key: "disk", until: .creation)],
+            configuration: .init(loaded: digest == "same" ? digests.combined : digest, startedWith: nil),
+            capabilities: .init(canSuspend: .yes, outlivesAgent: .yes), origin: .person(enclosingUnit: nil))
+        var observation = ApplyObservation(life: .running)
+        observation.compare(digests, with: info, isSame: isSame, version: "1")
+        #expect(observation.isLoaded == isLoaded)
+        #expect(observation.keysThatNeedRestart == ["cpus"])
     }
 
     @Test func refusals() throws {
