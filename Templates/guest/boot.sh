@@ -32,6 +32,11 @@ warn() {
 
 if [ "$1" = channel ]; then
     say '{"type":"stage","stage":"provisioning"}'
+    # The first login of a boot starts the user's systemd and waits for it. Without cloud-init, everything that it depends
+    # on is as it was when the guest was set up, so it starts while the rest of the guest does.
+    if [ -z "${2:-}" ] && [ -d /run/systemd/system ] && user_id=$(id -u "$HOSTAGENT_USER" 2> /dev/null); then
+        systemctl start --no-block "user@$user_id.service" < /dev/null > /dev/null 2>&1 5>&-
+    fi
     exit 0
 fi
 [ -n "${2:-}" ] || say '{"type":"stage","stage":"provisioning"}'
@@ -321,8 +326,8 @@ confirm_setup() {
     units_are_there && echo "$identity" > "$state/applied" && sync && report_applied
 }
 
+say '{"type":"ready"}'
 case $1 in
 again) others_need_cloud_init || { units_are_there && report_applied; } ;;
 all) [ -z "${2:-}" ] || confirm_setup </dev/null >/dev/null 2>&1 & ;;
 esac
-say '{"type":"ready"}'

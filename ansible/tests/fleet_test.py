@@ -1,11 +1,11 @@
 # Copyright the HostAgent authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Playbooks against hosts of their own: two machines with a real systemd (scripts/lab), reached by a real SSH.
+"""Playbooks against hosts of their own: machines with a real systemd (scripts/lab), reached by a real SSH.
 
-The SSH server of a machine runs for one connection, at the other end of ssh's ProxyCommand, so no network is needed. One
-machine is Debian 12 with systemd 252 and Dropbear, the other is Debian 13 with systemd 257 and OpenSSH.
-Run by scripts/test-ansible as root.
+The SSH server of a machine is at the other end of ssh's ProxyCommand, so no network is needed. Two machines are Debian 12
+with systemd 252 and Dropbear, one is Debian 13 with systemd 257 and OpenSSH.
+Run by scripts/test-ansible as root. HOSTAGENT_HOSTS is the number of machines, three if it is not set.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from concurrent.futures import ThreadPoolExecutor
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 LAB = os.path.join(ROOT, "scripts/lab")
 DATA = os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "hostagent")
-HOSTS = {
-    # Dropbear wants a connection of TCP.
-    "bookworm": (None, "busybox nc 127.0.0.1 22"),
-    "trixie": (os.path.join(DATA, "lab-trixie"), "/usr/sbin/sshd -i -e"),
-}
+# Dropbear wants a connection of TCP.
+BOOKWORM = (None, "busybox nc 127.0.0.1 22")
+TRIXIE = (os.path.join(DATA, "lab-trixie"), "/usr/sbin/sshd -i -e")
+HOSTS = dict([("bookworm", BOOKWORM), ("trixie", TRIXIE), ("bookworm2", BOOKWORM)][:int(os.environ.get("HOSTAGENT_HOSTS", "3"))])
 ACCOUNT = """
 set -e
 useradd --create-home --shell /bin/bash tester
@@ -78,7 +77,7 @@ class Host:
     def cut_connections(self):
         """Kills the SSH servers of connections, and what they run for Ansible."""
         servers = "$(systemctl show -P MainPID fleet-ssh.service)"
-        kill = "pkill -KILL -P " + servers if self.system == "bookworm" else "pkill -KILL -x 'sshd|sshd-session|sshd-auth'"
+        kill = "pkill -KILL -P " + servers if HOSTS[self.system] is BOOKWORM else "pkill -KILL -x 'sshd|sshd-session|sshd-auth'"
         self.root("%s; pkill -KILL -f 'hostagent [a]pply'; true" % kill)
 
     @property
@@ -205,9 +204,10 @@ class FleetTests(unittest.TestCase):
         for system in HOSTS:
             self.assertNotEqual(before[system]["guestPID"], after[system]["guestPID"])
             self.assertEqual(after[system]["state"], "Running")
-        # The first one was ready before the second one began.
-        first, second = list(HOSTS)
-        self.assertLess(after[first]["readyAt"], after[second]["startedAt"])
+        # Each one was ready before the next one began.
+        systems = list(HOSTS)
+        for first, second in zip(systems, systems[1:]):
+            self.assertLess(after[first]["readyAt"], after[second]["startedAt"])
 
     def guest(self, host):
         return json.loads(host.tester("hostagent info web"))
@@ -291,12 +291,46 @@ class FleetTests(unittest.TestCase):
         listed = subprocess.run(["ansible-inventory", "-i", path, "--list"], env=self.fleet.environment,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
         groups = json.loads(listed.stdout)
-        self.assertEqual(sorted(groups["guest_web"]["hosts"]), ["web.bookworm", "web.trixie"], listed)
+        self.assertEqual(sorted(groups["guest_web"]["hosts"]), sorted("web." + system for system in HOSTS), listed)
         self.assertIn("nowhere", listed.stderr)
         answer = subprocess.run(
             ["ansible", "-i", path, "all", "-m", "ansible.builtin.raw", "-a", "hostname"], env=self.fleet.environment,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        self.assertEqual(answer.stdout.count("lima-web"), 2, answer.stdout)
+        self.assertEqual(answer.stdout.count("lima-web"), len(HOSTS), answer.stdout)
+
+    def test_7_two_hundred_instances(self):
+        """One task, one process on each host. The disks are small, because a host of the test has little room."""
+        for host in self.fleet.hosts.values():
+            host.tester("truncate --size 64K ~/small.img")
+        task = {"hostagent.hostagent.instance": {
+            "lima_home": "~/many", "instances": [
+                {"name": "small%03d" % number, "config": {"images": [{"location": "/home/tester/small.img"}], "disk": "1MiB"}}
+                for number in range(200)]}}
+        self.expect(*self.fleet.play([task], "--check"), changed=1)
+        self.expect(*self.fleet.play([task]), changed=1)
+        for host in self.fleet.hosts.values():
+            self.assertEqual(host.tester("LIMA_HOME=~/many hostagent list --quiet | wc -l").strip(), "200")
+        self.expect(*self.fleet.play([task]), changed=0)
+        task["hostagent.hostagent.instance"]["instances"] = [
+            {"name": "small%03d" % number, "state": "absent"} for number in range(200)]
+        self.expect(*self.fleet.play([task]), changed=1)
+        for host in self.fleet.hosts.values():
+            self.assertEqual(host.tester("LIMA_HOME=~/many hostagent list --quiet | wc -l").strip(), "0")
+
+    def test_8_packages_are_installed(self):
+        """The distribution's packages, from its real mirror. The session uses the network of this machine for that."""
+        host = self.fleet.hosts["trixie"]
+        host.root("dpkg --purge --force-depends zstd > /dev/null 2>&1")
+        for path in ("/etc/resolv.conf", "/etc/hosts"):
+            with open(path) as file:
+                host.lab("exec", host.name, "sh", "-c", "rm -f '%s'; cat > '%s'" % (path, path), data=file.read())
+        self.addCleanup(os.environ.pop, "LAB_NETWORK", None)
+        os.environ["LAB_NETWORK"] = "host"
+        role = ([{"ansible.builtin.import_role": {"name": "hostagent.hostagent.host"}}], "--limit", "trixie")
+        for changed in (1, 0):
+            output, recap = self.fleet.play(*role, gather_facts=True)
+            self.assertEqual((recap["trixie"]["failed"], recap["trixie"]["changed"]), (0, changed), output)
+        host.root("command -v zstd && command -v xz && dpkg-query --show ovmf")
 
 
 if __name__ == "__main__":
