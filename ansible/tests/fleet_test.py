@@ -324,8 +324,11 @@ class FleetTests(unittest.TestCase):
         for path in ("/etc/resolv.conf", "/etc/hosts"):
             with open(path) as file:
                 host.lab("exec", host.name, "sh", "-c", "rm -f '%s'; cat > '%s'" % (path, path), data=file.read())
-        self.addCleanup(os.environ.pop, "LAB_NETWORK", None)
-        os.environ["LAB_NETWORK"] = "host"
+        # Connections of earlier tests are still there for a while, and their sessions have no network.
+        network = {"LAB_NETWORK": "host", "ANSIBLE_SSH_CONTROL_PATH_DIR": os.path.join(self.fleet.directory, "control")}
+        for name, value in network.items():
+            os.environ[name] = value
+            self.addCleanup(os.environ.pop, name)
         role = ([{"ansible.builtin.import_role": {"name": "hostagent.hostagent.host"}}], "--limit", "trixie")
         for changed in (1, 0):
             output, recap = self.fleet.play(*role, gather_facts=True)
