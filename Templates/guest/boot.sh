@@ -326,8 +326,10 @@ confirm_setup() {
     units_are_there && echo "$identity" > "$state/applied" && sync && report_applied
 }
 
+# A boot without cloud-init was made by the units, so they are there. The host must know before somebody can stop the guest.
+[ "$1" != again ] || others_need_cloud_init || report_applied
 say '{"type":"ready"}'
 case $1 in
-again) others_need_cloud_init || { units_are_there && report_applied; } ;;
+again) others_need_cloud_init || units_are_there ;;
 all) [ -z "${2:-}" ] || confirm_setup </dev/null >/dev/null 2>&1 & ;;
 esac
