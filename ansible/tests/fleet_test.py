@@ -5,7 +5,7 @@
 
 The SSH server of a machine is at the other end of ssh's ProxyCommand, so no network is needed. Two machines are Debian 12
 with systemd 252 and Dropbear, one is Debian 13 with systemd 257 and OpenSSH.
-Run by scripts/test-ansible as root. HOSTAGENT_HOSTS is the number of machines, three if it is not set.
+Run by scripts/test-ansible as root. HOSTAGENT_HOSTS is the number of machines, 2 or 3 (the default).
 """
 
 from __future__ import annotations
