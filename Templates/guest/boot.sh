@@ -30,22 +30,26 @@ warn() {
         LC_ALL=C sed -e 's/[\\"]/\\&/g')"'"}'
 }
 
+read -r identity < "$files/identity"
+# is_set_up: whether this disk was set up with the seed of this volume. `cloud-init clean` removes the link to its instance.
+is_set_up() {
+    applied=
+    [ ! -r "$state/applied" ] || read -r applied < "$state/applied"
+    [ "$identity" = "$applied" ] && [ -e /var/lib/cloud/instance ]
+}
+
 if [ "$1" = channel ]; then
     say '{"type":"stage","stage":"provisioning"}'
     # The first login of a boot starts the user's systemd and waits for it. Without cloud-init, everything that it depends
     # on is as it was when the guest was set up, so it starts while the rest of the guest does.
-    if [ -z "${2:-}" ] && [ -d /run/systemd/system ] && user_id=$(id -u "$HOSTAGENT_USER" 2> /dev/null); then
+    if [ -z "${2:-}" ] && [ -d /run/systemd/system ] && is_set_up && user_id=$(id -u "$HOSTAGENT_USER" 2> /dev/null); then
         systemctl start --no-block "user@$user_id.service" < /dev/null > /dev/null 2>&1 5>&-
     fi
     exit 0
 fi
 [ -n "${2:-}" ] || say '{"type":"stage","stage":"provisioning"}'
 
-read -r identity < "$files/identity"
-applied=
-[ ! -r "$state/applied" ] || read -r applied < "$state/applied"
-# `cloud-init clean` removes the link to its instance.
-if [ "$1" = again ] && { [ "$identity" != "$applied" ] || [ ! -e /var/lib/cloud/instance ]; }; then
+if [ "$1" = again ] && ! is_set_up; then
     # The host was wrong: this disk is older than what it remembers. cloud-init is started after all.
     warn 'the disk was not set up with this configuration; cloud-init runs now'
     rm -f "$state/applied"
@@ -322,14 +326,18 @@ confirm_setup() {
         warn "cloud-init reports errors: $errors"
         return
     fi
-    others_need_cloud_init && return
     units_are_there && echo "$identity" > "$state/applied" && sync && report_applied
 }
 
+others=
+! others_need_cloud_init || others=1
 # A boot without cloud-init was made by the units, so they are there. The host must know before somebody can stop the guest.
-[ "$1" != again ] || others_need_cloud_init || report_applied
+[ "$1" != again ] || [ -n "$others" ] || report_applied
 say '{"type":"ready"}'
 case $1 in
-again) others_need_cloud_init || units_are_there ;;
-all) [ -z "${2:-}" ] || confirm_setup </dev/null >/dev/null 2>&1 & ;;
+again)
+    [ -n "$others" ] || units_are_there ||
+        warn 'the boot units of this guest could not be brought up to date; is its disk full?'
+    ;;
+all) [ -z "${2:-}" ] || [ -n "$others" ] || confirm_setup </dev/null >/dev/null 2>&1 & ;;
 esac

@@ -121,7 +121,7 @@ class Fleet:
         def variables(proxy):
             return {
                 "ansible_user": "tester", "ansible_ssh_private_key_file": self.key, "ansible_python_interpreter": "/usr/bin/python3",
-                "ansible_ssh_common_args": "-o ControlMaster=no -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
+                "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
                                            "-o ProxyCommand='%s'" % proxy,
             }
         hosts = {system: variables(host.proxy) for system, host in self.hosts.items()}
