@@ -37,10 +37,17 @@ package struct EventRecord: Codable, Sendable, Equatable {
         package var hostAddr: String
         package var error: String?
 
-        package init(_ forward: PortForward, _ state: PortForwardState) {
-            `protocol` = forward.transport.rawValue
-            guestAddr = "0.0.0.0:\(forward.guestPort)"
-            hostAddr = "\(forward.hostAddress):\(forward.hostPort)"
+        package init(_ forward: Forward, _ state: PortForwardState) {
+            switch forward {
+            case .network(let forward):
+                `protocol` = forward.transport.rawValue
+                guestAddr = "0.0.0.0:\(forward.guestPort)"
+                hostAddr = "\(forward.hostAddress):\(forward.hostPort)"
+            case .connection(let forward):
+                `protocol` = [forward.guest, forward.host].allSatisfy { $0.hasPrefix("/") } ? "unix" : "tcp"
+                guestAddr = forward.guest
+                hostAddr = forward.host
+            }
             switch state {
             case .forwarding: type = "forwarding"
             case .stopped: type = "stopping"

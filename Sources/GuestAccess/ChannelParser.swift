@@ -10,6 +10,10 @@ package enum ChannelMessage: Sendable, Equatable {
     /// The guest was set up with the seed of this identity, and can boot again without being set up.
     case applied(seed: String)
     case provisioningFailed(mode: String, script: String, status: Int)
+    /// Something accepts connections, or does not any more.
+    case listeners(ListenerReport)
+    /// Messages were lost, among them perhaps some about listeners.
+    case overflow
     /// Something was dropped. Reported once.
     case dropped(reason: String)
 }
@@ -66,7 +70,11 @@ package struct ChannelParser: Sendable {
             linesInWindow = 0
         }
         linesInWindow += 1
-        if linesInWindow > Self.maximumRate { return drop("more than \(Self.maximumRate) lines a second") }
+        if linesInWindow > Self.maximumRate {
+            // The first one of a second stands for all.
+            return drop("more than \(Self.maximumRate) lines a second")
+                ?? (linesInWindow == Self.maximumRate + 1 ? .overflow : nil)
+        }
         if discarding { return drop("a line of more than \(Self.maximumLine) bytes") }
         if line.isEmpty { return nil }
         guard let wire = try? JSONDecoder().decode(Wire.self, from: Data(line)), let message = wire.message else {
@@ -97,6 +105,10 @@ package struct ChannelParser: Sendable {
         var script: String?
         var status: Int?
         var seed: String?
+        var part: String?
+        var port: Int?
+        var sockets: String?
+        var onlyIPv6: String?
 
         var message: ChannelMessage? {
             switch type {
@@ -104,6 +116,8 @@ package struct ChannelParser: Sendable {
             case "ready": .ready
             case "applied": seed.map { .applied(seed: Self.printable($0)) }
             case "warning": line.map { .warning("in the guest: " + Self.printable($0)) }
+            case "ports":
+                ListenerReport(part: part, port: port, sockets: sockets, onlyIPv6: onlyIPv6).map { .listeners($0) }
             case "log": line.map { .log(line: Self.printable($0)) }
             case "provision-failed":
                 .provisioningFailed(

@@ -18,12 +18,15 @@ package final class GuestChannel: ChannelToGuest {
         case poweroff, reboot
         /// Seconds since 1970.
         case time(Double)
+        /// To tell which of its ports accept connections, now and whenever they change.
+        case reportPorts
 
         /// The line on the wire, including the line end.
         package var line: String {
             switch self {
             case .poweroff: #"{"type":"poweroff"}"# + "\n"
             case .reboot: #"{"type":"reboot"}"# + "\n"
+            case .reportPorts: #"{"type":"ports"}"# + "\n"
             case .time(let seconds):
                 #"{"type":"time","seconds":\#((seconds * 1000).rounded() / 1000)}"# + "\n"
             }

@@ -165,6 +165,7 @@ package struct GuestSeed: Sendable {
             Self.own + "authorized_keys": authorizedKeys.map { $0 + "\n" }.joined(),
             Self.own + "boot.sh": plain ? "#!/bin/sh\n" : Templates.guestBoot,
             Self.own + "channel.sh": plain ? "#!/bin/sh\n" : Templates.guestChannel,
+            Self.own + "ports.sh": plain ? "#!/bin/sh\n" : Templates.guestPorts,
         ]
         if !plain {
             files.merge(provisioning) { $1 }

@@ -53,6 +53,8 @@ package protocol Guest: Sendable {
     /// - Throws: `HostError`; `GuestStandsStill` for a guest that cannot go on, which also sends an event.
     func change(_ snapshot: SnapshotChange, willChange: @escaping @Sendable () throws -> Void) async throws
 
+    /// The guest's address on the machine's network, at which forwards of the network reach it.
+    var networkAddress: IPAddress { get }
     /// The port of the host that is forwarded to the guest's SSH server.
     var sshForward: PortForward { get }
     /// The ports of the host that are forwarded to the guest.

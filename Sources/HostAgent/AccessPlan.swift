@@ -28,6 +28,9 @@ package protocol AccessPlan: Sendable {
     /// - Throws: `HostError` if the connection fails.
     func openChannel() async throws -> (any ChannelToGuest)?
 
+    /// Forwards over a connection to the guest.
+    var connections: any GuestConnections { get }
+
     /// Tries to log in until one login succeeds.
     func confirm() async throws
 

@@ -175,6 +175,8 @@ package struct GuestAccessPlan: AccessPlan {
         configuration.plain ? nil : try await GuestChannel.open(socket: directory.channelSocket)
     }
 
+    package var connections: any GuestConnections { master.forwards }
+
     private var login: GuestLogin {
         GuestLogin(
             configurationFile: directory.sshConfiguration, host: "lima-\(instance.name)",

@@ -60,7 +60,9 @@ final class LiveConfiguration: Sendable {
         let wanted = origin.effectiveGrace(settings)
         return origin.managerKind == .launchd ? min(wanted, registered().stopGrace ?? wanted) : wanted
     }
-    var forwards: [PortForward] { state.withLock { $0.instance.configuration.portForwards } }
+    var forwards: ForwardPlan {
+        state.withLock { $0.instance.configuration.portForwards }.located(in: directory.path)
+    }
 
     var inUse: AgentInfo.ConfigurationInUse {
         .init(loaded: state.withLock { $0.loaded }, startedWith: guestHas)

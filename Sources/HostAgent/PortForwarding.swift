@@ -3,7 +3,18 @@ import GuestDriver
 import HostModel
 import Synchronization
 
-/// Keeps the forwarded ports of a guest as its configuration wants them. Only one change runs at a time.
+/// Forwards over the guest's shared SSH connection.
+package protocol GuestConnections: Sendable {
+    /// What is forwarded now; nil while there is no connection.
+    var forwards: Set<ConnectionForward>? { get }
+    /// Has a value whenever the connection was made or has ended.
+    var changes: AsyncStream<Void> { get }
+    /// - Throws: `HostError`, for instance when the host's port is taken.
+    func open(_ forward: ConnectionForward) async throws
+    func close(_ forward: ConnectionForward) async throws
+}
+
+/// Keeps the forwards of a guest as its configuration and its listeners want them. Only one change runs at a time.
 package final class PortForwarding: GuestService {
     /// The result of a change.
     package struct Change: Sendable {
@@ -28,19 +39,31 @@ package final class PortForwarding: GuestService {
     }
 
     private struct State {
-        var wanted: [PortForward]
+        var plan: ForwardPlan
+        var listeners = GuestListeners()
+        /// The guest has told, or will not tell, of all its listeners. Before that, what an earlier agent forwarded is kept.
+        var knowsAll = true
         var guest: (any Guest)?
+        /// What could not be opened. It is tried again when the configuration is read again or the host has slept, or when
+        /// the guest's listener comes again.
+        var failed: Set<Forward> = []
         /// The last change.
         var change: Pending?
+        /// An update waits for the change in progress.
+        var updateWaits = false
         var repair: Task<Void, Never>?
+        var saidCut = false
     }
 
     private let state: Mutex<State>
+    private let connections: any GuestConnections
+    private let pace = ForwardPace()
     private let log: EventLog
     private let bag: TaskBag
 
-    init(_ wanted: [PortForward], log: EventLog, in bag: TaskBag) {
-        state = Mutex(State(wanted: wanted))
+    init(_ plan: ForwardPlan, over connections: any GuestConnections, log: EventLog, in bag: TaskBag) {
+        state = Mutex(State(plan: plan))
+        self.connections = connections
         self.log = log
         self.bag = bag
     }
@@ -55,21 +78,89 @@ package final class PortForwarding: GuestService {
     /// Forgets the guest. A repair in progress ends after its current port.
     func stop() {
         cancelRepair()
-        state.withLock { $0.guest = nil }
+        state.withLock { state in
+            state.guest = nil
+            state.failed = []
+        }
     }
 
+    // MARK: What the guest listens on
+
+    /// The guest boots, so that nothing listens.
+    func guestBoots() {
+        state.withLock { state in
+            state.listeners = GuestListeners()
+            state.knowsAll = true
+            update(&state)
+        }
+    }
+
+    /// The guest was found running, and will tell what it listens on.
+    func guestWillTell() { state.withLock { $0.knowsAll = false } }
+
+    func take(_ report: ListenerReport) {
+        let isCut = state.withLock { state in
+            var isNew = state.listeners.take(report)
+            if case .all = report, !state.knowsAll {
+                state.knowsAll = true
+                isNew = true
+            }
+            if isNew { update(&state) }
+            defer { state.saidCut = state.saidCut || state.listeners.isCut }
+            return state.listeners.isCut && !state.saidCut
+        }
+        guard isCut else { return }
+        log.emit(
+            .warning("the guest listens on more than \(GuestListeners.maximum) sockets; the others are not forwarded"))
+    }
+
+    /// Follows the shared connection as long as the task runs.
+    func followConnections() async {
+        for await _ in connections.changes { state.withLock { update(&$0) } }
+    }
+
+    /// Brings the forwards up to date. Of several updates that wait, one is made.
+    private func update(_ state: inout State) {
+        guard let guest = state.guest, !state.updateWaits else { return }
+        state.updateWaits = true
+        _ = enqueue(&state) { [self] in
+            self.state.withLock { $0.updateWaits = false }
+            return await worker(for: guest).makeSo()
+        }
+    }
+
+    // MARK: Changes
+
     /// Waits for the change in progress, then opens missing ports and closes unwanted ones.
-    func apply(_ wanted: [PortForward]) async -> Change {
+    func apply(_ plan: ForwardPlan) async -> Change {
         let pending = state.withLock { state in
-            state.wanted = wanted
+            state.plan = plan
             return state.guest.map { apply(&state, to: $0) }
         }
         return await pending?.finished() ?? Change()
     }
 
     private func apply(_ state: inout State, to guest: any Guest) -> Pending {
-        let wanted = state.wanted
-        return enqueue(&state) { [worker = Worker(guest: guest, log: log)] in await worker.makeSo(wanted) }
+        enqueue(&state) { [self] in
+            self.state.withLock { $0.failed = [] }
+            return await worker(for: guest).makeSo()
+        }
+    }
+
+    private func worker(for guest: any Guest) -> Worker {
+        Worker(guest: guest, connections: connections, pace: pace, log: log) { [self] in
+            state.withLock { state in
+                let plan = state.plan
+                let wanted = plan.wanted(
+                    state.listeners.current, network: guest.networkAddress, excluding: guest.sshForward.hostPort)
+                state.failed.formIntersection(wanted)
+                return Goal(
+                    wanted: wanted.union([.network(guest.sshForward)]), failed: state.failed,
+                    isComplete: state.knowsAll)
+            }
+        } failed: { [self] forward in
+            state.withLock { _ = $0.failed.insert(forward) }
+        }
     }
 
     /// Reopens forwarded ports that lost their listener while the host slept or the guest stood still.
@@ -82,8 +173,10 @@ package final class PortForwarding: GuestService {
         state.withLock { state in
             // A guest that was attached to already has its ports, so `start` may not have been called.
             state.guest = guest
-            let wanted = state.wanted
-            let change = enqueue(&state) { [worker = Worker(guest: guest, log: log)] in await worker.repair(wanted) }
+            let change = enqueue(&state) { [self] in
+                self.state.withLock { $0.failed = [] }
+                return await worker(for: guest).repair()
+            }
             state.repair = bag.start { [log] in
                 _ = await withTaskCancellationHandler {
                     await change.finished()
@@ -115,68 +208,5 @@ package final class PortForwarding: GuestService {
         let pending = Pending(task: task, result: result)
         state.change = pending
         return pending
-    }
-
-    private struct Worker: Sendable {
-        let guest: any Guest
-        let log: EventLog
-
-        /// A port that cannot be opened does not affect the others.
-        func makeSo(_ configured: [PortForward]) async -> Change {
-            let wanted = [guest.sshForward] + configured
-            var result = Change()
-            let there: Set<PortForward>
-            do {
-                there = try await guest.portForwards()
-            } catch {
-                log.emit(.warning("the guest's forwarded ports could not be looked at: \(error)"))
-                return Change(complaints: ["\(error)"])
-            }
-            for forward in there.subtracting(wanted).sorted() {
-                await change(forward, to: .stopped) { try await guest.close(forward) }
-                result.hasChanged = true
-            }
-            for forward in wanted where !there.contains(forward) {
-                let complaint = await change(forward, to: .forwarding) { try await guest.open(forward) }
-                if let complaint { result.complaints.append(complaint) } else { result.hasChanged = true }
-            }
-            return result
-        }
-
-        func repair(_ wanted: [PortForward]) async -> Change {
-            // A machine that does not answer is reported elsewhere.
-            guard !Task.isCancelled, let there = try? await guest.portForwards() else { return Change() }
-            // Repair the open ports first, because their host ports are not available to others.
-            let kept = there.intersection([guest.sshForward] + wanted)
-            for forward in kept.sorted() where forward.transport == .tcp {
-                let isAny = forward.hostAddress == "0.0.0.0"
-                let host = isAny ? "127.0.0.1" : forward.hostAddress
-                let isDead = await PortProbe.isRefused(host: host, port: forward.hostPort)
-                if Task.isCancelled { return Change() }
-                if isDead { await openAnew(forward) }
-            }
-            return await makeSo(wanted)
-        }
-
-        private func openAnew(_ forward: PortForward) async {
-            log.emit(.warning("\(forward): the port has lost its listener, it is opened again"))
-            await change(forward, to: .stopped) { try await guest.close(forward) }
-            await change(forward, to: .forwarding) { try await guest.open(forward) }
-        }
-
-        @discardableResult
-        private func change(
-            _ forward: PortForward, to state: PortForwardState, _ work: () async throws -> Void
-        ) async -> String? {
-            do {
-                try await work()
-                log.emit(.portForward(forward, state))
-                return nil
-            } catch {
-                let reason = (error as? HostError)?.message ?? "\(error)"
-                log.emit(.portForward(forward, .failed(reason: reason)))
-                return "\(forward): \(reason)"
-            }
-        }
     }
 }

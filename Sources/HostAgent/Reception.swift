@@ -76,8 +76,9 @@ struct Reception: Sendable {
             var (applied, warnings) = try await live.reload()
             let ports = await supervisor.apply { [live] in (live.effectiveGrace, live.forwards) }
             // A port that could not be opened before may have been opened now, and one that is taken is not in effect.
+            let isNew = applied.contains("portForwards")
             applied.removeAll { $0 == "portForwards" }
-            if ports.hasChanged, ports.complaints.isEmpty { applied.append("portForwards") }
+            if isNew || ports.hasChanged, ports.complaints.isEmpty { applied.append("portForwards") }
             applied.sort()
             warnings += ports.complaints
             let pending = live.pending

@@ -14,6 +14,11 @@ final class SSHMaster: Sendable {
     private let host: String
     private let environment: [String: String]
     private let report: @Sendable (String) -> Void
+    let forwards: SSHForwards
+    /// Whether the guest can have a master at present.
+    private let isWanted = Atomic(false)
+    /// How long a master that ends is not started again. It grows while masters end soon.
+    private let pause = Mutex(Backoff(from: .milliseconds(100), to: .seconds(60)))
     /// This agent knows the master's guest: it has started it, or has looked at the master once.
     private let isOwn = Atomic(false)
     /// The last change of what is wanted. Each waits for the one before.
@@ -31,11 +36,13 @@ final class SSHMaster: Sendable {
         // A helper is not the main process of a unit, and must not talk to the service manager as if it were.
         self.environment = environment.filter { !["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].contains($0.key) }
         self.report = report
+        forwards = SSHForwards(directory: directory, options: ["-F", directory.sshConfiguration], host: host)
     }
 
     /// A usable guest has a master. A master of a guest that boots again is of no use: its connection is dead.
     func follow(_ phase: Phase) {
         guard phase.isUsable || phase == .booting || phase.isFinal else { return }
+        isWanted.store(phase.isUsable, ordering: .relaxed)
         if phase.isFinal {
             // The connection ended with the guest, and with it the master.
             last.withLock { $0?.cancel() }
@@ -61,7 +68,7 @@ final class SSHMaster: Sendable {
             // Other people's shells may run in a master that an earlier agent left, so it is ended only if it is shown to be
             // dead. It may be logging in just now.
             if let recorded, recorded.isAlive(in: directory.path), try await isReady(recorded.process) {
-                guard try await isDead() else { return }
+                guard try await isDead() else { return follow(recorded.process, isFound: true) }
             }
             await end()
             isOwn.store(true, ordering: .relaxed)
@@ -77,13 +84,46 @@ final class SSHMaster: Sendable {
             guard let master = ProcessIdentity.of(pid: try process.spawn()) else { return complain() }
             let record = HelperRecord(name: "SSH master", process: master, holds: Self.logName)
             try TextFile.replace(directory.sshMasterRecord, with: Array(try JSONEncoder().encode(record)))
-            // A child has to be waited for.
-            Task { _ = await master.waitUntilEnded() }
-            if try await !isReady(master) { complain() }
+            if try await isReady(master) {
+                follow(master, isFound: false)
+            } else {
+                // A child has to be waited for.
+                Task { _ = await master.waitUntilEnded() }
+                complain()
+            }
         } catch is CancellationError {
             // The guest has ended meanwhile.
         } catch {
             report("no shared SSH connection: \(error)")
+        }
+    }
+
+    /// There is a master. When it ends although it is wanted, there will be another.
+    private func follow(_ master: ProcessIdentity, isFound: Bool) {
+        if case .some = forwards.forwards, isFound { return }
+        forwards.connected(to: master, isFound: isFound)
+        Task { [self] in
+            let began = ContinuousClock.now
+            _ = await master.waitUntilEnded()
+            guard recorded?.process == master else { return }
+            forwards.disconnected()
+            guard isWanted.load(ordering: .relaxed) else { return }
+            var pause = pause.withLock { pause in
+                if began.duration(to: .now) > .seconds(60) {
+                    pause = Backoff(from: .milliseconds(100), to: .seconds(60))
+                }
+                return pause
+            }
+            try? await pause.pause()
+            self.pause.withLock { $0 = pause }
+            guard isWanted.load(ordering: .relaxed) else { return }
+            last.withLock { last in
+                let before = last
+                last = Task {
+                    await before?.value
+                    await self.open()
+                }
+            }
         }
     }
 
@@ -111,6 +151,7 @@ final class SSHMaster: Sendable {
     }
 
     private func removeFiles() {
+        forwards.disconnected()
         for file in [directory.sshMasterRecord, directory.sshMasterLog, directory.sshMasterSocket] {
             try? Files.remove(file)
         }

@@ -11,10 +11,10 @@ import Synchronization
 package actor Supervisor {
     let parts: Parts
     private let work: StartWork
-    private let bag = TaskBag()
+    let bag = TaskBag()
     private let logBounds: LogBounds
     let clock: GuestClock
-    private let forwarding: PortForwarding
+    let forwarding: PortForwarding
     private let heartbeat: Heartbeat
     nonisolated let snapshots = GuestSnapshots()
     private var deadlines: Deadlines
@@ -50,7 +50,7 @@ package actor Supervisor {
         logBounds = LogBounds(parts.guestLogs, in: bag)
         let clock = GuestClock(log: parts.log)
         self.clock = clock
-        forwarding = PortForwarding(parts.forwards, log: parts.log, in: bag)
+        forwarding = PortForwarding(parts.forwards, over: parts.access.connections, log: parts.log, in: bag)
         heartbeat = Heartbeat(notifier: parts.notifier, in: bag) {
             clock.check()
             if parts.claim.renew() == .gone { enqueue.yield(.claimLost) }
@@ -75,8 +75,7 @@ package actor Supervisor {
     /// Applies another configuration.
     /// - Parameter current: reads the configuration when the request is handled. Of two requests, the newer one
     ///   therefore stays in force.
-    package func apply(_ current: @Sendable () -> (grace: Int, forwards: [PortForward])) async -> PortForwarding.Change
-    {
+    package func apply(_ current: @Sendable () -> (grace: Int, forwards: ForwardPlan)) async -> PortForwarding.Change {
         let (grace, forwards) = current()
         deadlines.grace = grace
         return await forwarding.apply(forwards)
@@ -119,6 +118,7 @@ package actor Supervisor {
         bag.start { [clock, enqueue] in
             for await _ in clock.jumps { enqueue.yield(.input(.hostClockChanged)) }
         }
+        bag.start { [forwarding] in await forwarding.followConnections() }
         for await message in queue {
             for action in take(message) { perform(action) }
             if outcome != nil { break }
@@ -189,6 +189,7 @@ package actor Supervisor {
             .attached(
                 pid: live.guest.pid, accelerator: live.guest.accelerator, previousRun: survivor?.previousRun,
                 previousAgent: survivor?.previousAgent))
+        if live.channel != nil { forwarding.guestWillTell() }
         // Events from the time without an agent arrive with this answer.
         bag.start { _ = try? await live.guest.checkAlive() }
         // Emit the failures again, so that the next agent finds them in the log as well.
@@ -219,7 +220,10 @@ package actor Supervisor {
         case .confirmSurvivor: confirmAccess(probes: false)
         case .forwardPorts: if let live { forwarding.start(beside: live) }
         case .repairPorts: if let live { forwarding.repair(of: live.guest) }
-        case .setGuestClock: clock.tell()
+        case .setGuestClock:
+            clock.tell()
+            // A guest that has gone back to a snapshot listens on what it did then.
+            live?.channel?.send(.reportPorts)
         case .announceReady:
             wasReady = true
             parts.notifier.ready(status: "running")
@@ -281,20 +285,7 @@ package actor Supervisor {
         bag.start { [enqueue] in
             for await event in live.guest.events { enqueue.yield(.input(.guest(event))) }
         }
-        guard let channel = live.channel else { return }
-        bag.start { [enqueue, log, access = parts.access] in
-            for await message in channel.messages {
-                switch message {
-                case .provisioning: enqueue.yield(.input(.guestIsProvisioning))
-                case .ready: enqueue.yield(.input(.guestIsReady))
-                case .log(let line): log.emit(.guestLog(line: line))
-                case .provisioningFailed(let mode, let script, let status):
-                    enqueue.yield(.provisioningFailed(mode: mode, script: script, status: status))
-                case .applied(let seed): access.confirmSetUp(seed: seed)
-                case .warning(let text), .dropped(let text): log.emit(.warning(text))
-                }
-            }
-        }
+        if let channel = live.channel { bag.start { [self] in await follow(channel) } }
     }
 
     /// Without a channel, the SSH server's greeting is the only sign of readiness. The same is true if the guest

@@ -24,7 +24,7 @@ extension Supervisor {
         package var log: EventLog
         package var notifier: Notifier
         package var deadlines: Deadlines
-        package var forwards: [PortForward]
+        package var forwards: ForwardPlan
         /// Logs that the guest can fill.
         package var guestLogs: [BoundedLog]
         /// Waits until a timer fires.
@@ -32,7 +32,7 @@ extension Supervisor {
 
         package init(
             driver: any GuestDriver, access: any AccessPlan, delay: RestartDelay, claim: InstanceClaim,
-            survivor: Survivor?, log: EventLog, notifier: Notifier, deadlines: Deadlines, forwards: [PortForward],
+            survivor: Survivor?, log: EventLog, notifier: Notifier, deadlines: Deadlines, forwards: ForwardPlan,
             guestLogs: [BoundedLog] = [],
             sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
         ) {

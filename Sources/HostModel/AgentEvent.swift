@@ -26,7 +26,7 @@ package enum AgentEvent: Sendable, Equatable {
     /// The machine did not answer for `seconds`.
     case guestUnresponsive(seconds: Int)
     case guestResponsive
-    case portForward(PortForward, PortForwardState)
+    case portForward(Forward, PortForwardState)
     /// The guest's clock was set to the host's time, because of `reason`.
     case guestClockSet(reason: String)
     /// The configuration was reloaded. The `applied` keys take effect now, the `pending` ones do not yet.

@@ -51,6 +51,8 @@ package struct InstanceDirectory: Sendable, Hashable {
     package var sshMasterSocket: String { path + "/ssh.sock" }
     package var sshMasterLog: String { path + "/ssh-master.log" }
     package var sshMasterRecord: String { path + "/ssh-master.json" }
+    /// What the control master forwards.
+    package var sshForwards: String { path + "/ssh-forwards.json" }
     /// Locked by the agent while it runs. This lock decides who owns the instance.
     package var agentLock: String { path + "/agent.lock" }
     /// The recent failures of an instance that a manager keeps alive.

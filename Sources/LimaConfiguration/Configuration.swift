@@ -23,7 +23,7 @@ package struct Configuration: Sendable, Equatable {
     /// The port of 127.0.0.1 that leads to the guest's SSH server. If nil, every start chooses a free port.
     package var sshLocalPort: Int?
     package var ssh: SSHOptions
-    package var portForwards: [PortForward]
+    package var portForwards: ForwardPlan
     package var user: GuestUser
     /// In the order of the file.
     package var environment: [Variable]

@@ -11,27 +11,14 @@ enum CopyKeys {
             }
             return text
         })
-    /// The instance's directory is not known when a file is read. Its variable stands for itself until then.
     private static let host = Key<String>(
         "host",
-        Form.text.map("absolute path, template of the host") { text, value in
-            var variables = value.reading.variables
-            let host = value.reading.host
-            variables.values.merge(
-                [
-                    "Home": host.home, "User": host.userName, "UID": String(host.uid),
-                    "Dir": Configuration.HostCopy.directoryVariable, "GlobalTempDir": "/tmp", "TempDir": "/tmp",
-                ]
-            ) { _, new in new }
-            let path = TemplateText.expanded(text, variables) { value.warn($0) }
-            let isAbsolute =
-                path.hasPrefix("/") || path.hasPrefix("~/")
-                || path.hasPrefix(Configuration.HostCopy.directoryVariable + "/")
-            guard isAbsolute, !path.contains("\0"), !path.hasSuffix("/") else {
+        HostPath.form.map("absolute path, template of the host") { path, value in
+            guard path.hasPrefix("/") || HostPath.isInDirectory(path) else {
                 value.expected("an absolute path of a file, or one that begins with {{.Dir}} or {{.Home}}")
                 return nil
             }
-            return path.hasPrefix("~/") ? host.home + path.dropFirst(1) : path
+            return path
         })
     private static let skipIfMissing = DefaultedKey("skipIfMissing", .boolean, default: false)
     private static let deleteOnStop = DefaultedKey("deleteOnStop", .boolean, default: false)
@@ -54,8 +41,6 @@ enum CopyKeys {
 extension Configuration {
     /// A file of the guest that is copied to the host when the guest is ready.
     package struct HostCopy: Sendable, Equatable {
-        static let directoryVariable = "{{.Dir}}"
-
         package var guestPath: String
         fileprivate var hostTemplate: String
         /// Whether it is no mistake if the guest has no such file.
@@ -65,7 +50,7 @@ extension Configuration {
 
         /// - Parameter directory: the instance's.
         package func hostPath(in directory: String) -> String {
-            hostTemplate.replacing(Self.directoryVariable, with: directory)
+            HostPath.expanded(hostTemplate, in: directory)
         }
     }
 }

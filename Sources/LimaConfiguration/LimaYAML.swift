@@ -110,7 +110,7 @@ package enum LimaYAML {
             minimumQEMU: qemu?.minimumVersion,
             sshLocalPort: ssh?.localPort,
             ssh: ssh?.options ?? .init(),
-            portForwards: fields[NetworkKeys.portForwards] ?? [],
+            portForwards: fields[PortForwardKeys.portForwards] ?? ForwardPlan(),
             user: user,
             environment: fields[GuestKeys.env] ?? [],
             parameters: parameters,

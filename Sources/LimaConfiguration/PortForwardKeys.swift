@@ -1,9 +1,11 @@
 import HostModel
 
-/// The keys of the guest's network.
-enum NetworkKeys {
-    /// The maximum number of ports a file may forward. Each port needs its own listener.
+/// The keys of `portForwards`.
+enum PortForwardKeys {
+    /// The maximum number of ports that a file may forward whoever listens, each of which needs a listener of its own, and
+    /// of rules.
     private static let maximumForwards = 1024
+    private static let maximumSocketPath = 107
 
     private static let portRange = list(of: .port).map("two ports") { ends, value -> ClosedRange<Int>? in
         guard ends.count == 2, ends[0] <= ends[1] else {
@@ -13,158 +15,200 @@ enum NetworkKeys {
         return ends[0]...ends[1]
     }
     private static let guestPort = Key("guestPort", .port)
-    private static let guestPortRange = Key("guestPortRange", portRange)
+    private static let guestPortRange = Key("guestPortRange", portRange, standard: "`[1, 65535]`")
     private static let hostPort = Key("hostPort", .port, standard: "as in the guest")
     private static let hostPortRange = Key("hostPortRange", portRange, standard: "as in the guest")
-    private static let hostIP = DefaultedKey("hostIP", .ipv4, default: "127.0.0.1")
+    private static let hostIP = DefaultedKey("hostIP", .ipAddress, default: .loopback)
+    private static let guestIP = DefaultedKey("guestIP", .ipAddress, default: .loopback)
+    private static let guestIPMustBeZero = Key(
+        "guestIPMustBeZero", Form.boolean, standard: "whether `guestIP` is `0.0.0.0`")
     private static let proto = Key(
         "proto",
-        Form.text.map("tcp, udp or any") { text, value -> [PortForward.Transport]? in
+        Form.text.map("tcp, udp or any") { text, value -> Set<PortForward.Transport>? in
             if text == "any" { return [.tcp, .udp] }
             if let transport = PortForward.Transport(rawValue: text) { return [transport] }
             value.expected("tcp or udp or any")
             return nil
-        }, standard: "`tcp`")
-    private static let guestIP = Key<String>(
-        "guestIP",
-        Form.text.map("IP address") { text, value in
-            guard text.contains(":") || Form.isIPv4(text) else {
-                value.expected("an IP address")
+        }, standard: "`any`; UDP is forwarded if the rule names `proto` and a port")
+    private static let ignore = DefaultedKey("ignore", .boolean, default: false)
+    private static let isStatic = DefaultedKey("static", .boolean, default: false)
+    private static let reverse = DefaultedKey("reverse", .boolean, default: false)
+    private static let guestSocket = Key(
+        "guestSocket",
+        Form.guestTemplate.map("absolute path, template") { text, value -> String? in
+            guard text.hasPrefix("/"), isSocketPath(text) else {
+                value.expected("an absolute path of a socket in the guest, without colons")
                 return nil
             }
             return text
-        }, nil, nil, .partial("the guest's address on its network"))
-    private static let ignore = DefaultedKey("ignore", .boolean, default: false)
+        })
+    /// A relative path is below the instance's directory, as in Lima.
+    private static let hostSocket = Key(
+        "hostSocket",
+        HostPath.form.map("path, template of the host") { text, value -> String? in
+            let path = text.hasPrefix("/") || HostPath.isInDirectory(text) ? text : HostPath.directory + "/sock/" + text
+            guard isSocketPath(path), !path.split(separator: "/").contains("..") else {
+                value.expected("a path of a socket, of at most \(maximumSocketPath) bytes, without colons and `..`")
+                return nil
+            }
+            return path
+        })
 
+    /// ssh(1) separates the ends of a forward with colons, and expands what begins with a percent sign.
+    private static func isSocketPath(_ text: String) -> Bool {
+        text.utf8.count <= maximumSocketPath && !text.hasSuffix("/")
+            && !text.contains(where: { ":%[]\0\n".contains($0) })
+    }
+
+    /// One rule: what it adds to the plan.
     private struct Rule {
-        var forwards: [PortForward] = []
-        /// Whether the guest's ports of this rule are not forwarded, also if a later rule names them.
-        var isIgnored = false
+        var listeners: ForwardRule?
+        var ports: [PortForward] = []
+        var connections: [ConnectionForward] = []
+        var isIgnored: Bool { listeners?.isIgnored ?? false }
+        /// The ports that the rule names with few enough words to look for others that name them too.
+        var named: [PortForward] = []
     }
 
     private static let rule = Form<Rule>.record(
         [
-            guestPort, guestPortRange, hostPort, hostPortRange, hostIP, proto, ignore,
-            guestIP,
-            Key("guestIPMustBeZero", Form.boolean, nil, nil, .partial("the guest's address on its network")),
-            Key("static", Form.boolean, standard: "every rule is in force from the start"),
-            Key("guestSocket", .unread("path"), nil, nil, .notYet),
-            Key("hostSocket", .unread("path"), nil, nil, .notYet),
-            Key("reverse", .unread("true or false"), nil, nil, .notYet),
+            guestPort, guestPortRange, hostPort, hostPortRange, hostIP, proto, ignore, guestIP, guestIPMustBeZero,
+            isStatic,
+            guestSocket, hostSocket, reverse,
         ], named: "rules"
     ) { fields, value in
-        let isIgnored = fields[ignore]
-        let namesPorts = fields.given(guestPort) != nil || fields.given(guestPortRange) != nil
-        guard namesPorts else {
-            if !isIgnored { value.warn("only rules that name a guestPort are forwarded") }
-            return Rule()
-        }
-        for (one, range) in [(guestPort, guestPortRange), (hostPort, hostPortRange)]
-        where fields.given(one) != nil && fields.given(range) != nil {
-            value.fault("\(one.name) and \(range.name) exclude each other")
-        }
-        let range = fields[guestPortRange]
-        guard let guest = fields[guestPort].map({ $0...$0 }) ?? range else { return nil }
-        let hostRange = fields[hostPortRange]
-        let found = forwards(
-            from: fields[hostPort].map { $0...$0 } ?? hostRange ?? guest, of: fields[hostIP], to: guest,
-            fields[proto] ?? [.tcp], value)
-        return found.map { Rule(forwards: $0, isIgnored: isIgnored) }
-    }
-
-    private static func forwards(
-        from host: ClosedRange<Int>, of address: String, to guest: ClosedRange<Int>,
-        _ transports: [PortForward.Transport], _ value: ConfigurationValue
-    ) -> [PortForward]? {
-        guard host.count == guest.count else {
-            value.fault("\(guest.count) ports of the guest and \(host.count) of the host; expected as many")
+        let pairs: [(any KeyDeclaration, any KeyDeclaration)] = [
+            (guestPort, guestPortRange), (hostPort, hostPortRange), (guestSocket, guestPort),
+            (guestSocket, guestPortRange),
+            (hostSocket, hostPort), (hostSocket, hostPortRange),
+        ]
+        for (one, other) in pairs where fields.given(one) != nil && fields.given(other) != nil {
+            value.fault("\(one.name) and \(other.name) exclude each other")
             return nil
         }
-        guard guest.count <= maximumForwards else {
-            value.fault("more than \(maximumForwards) ports are forwarded")
+        if fields.given(guestSocket) != nil { return socketRule(fields, value) }
+        return portRule(fields, value)
+    }
+
+    private static func socketRule(_ fields: Fields, _ value: ConfigurationValue) -> Rule? {
+        let (guest, socket, isReverse) = (fields[guestSocket], fields[hostSocket], fields[reverse])
+        let port = fields[hostPort] ?? fields[hostPortRange]?.lowerBound
+        let address = fields[hostIP]
+        guard let host = socket ?? (isReverse ? nil : port.map { "\(IPEndpoint(address, $0))" }) else {
+            value.fault(isReverse ? "reverse needs a hostSocket" : "guestSocket needs a hostSocket or a hostPort")
             return nil
         }
-        return transports.flatMap { transport in
-            zip(host, guest).map { PortForward(transport, hostAddress: address, hostPort: $0, guestPort: $1) }
+        guard !fields[ignore], let guest else { return Rule() }
+        return Rule(connections: [ConnectionForward(host: host, guest: guest, isReverse: isReverse)])
+    }
+
+    private static func portRule(_ fields: Fields, _ value: ConfigurationValue) -> Rule? {
+        if fields[reverse] {
+            value.fault("reverse needs a guestSocket and a hostSocket")
+            return nil
+        }
+        var rule = ForwardRule()
+        let named = fields[guestPort].map { $0...$0 } ?? fields[guestPortRange]
+        rule.guestAddress = fields[guestIP]
+        rule.guestAddressMustBeAny = fields[guestIPMustBeZero] ?? rule.guestAddress.isAny
+        rule.guestPorts = named ?? rule.guestPorts
+        rule.hostAddress = fields[hostIP]
+        rule.hostSocket = fields[hostSocket]
+        rule.hostPorts = fields[hostPort].map { $0...$0 } ?? fields[hostPortRange] ?? rule.guestPorts
+        rule.isIgnored = fields[ignore]
+        let (transports, isFixed) = (fields[proto], fields[isStatic])
+        if rule.hostSocket != nil, rule.guestPorts.count != 1 {
+            value.fault("hostSocket needs one guestPort")
+            return nil
+        }
+        guard rule.hostSocket != nil || rule.guestPorts.count == rule.hostPorts.count else {
+            value.fault(
+                "\(rule.guestPorts.count) ports of the guest and \(rule.hostPorts.count) of the host; expected as many")
+            return nil
+        }
+        var result = Rule()
+        if transports?.contains(.tcp) ?? true { result.listeners = rule }
+        let isFew = named.map { $0.count <= maximumForwards } ?? false
+        if isFew, rule.hostSocket == nil {
+            result.named = PortForward.Transport.allCases.filter { (transports ?? [.tcp]).contains($0) }
+                .flatMap { forwards(of: rule, $0) }
+        }
+        if rule.isIgnored { return result }
+        if let transports, transports.contains(.udp) {
+            if isFew, rule.hostAddress.isIPv4, rule.hostSocket == nil {
+                result.ports = forwards(of: rule, .udp)
+            } else {
+                let why =
+                    "UDP is forwarded from ports of an IPv4 address, by rules that name at most \(maximumForwards)"
+                if transports == [.udp] { value.fault(why) } else { value.warn(why) }
+            }
+        }
+        if isFixed, result.listeners != nil { result.connections = fixed(rule, isFew: isFew, value) }
+        return result
+    }
+
+    /// What a static TCP rule forwards whoever listens.
+    private static func fixed(_ rule: ForwardRule, isFew: Bool, _ value: ConfigurationValue) -> [ConnectionForward] {
+        guard isFew else {
+            value.fault("a static rule names its ports, at most \(maximumForwards)")
+            return []
+        }
+        let guest = rule.guestAddress.isAny ? IPAddress.loopback : rule.guestAddress
+        return zip(rule.guestPorts, rule.hostPorts).map { guestPort, hostPort in
+            ConnectionForward(
+                host: rule.hostSocket ?? "\(IPEndpoint(rule.hostAddress, hostPort))",
+                guest: "\(IPEndpoint(guest, guestPort))")
         }
     }
 
-    /// The rules as the ports that they forward. One file cannot forward a port of the host twice. Of several files the
-    /// one that wins says where the port leads.
+    private static func forwards(of rule: ForwardRule, _ transport: PortForward.Transport) -> [PortForward] {
+        zip(rule.hostPorts, rule.guestPorts).map {
+            PortForward(transport, hostAddress: "\(rule.hostAddress)", hostPort: $0, guestPort: $1)
+        }
+    }
+
+    /// The rules as a plan. One file cannot forward a port of the host twice. Of several files the one that wins says where
+    /// the port leads.
     static let portForwards = Key(
         "portForwards",
-        Form<[PortForward]>("list of rules", shape: list(of: rule).shape) { value in
-            var forwards: [PortForward] = []
+        Form<ForwardPlan>("list of rules", shape: list(of: rule).shape) { value in
+            var plan = ForwardPlan()
             var files: [PortForward: String] = [:]
-            var ignored: Set<String> = []
+            var ignored: Set<Int> = []
             for element in value.elements() {
                 guard let found = rule.read(element) else { continue }
-                for forward in found.forwards {
-                    let guestPort = "\(forward.transport) \(forward.guestPort)"
-                    if found.isIgnored { ignored.insert(guestPort) }
-                    if ignored.contains(guestPort) { continue }
-                    guard let rival = forwards.first(where: { forward.competes(with: $0) }) else {
-                        files[forward] = element.node.place.file
-                        forwards.append(forward)
-                        continue
-                    }
-                    if files[rival] == element.node.place.file {
-                        element.fault(
-                            "the host's \(forward.transport.rawValue) port \(forward.hostPort) is forwarded twice")
-                    }
+                if found.isIgnored { ignored.formUnion(found.named.map(\.guestPort)) }
+                let named = found.named.filter { !ignored.contains($0.guestPort) }
+                let rival = named.lazy.compactMap { forward in
+                    files.keys.first { forward.competes(with: $0) && forward.guestPort != $0.guestPort }
+                }.first
+                if let rival, !found.isIgnored {
+                    guard files[rival] == element.node.place.file else { continue }
+                    element.fault("the host's \(rival.transport.rawValue) port \(rival.hostPort) is forwarded twice")
+                    return nil
                 }
-                if forwards.count > maximumForwards {
-                    element.fault("more than \(maximumForwards) ports are forwarded")
+                for forward in named where files[forward] == nil { files[forward] = element.node.place.file }
+                if let listeners = found.listeners { plan.rules.append(listeners) }
+                plan.ports += found.ports.filter { !ignored.contains($0.guestPort) && !plan.ports.contains($0) }
+                plan.connections += found.connections.filter { new in
+                    !plan.connections.contains { $0.host == new.host && !new.isReverse }
+                }
+                if plan.ports.count + plan.connections.count > maximumForwards || plan.rules.count > maximumForwards {
+                    element.fault("more than \(maximumForwards) ports are forwarded, or as many rules given")
                     return nil
                 }
             }
-            return forwards
-        }, .host, .live, .partial("rules that name a port"))
+            return plan
+        }, .host, .live)
+}
 
-    static let all: [any KeyDeclaration] = [
-        portForwards,
-        Key(
-            "networks", .unread("list of networks", .list([])), .machine, .start,
-            .noEffect("guests have QEMU's user network only"), merging: .combined(["interface"])),
-        Key(
-            "dns", .unread("list of addresses", .list([])), .guest, .start,
-            .noEffect("guests ask the host's resolver through QEMU's"), merging: .first),
-        hostResolver,
-    ]
-
-    private static let hosts = Key(
-        "hosts",
-        entries(of: .line).map("mapping of names to addresses or names") { pairs, value -> [Configuration.HostAlias]? in
-            pairs.compactMap { name, target in
-                guard isHostName(name), isHostName(target) || isAddress(target) else {
-                    value.fault("\(InstanceName.quoted(name)): expected a host name, and an address or name for it")
-                    return nil
-                }
-                return Configuration.HostAlias(name: name, target: target)
-            }
-        }, standard: "`{}`")
-    static let hostResolver = Key<[Configuration.HostAlias]>(
-        "hostResolver",
-        .record([
-            hosts,
-            Key(
-                "enabled", .unread("true or false"), nil, nil,
-                .noEffect("guests ask the host's resolver through QEMU's")),
-            Key("ipv6", .unread("true or false"), nil, nil, .noEffect("guests ask the host's resolver through QEMU's")),
-        ]) { fields, _ in fields[hosts] ?? [] }, .guest, .start)
-
-    /// RFC 1123: letters, digits, dashes and dots. Underscores are accepted, too.
-    private static func isHostName(_ text: String) -> Bool {
-        1...253 ~= text.utf8.count && text.first != "-"
-            && text.utf8.allSatisfy {
-                48...57 ~= $0 || 65...90 ~= $0 || 97...122 ~= $0 || "_.-".utf8.contains($0)
-            }
-    }
-
-    private static func isAddress(_ text: String) -> Bool {
-        Form<String>.isIPv4(text)
-            || text.contains(":")
-                && text.utf8.allSatisfy { 48...58 ~= $0 || 65...70 ~= $0 || 97...102 ~= $0 || $0 == 46 }
+extension Form where Value == IPAddress {
+    static var ipAddress: Self {
+        Form<String>.text.map("IP address") { text, value in
+            let address = IPAddress(text)
+            if address == nil { value.expected("an IP address") }
+            return address
+        }
     }
 }
 

@@ -121,6 +121,7 @@ struct SeedDrive: QEMUDevice {
 package struct GuestNetwork: QEMUDevice {
     package static let range = "192.168.5.0/24"
     package static let guest = "192.168.5.15"
+    static let guestAddress = IPAddress(guest)!
     package static let host = "192.168.5.2"
     package static let resolver = "192.168.5.3"
 

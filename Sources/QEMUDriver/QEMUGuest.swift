@@ -11,6 +11,7 @@ final class QEMUGuest: Guest {
 
     private let monitor: QMPConnection
     let sshForward: PortForward
+    let networkAddress = GuestNetwork.guestAddress
     private let watch: Task<Void, Never>
     private let states: StateReader
     private let jobs: QMPJobs

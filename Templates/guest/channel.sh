@@ -53,9 +53,25 @@ set_clock() {
     usleep $(((2000 - 1$fraction) * 1000)) && date -u -s "@$((${seconds%.*} + 1))"
 }
 
+# Sends which ports accept connections, now and whenever they change. The process that watches them is reminded in its own
+# pipe, so that it alone writes about ports.
+watch_ports() {
+    if [ -n "$watcher" ] && kill -0 "$watcher" 2> /dev/null; then
+        for tracing in /sys/kernel/tracing /run/hostagent/tracing; do
+            [ ! -e "$tracing/instances/hostagent/trace_marker" ] || echo all > "$tracing/instances/hostagent/trace_marker"
+        done
+        : > /run/hostagent/ports-wanted
+    else
+        sh "${0%/*}/ports.sh" < /dev/null > /dev/null 2>&1 5>&- &
+        watcher=$!
+    fi
+}
+watcher=
+
 while :; do
     while read -r line; do
         case $line in
+        *'"type":"ports"'*) watch_ports ;;
         *'"type":"poweroff"'*) poweroff & ;;
         *'"type":"reboot"'*) reboot & ;;
         *'"type":"time"'*) set_clock "$line" ;;

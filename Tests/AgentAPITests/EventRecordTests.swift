@@ -38,7 +38,9 @@ import Testing
             .guestReady, .accessConfirmed(milliseconds: 180), .provisioningFailed(mode: "m", script: "s", status: -1),
             .stopRequested(by: "SIGTERM", force: true), .stopStep(.askAgain), .guestEnded(step: .kill, seconds: 1.5),
             .guestUnresponsive(seconds: 10), .guestResponsive, .warning("w"), .failure("f"), .exiting(status: 1),
-            .portForward(.init(.udp, hostAddress: "0.0.0.0", hostPort: 1, guestPort: 2), .failed(reason: "r")),
+            .portForward(
+                .network(.init(.udp, hostAddress: "0.0.0.0", hostPort: 1, guestPort: 2)), .failed(reason: "r")),
+            .portForward(.connection(.init(host: "/h", guest: "127.0.0.1:1")), .forwarding),
             .guestClockSet(reason: "r"), .reloaded(applied: ["a"], pending: ["b"]), .upgrading(version: "2"),
         ]
         for event in events {

@@ -161,7 +161,7 @@ struct UpgradeTests {
         func answers(_ port: Int) async throws -> Bool {
             try await Tool("curl", ["-sf", "-m", "5", "http://127.0.0.1:\(port)/"]).run().output == "hello\n"
         }
-        #expect(try await answers(one))
+        #expect(try await eventually(within: 10) { try await answers(one) })
         #expect(try await info(home).pending == [])
 
         // Changes that can be applied are applied. The others are pending, also those of the file for all instances.
@@ -192,7 +192,7 @@ struct UpgradeTests {
         #expect(try await answers(two))
 
         // An invalid configuration changes nothing, whether the reload comes by command, socket or signal.
-        try TextFile.replace(yaml, with: forwards([one, one]))
+        try TextFile.replace(yaml, with: forwards([one]) + "- {guestPort: 8001, hostPort: \(one)}\n")
         let mistake = try await home.run("reload", "mini")
         #expect(mistake.status == 65 && mistake.error.contains("is forwarded twice"), "\(mistake)")
         let next = try #require(ProcessIdentity.of(pid: try await info(home).agentPID))
@@ -204,9 +204,10 @@ struct UpgradeTests {
         #expect(try await answers(two))
 
         // A port that is taken affects only that port.
-        try TextFile.replace(yaml, with: forwards([two, try await info(home).sshLocalPort ?? 0]))
+        let taken = try #require(try await info(home).sshLocalPort)
+        try TextFile.replace(yaml, with: forwards([two]) + "- {guestPort: 8001, hostPort: \(taken), static: true}\n")
         let partly = try await home.run("reload", "mini")
-        #expect(partly.succeeded && partly.error.contains("to the guest's 8000: "), "\(partly)")
+        #expect(partly.succeeded && partly.error.contains("to the guest's 127.0.0.1:8001: "), "\(partly)")
         #expect(!partly.output.contains("applied: portForwards"), "what is refused is not in effect: \(partly)")
         #expect(try await answers(two))
         try await home.succeeds("stop", "mini")
@@ -248,6 +249,10 @@ struct UpgradeTests {
         let served = try await home.run(
             "shell", "mini", "sh", "-c", "mkdir /tmp/w && echo hello > /tmp/w/index.html && httpd -p 8000 -h /tmp/w")
         #expect(served.succeeded, "\(served)")
+        let isForwarded = try await eventually(within: 10) {
+            try home.events("mini").contains { $0.status.portForward?.type == "forwarding" }
+        }
+        #expect(isForwarded)
         let sshPort = try #require(try await info(home).sshLocalPort)
         // QEMU still lists the ports that the kernel has closed without its knowledge.
         for gone in [port, sshPort] {

@@ -49,7 +49,7 @@ import Testing
                         if message.hasPrefix("READY") { story.add("ready") }
                         if message.hasPrefix("STOPPING") { story.add("stopping") }
                     },
-                    deadlines: Deadlines(grace: grace, start: nil), forwards: [], sleep: timers))
+                    deadlines: Deadlines(grace: grace, start: nil), forwards: ForwardPlan(), sleep: timers))
             self.scratch = scratch
             (self.story, self.driver, self.access, self.channel, self.log) = (story, driver, access, channel, log)
         }
@@ -278,7 +278,9 @@ import Testing
                     _ = await supervisor.apply {
                         let port = current.value.withLock { $0 }
                         latest.value.withLock { $0 = port }
-                        return (60, [PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: port, guestPort: 80)])
+                        var plan = ForwardPlan()
+                        plan.ports = [PortForward(.udp, hostAddress: "127.0.0.1", hostPort: port, guestPort: 80)]
+                        return (60, plan)
                     }
                 }
             }

@@ -66,6 +66,7 @@ package final class FakeGuest: Guest {
     package let record: GuestRecord
     package let events: AsyncStream<GuestEvent>
     package let says: AsyncStream<GuestEvent>.Continuation
+    package let networkAddress = IPAddress("192.168.5.15")!
     package let sshForward = PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: 1, guestPort: 22)
     private let story: Story
     /// The rung at which the guest obeys a request to stop. It ignores the other rungs.
@@ -207,6 +208,7 @@ package final class FakeAccess: AccessPlan {
     package func choosePort() throws(HostError) -> Int { 1 }
     package func writeSSHConfiguration(port: Int) throws(HostError) {}
     package func restoreSSHConfiguration() -> Bool { false }
+    package let connections: any GuestConnections = FakeConnections()
     package func openChannel() async throws -> (any ChannelToGuest)? { channel }
     package func confirm() async throws {
         story.add("confirm")
@@ -215,6 +217,14 @@ package final class FakeAccess: AccessPlan {
     package func waitForGreeting() async throws { story.add("greeting") }
     package func runProbes() async throws { try await probing.pass() }
     package var evidence: String { "; evidence" }
+}
+
+/// A guest without a shared connection. Nobody may use it.
+package struct FakeConnections: GuestConnections {
+    package var forwards: Set<ConnectionForward>? { nil }
+    package var changes: AsyncStream<Void> { AsyncStream { $0.finish() } }
+    package func open(_ forward: ConnectionForward) async throws { Issue.record("opened \(forward)") }
+    package func close(_ forward: ConnectionForward) async throws { Issue.record("closed \(forward)") }
 }
 
 package final class FakeChannel: ChannelToGuest {

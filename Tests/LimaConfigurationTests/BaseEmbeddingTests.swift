@@ -49,7 +49,7 @@ private struct FakeTemplates: TemplateReader {
         #expect(environment == ["A": "top", "B": "a", "C": "b"])
         // The scripts of bases come first, other lists begin with the template's own elements.
         #expect(configuration.probes.map { $0.script.split(separator: "\n").last } == ["a", "b", "top"])
-        #expect(configuration.portForwards.map(\.guestPort) == [1, 2])
+        #expect(configuration.portForwards.rules.map(\.guestPorts) == [1...1, 2...2])
         #expect(!whole.contains("base:"))
     }
 

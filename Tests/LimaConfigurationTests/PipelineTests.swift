@@ -141,7 +141,7 @@ import Testing
         let forwards = try resolve(
             Self.image + rule + "1}\n", override: rule + "2}\n", defaults: rule + "3}\n"
         ).configuration.portForwards
-        #expect(forwards.map(\.guestPort) == [2])
+        #expect(forwards.rules.map(\.guestPorts) == [2...2])
     }
 
     @Test func aValueThatIsOverriddenIsFound() throws {

@@ -1,0 +1,38 @@
+import GuestAccess
+import GuestDriver
+import HostModel
+
+extension Supervisor {
+    /// Takes the messages of a guest as long as its channel is open.
+    nonisolated func follow(_ channel: any ChannelToGuest) async {
+        for await message in channel.messages {
+            switch message {
+            case .provisioning:
+                forwarding.guestBoots()
+                enqueue.yield(.input(.guestIsProvisioning))
+            case .ready:
+                // From now on it tells what it listens on.
+                channel.send(.reportPorts)
+                enqueue.yield(.input(.guestIsReady))
+            case .log(let line): log.emit(.guestLog(line: line))
+            case .provisioningFailed(let mode, let script, let status):
+                enqueue.yield(.provisioningFailed(mode: mode, script: script, status: status))
+            case .applied(let seed): parts.access.confirmSetUp(seed: seed)
+            case .listeners(let report): forwarding.take(report)
+            case .overflow: askForPortsAgain(channel)
+            case .dropped(let text):
+                log.emit(.warning(text))
+                askForPortsAgain(channel)
+            case .warning(let text): log.emit(.warning(text))
+            }
+        }
+    }
+
+    /// Some of what the guest said about its ports is lost. It is asked when it may have calmed down.
+    private nonisolated func askForPortsAgain(_ channel: any ChannelToGuest) {
+        bag.start {
+            guard (try? await Task.sleep(for: .seconds(2))) != nil else { return }
+            channel.send(.reportPorts)
+        }
+    }
+}

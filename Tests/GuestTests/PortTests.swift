@@ -1,0 +1,166 @@
+import AgentAPI
+import HostModel
+import HostOS
+import HostTestSupport
+import Testing
+
+/// The ports that a guest listens on, seen from the host.
+@Suite(.enabled(if: Checkout.canBootGuests), .guestSlot)
+struct PortTests {
+    /// Serves the word over HTTP in the guest.
+    /// - Parameter address: `PORT` for all addresses, or `ADDRESS:PORT`.
+    private func serve(_ word: String, on address: String, in home: borrowing TestHome) async throws {
+        let script =
+            "mkdir -p /tmp/\(word) && echo \(word) > /tmp/\(word)/index.html && httpd -p \(address) -h /tmp/\(word)"
+        try await inGuest(script, of: home)
+    }
+
+    /// Runs a script in the guest, which may have no agent.
+    private func inGuest(_ script: String, of home: borrowing TestHome) async throws {
+        let ssh = Tool("ssh", ["-F", home.directory("mini") + "/ssh.config", "lima-mini", "sudo sh"], input: script)
+        let result = try await ssh.run()
+        #expect(result.succeeded, "\(result)")
+    }
+
+    private func end(_ address: String, in home: borrowing TestHome) async throws {
+        try await inGuest("kill $(ps | sed -n 's/^ *\\([0-9]*\\) .*[h]ttpd -p \(address) .*/\\1/p')", of: home)
+    }
+
+    private func get(_ port: Int, _ options: String...) async throws -> String {
+        try await Tool("curl", ["-s", "-m", "5"] + options + ["http://127.0.0.1:\(port)/"]).run().output.trimmed
+    }
+
+    private func isOpen(_ port: Int) async throws -> Bool {
+        try await Tool("ss", ["-Hltn", "sport = :\(port)"]).run().output.isEmpty == false
+    }
+
+    private func killAgent(_ home: borrowing TestHome) async throws {
+        let info = try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
+        let agent = try #require(ProcessIdentity.of(pid: info.agentPID))
+        #expect(agent.signal(9))
+        _ = await agent.waitUntilEnded()
+    }
+
+    @Test func whatTheGuestListensOnIsOnTheHost() async throws {
+        let home = try TestHome()
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
+        let (everywhere, loopback, later) = (
+            try LoopbackPort.free(), try LoopbackPort.free(), try LoopbackPort.free()
+        )
+        try await serve("everywhere", on: "\(everywhere)", in: home)
+        try await serve("loopback", on: "127.0.0.1:\(loopback)", in: home)
+        #expect(try await eventually(within: 10) { try await get(everywhere) == "everywhere" })
+        #expect(try await eventually(within: 10) { try await get(loopback) == "loopback" })
+        let forwarded = try home.events("mini").compactMap(\.status.portForward)
+        #expect(forwarded.map(\.type) == ["forwarding", "forwarding"])
+        #expect(forwarded.map(\.hostAddr) == ["127.0.0.1:\(everywhere)", "127.0.0.1:\(loopback)"])
+        #expect(forwarded.last?.guestAddr == "127.0.0.1:\(loopback)")
+
+        // Both ways outlive the agent. What the guest closes meanwhile is closed by the next one, and nothing else.
+        try await killAgent(home)
+        #expect(try await get(everywhere) == "everywhere")
+        #expect(try await get(loopback) == "loopback")
+        try await serve("later", on: "127.0.0.1:\(later)", in: home)
+        try await end("\(everywhere)", in: home)
+        #expect(try await isOpen(everywhere))
+        try await home.succeeds("start", "mini")
+        #expect(try await eventually(within: 10) { try await !isOpen(everywhere) })
+        #expect(try await eventually(within: 10) { try await get(later) == "later" })
+        #expect(try await get(loopback) == "loopback")
+        let changes = try home.events("mini").compactMap(\.status.portForward)
+        #expect(
+            Set(changes.map { "\($0.type) \($0.hostAddr)" }) == [
+                "stopping 127.0.0.1:\(everywhere)", "forwarding 127.0.0.1:\(later)",
+            ])
+
+        // A shared connection that breaks is made again, with what it forwards.
+        let masters = try await Tool(
+            "pgrep", ["-f", "ssh -F \(home.directory("mini"))/ssh.config .*ControlMaster=yes"]
+        ).run()
+        let master = try #require(Int32(masters.output.trimmed).flatMap { ProcessIdentity.of(pid: $0) })
+        #expect(master.signal(9))
+        _ = await master.waitUntilEnded()
+        #expect(try await eventually(within: 30) { try await get(loopback) == "loopback" })
+
+        // Nothing listens in a guest that boots again.
+        try await inGuest("(sleep 0.5; reboot) > /dev/null 2>&1 &", of: home)
+        #expect(try await eventually(within: 60) { try home.events("mini").contains { $0.kind == "guest-ready" } })
+        #expect(try await eventually(within: 30) { try await !isOpen(loopback) })
+        #expect(try await eventually(within: 60) { try await home.run("shell", "mini", "true").succeeded })
+        try await serve("again", on: "127.0.0.1:\(loopback)", in: home)
+        #expect(try await eventually(within: 30) { try await get(loopback) == "again" })
+        try await end("127.0.0.1:\(loopback)", in: home)
+        #expect(try await eventually(within: 10) { try await !isOpen(loopback) })
+        try await home.succeeds("stop", "mini")
+    }
+
+    @Test func rulesAndSocketsOfTheHost() async throws {
+        let home = try TestHome()
+        try await home.succeeds("create", "mini")
+        let yaml = home.directory("mini") + "/lima.yaml"
+        let original = try TextFile.read(yaml)
+        let (guest, host, ignored) = (try LoopbackPort.free(), try LoopbackPort.free(), try LoopbackPort.free())
+        let inTheWay = home.path + "/file"
+        try TextFile.replace(inTheWay, with: "precious")
+        let rules = """
+            portForwards:
+            - {guestPort: \(ignored), guestIP: 0.0.0.0, ignore: true}
+            - {guestPort: \(guest), hostPort: \(host), hostIP: 127.0.0.2}
+
+            """
+        try TextFile.replace(yaml, with: original + rules)
+        try await home.succeeds("start", "mini")
+        try await serve("ignored", on: "\(ignored)", in: home)
+        try await serve("web", on: "\(guest)", in: home)
+        #expect(
+            try await eventually(within: 10) {
+                try await Tool("curl", ["-s", "-m", "5", "http://127.0.0.2:\(host)/"]).run().output == "web\n"
+            })
+        #expect(try await !isOpen(ignored))
+        #expect(try await !isOpen(guest))
+
+        // A rule for a socket, live. A socket that nobody answers on is replaced, and only for its owner.
+        let socket = home.directory("mini") + "/sock/web.sock"
+        try Files.makeDirectory(home.directory("mini") + "/sock")
+        let stale = "import socket; socket.socket(socket.AF_UNIX).bind('\(socket)')"
+        #expect(try await Tool("python3", ["-c", stale]).run().succeeded)
+        let sockets = """
+            portForwards:
+            - {guestPort: \(guest), hostSocket: web.sock}
+            - {guestPort: \(ignored), hostSocket: \(inTheWay), static: true}
+
+            """
+        try TextFile.replace(yaml, with: original + sockets)
+        let reloaded = try await home.run("reload", "mini")
+        #expect(reloaded.error.contains("\(inTheWay) exists already"), "\(reloaded)")
+        #expect(try TextFile.read(inTheWay) == "precious")
+        #expect(try await eventually(within: 10) { try await get(80, "--unix-socket", socket) == "web" })
+        #expect(try await Tool("stat", ["-c", "%a", socket]).run().output == "600\n")
+        #expect(try await !Tool("curl", ["-s", "-m", "5", "http://127.0.0.2:\(host)/"]).run().succeeded)
+
+        // Without its rule, and without its guest, the socket is gone.
+        try await home.succeeds("stop", "mini")
+        #expect(Files.kind(socket) == nil)
+        #expect(try TextFile.read(inTheWay) == "precious")
+    }
+
+    /// The host follows a guest that opens and closes ports all the time at its own pace, and ends where the guest ends.
+    @Test func aFloodOfListeners() async throws {
+        let home = try TestHome()
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
+        let port = try LoopbackPort.free()
+        try await inGuest("for i in $(seq 300); do nc -l -p $((20000 + i % 50)) < /dev/null & kill $!; done", of: home)
+        try await serve("calm", on: "\(port)", in: home)
+        #expect(try await eventually(within: 30) { try await get(port) == "calm" })
+        let left = try await eventually(within: 30) {
+            let open = try await Tool("ss", ["-Hltn"]).run().output
+            return !open.contains("127.0.0.1:200")
+        }
+        #expect(left)
+        let info = try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
+        #expect(info.state == .running, "\(info.errors)")
+        try await home.succeeds("stop", "mini")
+    }
+}
