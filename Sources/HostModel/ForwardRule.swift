@@ -126,7 +126,7 @@ package struct ForwardPlan: Sendable, Equatable {
                 PortForward(.tcp, hostAddress: "\(host.address)", hostPort: host.port, guestPort: port))
         }
         let isIPv4 = address.isIPv4
-        let reachable = address.isAny ? (isIPv4 ? IPAddress.loopback : IPAddress("::1")!) : address
+        let reachable = address.isAny ? (isIPv4 ? IPAddress.loopback : .loopbackIPv6) : address
         return .connection(ConnectionForward(host: end.text, guest: "\(IPEndpoint(reachable, port))"))
     }
 }

@@ -18,8 +18,14 @@ package struct IPAddress: Sendable, Hashable, CustomStringConvertible {
         self.init(bytes: bytes)
     }
 
-    package static let loopback = IPAddress("127.0.0.1")!
-    package static let any = IPAddress("0.0.0.0")!
+    /// The IPv4 address `a.b.c.d`.
+    package init(_ a: UInt8, _ b: UInt8, _ c: UInt8, _ d: UInt8) { bytes = [a, b, c, d] }
+
+    private init(knownBytes: [UInt8]) { bytes = knownBytes }
+
+    package static let any = IPAddress(0, 0, 0, 0)
+    package static let loopback = IPAddress(127, 0, 0, 1)
+    package static let loopbackIPv6 = IPAddress(knownBytes: [UInt8](repeating: 0, count: 15) + [1])
 
     package var isIPv4: Bool { bytes.count == 4 }
     /// Whether this stands for every address of its family.

@@ -120,8 +120,8 @@ struct SeedDrive: QEMUDevice {
 /// The user-mode network. Its addresses are the same for every guest, as in Lima.
 package struct GuestNetwork: QEMUDevice {
     package static let range = "192.168.5.0/24"
-    package static let guest = "192.168.5.15"
-    static let guestAddress = IPAddress(guest)!
+    static let guestAddress = IPAddress(192, 168, 5, 15)
+    package static let guest = "\(guestAddress)"
     package static let host = "192.168.5.2"
     package static let resolver = "192.168.5.3"
 
