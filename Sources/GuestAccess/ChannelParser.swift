@@ -40,6 +40,7 @@ package struct ChannelParser: Sendable {
     private var warned = false
     private var windowStart = 0.0
     private var linesInWindow = 0
+    private var hasOverflowed = false
 
     package init() {}
 
@@ -68,14 +69,13 @@ package struct ChannelParser: Sendable {
         if now - windowStart >= 1 {
             windowStart = now
             linesInWindow = 0
+            hasOverflowed = false
         }
         linesInWindow += 1
         if linesInWindow > Self.maximumRate {
-            // The first one of a second stands for all.
-            return drop("more than \(Self.maximumRate) lines a second")
-                ?? (linesInWindow == Self.maximumRate + 1 ? .overflow : nil)
+            return drop("more than \(Self.maximumRate) lines a second") ?? overflow()
         }
-        if discarding { return drop("a line of more than \(Self.maximumLine) bytes") }
+        if discarding { return drop("a line of more than \(Self.maximumLine) bytes") ?? overflow() }
         if line.isEmpty { return nil }
         guard let wire = try? JSONDecoder().decode(Wire.self, from: Data(line)), let message = wire.message else {
             return drop("a line that is not a message")
@@ -91,9 +91,15 @@ package struct ChannelParser: Sendable {
         return message
     }
 
+    /// One a second stands for all.
+    private mutating func overflow() -> ChannelMessage? {
+        defer { hasOverflowed = true }
+        return hasOverflowed ? nil : .overflow
+    }
+
     private mutating func drop(_ what: String) -> ChannelMessage? {
         if warned { return nil }
-        warned = true
+        (warned, hasOverflowed) = (true, true)
         return .dropped(reason: "the guest sent \(what) over its channel; such lines are dropped")
     }
 

@@ -64,6 +64,8 @@ package final class GuestChannel: ChannelToGuest {
     deinit { channel.close(promise: nil) }
 
     package func send(_ command: Command) {
+        // A guest that asks again and again and never reads must not fill the memory.
+        if command == .reportPorts, !channel.isWritable { return }
         channel.writeAndFlush(ByteBuffer(string: command.line), promise: nil)
     }
 
@@ -73,13 +75,18 @@ package final class GuestChannel: ChannelToGuest {
         typealias InboundIn = ByteBuffer
 
         private var parser = ChannelParser()
+        /// The buffer was full.
+        private var hasLost = false
         private let continuation: AsyncStream<ChannelMessage>.Continuation
 
         init(continuation: AsyncStream<ChannelMessage>.Continuation) { self.continuation = continuation }
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             let bytes = unwrapInboundIn(data).readableBytesView
-            for message in parser.feed(bytes, now: HostProcess.monotonicSeconds) { continuation.yield(message) }
+            for message in parser.feed(bytes, now: HostProcess.monotonicSeconds) {
+                if case .dropped = continuation.yield(message) { hasLost = true }
+            }
+            if hasLost, case .enqueued = continuation.yield(.overflow) { hasLost = false }
         }
 
         func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }

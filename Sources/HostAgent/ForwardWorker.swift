@@ -6,6 +6,7 @@ import Synchronization
 extension PortForwarding {
     /// What shall be forwarded.
     struct Goal: Sendable {
+        var plan: ForwardPlan
         var wanted: Set<Forward>
         /// What is not tried again.
         var failed: Set<Forward>
@@ -22,10 +23,13 @@ extension PortForwarding {
         /// The goal at this moment.
         let goal: @Sendable () -> Goal
         let failed: @Sendable (Forward) -> Void
+        /// Whether the guest has gone, and nothing is to be changed any more.
+        let isOver: @Sendable () -> Bool
 
         init(
             guest: any Guest, connections: any GuestConnections, pace: ForwardPace, log: EventLog,
-            goal: @escaping @Sendable () -> Goal, failed: @escaping @Sendable (Forward) -> Void
+            goal: @escaping @Sendable () -> Goal, failed: @escaping @Sendable (Forward) -> Void,
+            isOver: @escaping @Sendable () -> Bool
         ) {
             self.guest = guest
             self.connections = connections
@@ -33,6 +37,7 @@ extension PortForwarding {
             self.log = log
             self.goal = goal
             self.failed = failed
+            self.isOver = isOver
         }
 
         /// A port that cannot be opened does not affect the others. Ports are closed first, because the host's port may be
@@ -47,21 +52,39 @@ extension PortForwarding {
                 log.emit(.warning("the guest's forwarded ports could not be looked at: \(error)"))
                 return Change(complaints: ["\(error)"])
             }
-            let overConnection = connections.forwards
-            there.formUnion((overConnection ?? []).map(Forward.connection))
-            if goal.isComplete {
-                for forward in there.subtracting(goal.wanted).sorted() {
-                    await change(forward, to: .stopped)
-                    result.hasChanged = true
-                }
+            there.formUnion((connections.forwards ?? []).map(Forward.connection))
+            for forward in there.subtracting(goal.wanted).sorted()
+            where goal.isComplete || !isPossible(forward, goal.plan) {
+                if isOver() { return result }
+                let complaint = await change(forward, to: .stopped)
+                if let complaint { result.complaints.append(complaint) } else { result.hasChanged = true }
             }
             for forward in goal.wanted.subtracting(there).subtracting(goal.failed).sorted() {
-                // Without the connection there is nothing to say: its end and its return are updates of their own.
-                if case .connection = forward, overConnection == nil { continue }
+                if isOver() { return result }
+                if case .connection = forward, connections.forwards == nil {
+                    // Its return is an update of its own.
+                    if let obstacle = connections.obstacle, pace.isFirstMention(of: obstacle) {
+                        log.emit(.warning("not forwarded: \(forward), and others like it: \(obstacle)"))
+                    }
+                    continue
+                }
                 let complaint = await change(forward, to: .forwarding)
                 if let complaint { result.complaints.append(complaint) } else { result.hasChanged = true }
             }
             return result
+        }
+
+        /// Whether the guest may listen on something for which the plan wants this. While it has not told all, the rest is kept.
+        private func isPossible(_ forward: Forward, _ plan: ForwardPlan) -> Bool {
+            let listener: GuestListener
+            switch forward {
+            case .network(let forward): listener = GuestListener(.any, forward.guestPort)
+            case .connection(let forward):
+                guard let guest = IPEndpoint(forward.guest) else { return false }
+                listener = GuestListener(guest.address, guest.port)
+            }
+            let wanted = plan.wanted([listener], network: guest.networkAddress, excluding: guest.sshForward.hostPort)
+            return wanted.contains(forward)
         }
 
         func repair() async -> Change {
@@ -122,8 +145,12 @@ final class ForwardPace: Sendable {
         var allowance = ForwardPace.burst
         var last = ContinuousClock.now
         var hasWaited = false
+        var mentioned: Set<String> = []
     }
     private let state = Mutex(State())
+
+    /// Whether a reason was not mentioned before.
+    func isFirstMention(of reason: String) -> Bool { state.withLock { $0.mentioned.insert(reason).inserted } }
 
     /// Waits until the next change may be made.
     /// - Returns: true if it waited for the first time.

@@ -140,7 +140,8 @@ package struct GuestAccessPlan: AccessPlan {
     ) {
         self.warn = warn
         master = SSHMaster(
-            directory: instance.directory, host: "lima-\(instance.name)", environment: environment, report: warn)
+            directory: instance.directory, host: "lima-\(instance.name)", environment: environment,
+            obstacle: Self.obstacleToSharing(instance), report: warn)
         self.instance = instance
         self.home = home
         self.network = network
@@ -149,11 +150,16 @@ package struct GuestAccessPlan: AccessPlan {
 
     /// What is forwarded with a connection belongs to the person who opens it, so it is not shared. While it binds the
     /// master's socket, ssh appends 17 characters to the path.
-    private var sharesConnection: Bool {
-        let ssh = configuration.ssh
-        return !ssh.forwardsAgent && !ssh.forwardsX11 && !ssh.forwardsX11Trusted
-            && directory.sshMasterSocket.utf8.count + 17 <= UnixSocket.maximumPathLength
+    private static func obstacleToSharing(_ instance: Instance) -> String? {
+        let ssh = instance.configuration.ssh
+        if ssh.forwardsAgent || ssh.forwardsX11 || ssh.forwardsX11Trusted {
+            return "the SSH connection is not shared, because ssh.forwardAgent or ssh.forwardX11 is set"
+        }
+        return instance.directory.sshMasterSocket.utf8.count + 17 <= UnixSocket.maximumPathLength
+            ? nil : "the SSH connection is not shared, because the path of the instance's directory is too long"
     }
+
+    private var sharesConnection: Bool { Self.obstacleToSharing(instance) == nil }
 
     package func follow(_ phase: Phase) {
         if sharesConnection { master.follow(phase) }

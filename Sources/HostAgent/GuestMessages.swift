@@ -12,27 +12,19 @@ extension Supervisor {
                 enqueue.yield(.input(.guestIsProvisioning))
             case .ready:
                 // From now on it tells what it listens on.
-                channel.send(.reportPorts)
+                forwarding.ask(channel)
                 enqueue.yield(.input(.guestIsReady))
             case .log(let line): log.emit(.guestLog(line: line))
             case .provisioningFailed(let mode, let script, let status):
                 enqueue.yield(.provisioningFailed(mode: mode, script: script, status: status))
             case .applied(let seed): parts.access.confirmSetUp(seed: seed)
             case .listeners(let report): forwarding.take(report)
-            case .overflow: askForPortsAgain(channel)
+            case .overflow: forwarding.ask(channel)
             case .dropped(let text):
                 log.emit(.warning(text))
-                askForPortsAgain(channel)
+                forwarding.ask(channel)
             case .warning(let text): log.emit(.warning(text))
             }
-        }
-    }
-
-    /// Some of what the guest said about its ports is lost. It is asked when it may have calmed down.
-    private nonisolated func askForPortsAgain(_ channel: any ChannelToGuest) {
-        bag.start {
-            guard (try? await Task.sleep(for: .seconds(2))) != nil else { return }
-            channel.send(.reportPorts)
         }
     }
 }

@@ -118,7 +118,11 @@ extension Supervisor {
             log.emit(.snapshot(change))
             if change.verb != .apply { remember(change.verb == .create ? machine : nil, for: change.tag, machines) }
             // The guest stood still, or is of another time.
-            if change.verb != .delete { clock.tell() }
+            if change.verb != .delete {
+                clock.tell()
+                // The guest listens on what it did then, and no event of it says so.
+                if let channel = live?.channel { forwarding.ask(channel) }
+            }
         }
         if change.verb == .apply, self.phase.isUsable { parts.access.follow(self.phase) }
         if let failure { throw failure }

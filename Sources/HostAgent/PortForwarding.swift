@@ -9,6 +9,8 @@ package protocol GuestConnections: Sendable {
     var forwards: Set<ConnectionForward>? { get }
     /// Has a value whenever the connection was made or has ended.
     var changes: AsyncStream<Void> { get }
+    /// Why there can never be a connection; nil if there can.
+    var obstacle: String? { get }
     /// - Throws: `HostError`, for instance when the host's port is taken.
     func open(_ forward: ConnectionForward) async throws
     func close(_ forward: ConnectionForward) async throws
@@ -53,6 +55,10 @@ package final class PortForwarding: GuestService {
         var updateWaits = false
         var repair: Task<Void, Never>?
         var saidCut = false
+        /// The guest was asked for its listeners within the last second.
+        var hasAsked = false
+        /// It is to be asked again when that second is over.
+        var asksAgain = false
     }
 
     private let state: Mutex<State>
@@ -81,6 +87,8 @@ package final class PortForwarding: GuestService {
         state.withLock { state in
             state.guest = nil
             state.failed = []
+            state.listeners = GuestListeners()
+            state.knowsAll = true
         }
     }
 
@@ -96,11 +104,49 @@ package final class PortForwarding: GuestService {
     }
 
     /// The guest was found running, and will tell what it listens on.
-    func guestWillTell() { state.withLock { $0.knowsAll = false } }
+    func guestWillTell() {
+        state.withLock { $0.knowsAll = false }
+        bag.start { [self] in
+            guard (try? await Task.sleep(for: .seconds(30))) != nil else { return }
+            if state.withLock({ $0.knowsAll || $0.guest == nil }) { return }
+            log.emit(
+                .warning(
+                    "the guest does not tell what it listens on, because an older program started it; new ports are "
+                        + "forwarded after its next start"))
+        }
+    }
+
+    /// Asks the guest for all its listeners, at most once a second.
+    func ask(_ channel: any ChannelToGuest) {
+        let isFirst = state.withLock { state in
+            if state.hasAsked {
+                state.asksAgain = true
+                return false
+            }
+            state.hasAsked = true
+            return true
+        }
+        guard isFirst else { return }
+        channel.send(.reportPorts)
+        bag.start { [self] in
+            _ = try? await Task.sleep(for: .seconds(1))
+            let again = state.withLock { state in
+                defer { (state.hasAsked, state.asksAgain) = (false, false) }
+                return state.asksAgain
+            }
+            if again, !Task.isCancelled { ask(channel) }
+        }
+    }
 
     func take(_ report: ListenerReport) {
         let isCut = state.withLock { state in
             var isNew = state.listeners.take(report)
+            if case .port(let port, _) = report {
+                // What could not be opened for an earlier program is tried again for this one.
+                let failures = state.failed.filter { $0.guestPort == port }
+                state.failed.subtract(failures)
+                isNew = isNew || !failures.isEmpty
+            }
             if case .all = report, !state.knowsAll {
                 state.knowsAll = true
                 isNew = true
@@ -116,7 +162,13 @@ package final class PortForwarding: GuestService {
 
     /// Follows the shared connection as long as the task runs.
     func followConnections() async {
-        for await _ in connections.changes { state.withLock { update(&$0) } }
+        for await _ in connections.changes {
+            state.withLock { state in
+                // The connection may have held the port that another way could not get.
+                state.failed = []
+                update(&state)
+            }
+        }
     }
 
     /// Brings the forwards up to date. Of several updates that wait, one is made.
@@ -124,10 +176,16 @@ package final class PortForwarding: GuestService {
         guard let guest = state.guest, !state.updateWaits else { return }
         state.updateWaits = true
         _ = enqueue(&state) { [self] in
+            // What changes meanwhile is part of this update.
+            try? await Task.sleep(for: Self.pause)
             self.state.withLock { $0.updateWaits = false }
             return await worker(for: guest).makeSo()
         }
     }
+
+    /// Between two updates, so that a guest whose ports change all the time leaves the host some rest. It is part of the 100 ms
+    /// in which a port shall appear.
+    private static let pause = Duration.milliseconds(10)
 
     // MARK: Changes
 
@@ -149,17 +207,19 @@ package final class PortForwarding: GuestService {
 
     private func worker(for guest: any Guest) -> Worker {
         Worker(guest: guest, connections: connections, pace: pace, log: log) { [self] in
-            state.withLock { state in
-                let plan = state.plan
-                let wanted = plan.wanted(
-                    state.listeners.current, network: guest.networkAddress, excluding: guest.sshForward.hostPort)
+            let (plan, listeners, isComplete) = state.withLock { ($0.plan, $0.listeners.current, $0.knowsAll) }
+            let wanted = plan.wanted(
+                listeners, network: guest.networkAddress, excluding: guest.sshForward.hostPort
+            ).union([.network(guest.sshForward)])
+            let failed = state.withLock { state in
                 state.failed.formIntersection(wanted)
-                return Goal(
-                    wanted: wanted.union([.network(guest.sshForward)]), failed: state.failed,
-                    isComplete: state.knowsAll)
+                return state.failed
             }
+            return Goal(plan: plan, wanted: wanted, failed: failed, isComplete: isComplete)
         } failed: { [self] forward in
             state.withLock { _ = $0.failed.insert(forward) }
+        } isOver: { [self] in
+            Task.isCancelled || state.withLock { $0.guest == nil }
         }
     }
 

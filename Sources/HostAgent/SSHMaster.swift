@@ -17,8 +17,12 @@ final class SSHMaster: Sendable {
     let forwards: SSHForwards
     /// Whether the guest can have a master at present.
     private let isWanted = Atomic(false)
-    /// How long a master that ends is not started again. It grows while masters end soon.
-    private let pause = Mutex(Backoff(from: .milliseconds(100), to: .seconds(60)))
+    /// How long a master that has ended is not started again.
+    private let pause = Mutex(firstPause)
+    /// The master that is followed.
+    private let current = Mutex<ProcessIdentity?>(nil)
+    /// A reason was reported since there last was a master.
+    private let hasComplained = Atomic(false)
     /// This agent knows the master's guest: it has started it, or has looked at the master once.
     private let isOwn = Atomic(false)
     /// The last change of what is wanted. Each waits for the one before.
@@ -26,9 +30,10 @@ final class SSHMaster: Sendable {
 
     /// - Parameters:
     ///   - environment: the variables of this process.
+    ///   - obstacle: why there is no master for this guest; nil if there is.
     ///   - report: gets a sentence when there can be no master.
     init(
-        directory: InstanceDirectory, host: String, environment: [String: String],
+        directory: InstanceDirectory, host: String, environment: [String: String], obstacle: String?,
         report: @escaping @Sendable (String) -> Void
     ) {
         self.directory = directory
@@ -36,7 +41,8 @@ final class SSHMaster: Sendable {
         // A helper is not the main process of a unit, and must not talk to the service manager as if it were.
         self.environment = environment.filter { !["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].contains($0.key) }
         self.report = report
-        forwards = SSHForwards(directory: directory, options: ["-F", directory.sshConfiguration], host: host)
+        forwards = SSHForwards(
+            directory: directory, options: ["-F", directory.sshConfiguration], host: host, obstacle: obstacle)
     }
 
     /// A usable guest has a master. A master of a guest that boots again is of no use: its connection is dead.
@@ -68,7 +74,7 @@ final class SSHMaster: Sendable {
             // Other people's shells may run in a master that an earlier agent left, so it is ended only if it is shown to be
             // dead. It may be logging in just now.
             if let recorded, recorded.isAlive(in: directory.path), try await isReady(recorded.process) {
-                guard try await isDead() else { return follow(recorded.process, isFound: true) }
+                guard try await isDead() else { return await follow(recorded.process, isFound: true) }
             }
             await end()
             isOwn.store(true, ordering: .relaxed)
@@ -85,11 +91,16 @@ final class SSHMaster: Sendable {
             let record = HelperRecord(name: "SSH master", process: master, holds: Self.logName)
             try TextFile.replace(directory.sshMasterRecord, with: Array(try JSONEncoder().encode(record)))
             if try await isReady(master) {
-                follow(master, isFound: false)
+                hasComplained.store(false, ordering: .relaxed)
+                await follow(master, isFound: false)
             } else {
+                if !hasComplained.exchange(true, ordering: .relaxed) { complain() }
                 // A child has to be waited for.
-                Task { _ = await master.waitUntilEnded() }
-                complain()
+                Task { [self] in
+                    _ = await master.waitUntilEnded()
+                    await openLater()
+                }
+                if master.isAlive { await recorded?.end(in: directory.path) }
             }
         } catch is CancellationError {
             // The guest has ended meanwhile.
@@ -99,33 +110,44 @@ final class SSHMaster: Sendable {
     }
 
     /// There is a master. When it ends although it is wanted, there will be another.
-    private func follow(_ master: ProcessIdentity, isFound: Bool) {
-        if case .some = forwards.forwards, isFound { return }
-        forwards.connected(to: master, isFound: isFound)
+    private func follow(_ master: ProcessIdentity, isFound: Bool) async {
+        let isNew = current.withLock { current in
+            defer { current = master }
+            return current != master
+        }
+        guard isNew else { return }
         Task { [self] in
             let began = ContinuousClock.now
             _ = await master.waitUntilEnded()
-            guard recorded?.process == master else { return }
-            forwards.disconnected()
-            guard isWanted.load(ordering: .relaxed) else { return }
-            var pause = pause.withLock { pause in
-                if began.duration(to: .now) > .seconds(60) {
-                    pause = Backoff(from: .milliseconds(100), to: .seconds(60))
-                }
-                return pause
+            let isCurrent = current.withLock { current in
+                guard current == master else { return false }
+                current = nil
+                return true
             }
-            try? await pause.pause()
-            self.pause.withLock { $0 = pause }
-            guard isWanted.load(ordering: .relaxed) else { return }
-            last.withLock { last in
-                let before = last
-                last = Task {
-                    await before?.value
-                    await self.open()
-                }
+            guard isCurrent else { return }
+            forwards.disconnected()
+            if began.duration(to: .now) > .seconds(60) { pause.withLock { $0 = Self.firstPause } }
+            await openLater()
+        }
+        await forwards.connected(to: master, isFound: isFound)
+    }
+
+    /// Tries again to have a master. The waits grow while masters end soon.
+    private func openLater() async {
+        var pause = pause.withLock { $0 }
+        try? await pause.pause()
+        self.pause.withLock { $0 = pause }
+        guard isWanted.load(ordering: .relaxed) else { return }
+        last.withLock { last in
+            let before = last
+            last = Task {
+                await before?.value
+                if self.isWanted.load(ordering: .relaxed) { await self.open() }
             }
         }
     }
+
+    private static let firstPause = Backoff(from: .milliseconds(100), to: .seconds(60))
 
     /// Waits for the login. No event tells of it: the socket appears in the instance's directory.
     private func isReady(_ master: ProcessIdentity) async throws -> Bool {
@@ -151,6 +173,7 @@ final class SSHMaster: Sendable {
     }
 
     private func removeFiles() {
+        current.withLock { $0 = nil }
         forwards.disconnected()
         for file in [directory.sshMasterRecord, directory.sshMasterLog, directory.sshMasterSocket] {
             try? Files.remove(file)

@@ -204,7 +204,9 @@ package actor Supervisor {
             log.emit(.phaseChanged(phase))
             // The path may belong to another instance by now.
             if parts.claim.isIntact { parts.access.follow(phase) }
-        case .emit(let event): log.emit(event)
+        case .emit(let event):
+            log.emit(event)
+            if case .guestRebooted = event { forwarding.guestBoots() }
         case .attach: if let survivor = parts.survivor { start { .attached(try await $0.attach(to: survivor)) } }
         case .prepare:
             attempt += 1
@@ -223,7 +225,7 @@ package actor Supervisor {
         case .setGuestClock:
             clock.tell()
             // A guest that has gone back to a snapshot listens on what it did then.
-            live?.channel?.send(.reportPorts)
+            if let channel = live?.channel { forwarding.ask(channel) }
         case .announceReady:
             wasReady = true
             parts.notifier.ready(status: "running")

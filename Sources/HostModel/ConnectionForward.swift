@@ -34,6 +34,14 @@ package enum Forward: Sendable, Hashable, Comparable, CustomStringConvertible {
     case network(PortForward)
     case connection(ConnectionForward)
 
+    /// The port of the guest; nil for a socket.
+    package var guestPort: Int? {
+        switch self {
+        case .network(let forward): forward.guestPort
+        case .connection(let forward): IPEndpoint(forward.guest)?.port
+        }
+    }
+
     /// The order in which forwards are opened and shown.
     package static func < (left: Self, right: Self) -> Bool {
         switch (left, right) {

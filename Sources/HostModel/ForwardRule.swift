@@ -67,7 +67,7 @@ private enum HostEnd: Hashable {
 package struct ForwardPlan: Sendable, Equatable {
     /// The rules for the guest's listeners, in the order of the configuration.
     package var rules: [ForwardRule] = []
-    /// What is forwarded as long as the guest runs, whoever listens. These forwards use the machine's network.
+    /// What is forwarded as long as the guest runs, whoever listens: ports of UDP. These forwards use the machine's network.
     package var ports: [PortForward] = []
     /// The same over the SSH connection: sockets, and TCP ports, which a listener may turn into a forward of the network.
     package var connections: [ConnectionForward] = []
@@ -93,8 +93,7 @@ package struct ForwardPlan: Sendable, Equatable {
             ends[end] = Self.forward(end, to: listener, network: network)
         }
         let taken = Set(ends.keys.map(\.text))
-        let fixedPorts = ports.filter { !taken.contains("\($0.hostAddress):\($0.hostPort)") || $0.transport == .udp }
-        return Set(ends.values).union(fixedPorts.map(Forward.network))
+        return Set(ends.values).union(ports.map(Forward.network))
             .union(connections.filter { $0.isReverse || !taken.contains($0.host) }.map(Forward.connection))
     }
 

@@ -45,7 +45,8 @@ package struct IPAddress: Sendable, Hashable, CustomStringConvertible {
             let bytes = groups(text)
             return bytes?.count == 16 ? bytes : nil
         }
-        guard let front = groups(String(text[..<gap.lowerBound])), let back = groups(String(text[gap.upperBound...])),
+        guard !text[..<gap.lowerBound].contains("."),
+            let front = groups(String(text[..<gap.lowerBound])), let back = groups(String(text[gap.upperBound...])),
             front.count + back.count <= 14
         else { return nil }
         return front + [UInt8](repeating: 0, count: 16 - front.count - back.count) + back
@@ -96,6 +97,21 @@ package struct IPEndpoint: Sendable, Hashable, CustomStringConvertible {
     package init(_ address: IPAddress, _ port: Int) {
         self.address = address
         self.port = port
+    }
+
+    /// Reads what `description` writes.
+    package init?(_ text: String) {
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            return nil
+        }
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") {
+            host = host.dropFirst().dropLast()
+        } else if host.contains(":") {
+            return nil
+        }
+        guard let address = IPAddress(host) else { return nil }
+        self.init(address, Int(port))
     }
 
     package var description: String { address.isIPv4 ? "\(address):\(port)" : "[\(address)]:\(port)" }

@@ -39,6 +39,12 @@ package enum Files {
         }
     }
 
+    /// Whether the last name of the path is a symbolic link, wherever it leads.
+    package static func isLink(_ path: String) -> Bool {
+        var info = stat()
+        return lstat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFLNK
+    }
+
     /// Device, inode, size and modification time. Equal as long as the file is the same one and unchanged.
     package static func fingerprint(_ path: String) -> String? {
         var info = stat()

@@ -22,10 +22,9 @@ package struct SystemCallError: Error, Sendable, Equatable, CustomStringConverti
     package var description: String { "\(call) \(subject): \(reason)" }
 
     package var isMissing: Bool { code == ENOENT || code == ENOTDIR }
-    /// The other side cannot take more just now.
     /// A socket that nobody listens on (connect(2)).
     package var isRefusal: Bool { code == ECONNREFUSED }
-
+    /// The other side cannot take more just now.
     package var isBusy: Bool { code == EAGAIN || code == EWOULDBLOCK }
     package var isFull: Bool { code == ENOSPC || code == EDQUOT }
     /// The last name of the path is a symbolic link, where only a file counts (open(2), O_NOFOLLOW).

@@ -19,7 +19,7 @@ enum PortForwardKeys {
     private static let hostPort = Key("hostPort", .port, standard: "as in the guest")
     private static let hostPortRange = Key("hostPortRange", portRange, standard: "as in the guest")
     private static let hostIP = DefaultedKey("hostIP", .ipAddress, default: .loopback)
-    private static let guestIP = DefaultedKey("guestIP", .ipAddress, default: .loopback)
+    private static let guestIP = Key("guestIP", .ipAddress, standard: "`127.0.0.1`; `0.0.0.0` with `guestIPMustBeZero`")
     private static let guestIPMustBeZero = Key(
         "guestIPMustBeZero", Form.boolean, standard: "whether `guestIP` is `0.0.0.0`")
     private static let proto = Key(
@@ -57,7 +57,7 @@ enum PortForwardKeys {
     /// ssh(1) separates the ends of a forward with colons, and expands what begins with a percent sign.
     private static func isSocketPath(_ text: String) -> Bool {
         text.utf8.count <= maximumSocketPath && !text.hasSuffix("/")
-            && !text.contains(where: { ":%[]\0\n".contains($0) })
+            && !text.contains(where: { ":%[]$\\\0\n".contains($0) })
     }
 
     /// One rule: what it adds to the plan.
@@ -65,9 +65,10 @@ enum PortForwardKeys {
         var listeners: ForwardRule?
         var ports: [PortForward] = []
         var connections: [ConnectionForward] = []
-        var isIgnored: Bool { listeners?.isIgnored ?? false }
-        /// The ports that the rule names with few enough words to look for others that name them too.
-        var named: [PortForward] = []
+        /// What an ignore rule is about.
+        var ignored: (transports: Set<PortForward.Transport>, ports: ClosedRange<Int>)?
+        /// The forward of a rule that is about one port. Two such rules for one port of the host are a mistake.
+        var single: [PortForward] = []
     }
 
     private static let rule = Form<Rule>.record(
@@ -109,8 +110,13 @@ enum PortForwardKeys {
         }
         var rule = ForwardRule()
         let named = fields[guestPort].map { $0...$0 } ?? fields[guestPortRange]
-        rule.guestAddress = fields[guestIP]
-        rule.guestAddressMustBeAny = fields[guestIPMustBeZero] ?? rule.guestAddress.isAny
+        let mustBeAny = fields[guestIPMustBeZero]
+        rule.guestAddress = fields[guestIP] ?? (mustBeAny == true ? .any : .loopback)
+        rule.guestAddressMustBeAny = mustBeAny ?? (rule.guestAddress == .any)
+        if mustBeAny == true, rule.guestAddress != .any {
+            value.fault("guestIPMustBeZero is for the guestIP 0.0.0.0, which is not \(rule.guestAddress)")
+            return nil
+        }
         rule.guestPorts = named ?? rule.guestPorts
         rule.hostAddress = fields[hostIP]
         rule.hostSocket = fields[hostSocket]
@@ -129,11 +135,13 @@ enum PortForwardKeys {
         var result = Rule()
         if transports?.contains(.tcp) ?? true { result.listeners = rule }
         let isFew = named.map { $0.count <= maximumForwards } ?? false
-        if isFew, rule.hostSocket == nil {
-            result.named = PortForward.Transport.allCases.filter { (transports ?? [.tcp]).contains($0) }
-                .flatMap { forwards(of: rule, $0) }
+        if rule.isIgnored {
+            result.ignored = (transports ?? [.tcp, .udp], rule.guestPorts)
+            return result
         }
-        if rule.isIgnored { return result }
+        if rule.guestPorts.count == 1, rule.hostSocket == nil {
+            result.single = (transports ?? [.tcp]).flatMap { forwards(of: rule, $0) }
+        }
         if let transports, transports.contains(.udp) {
             if isFew, rule.hostAddress.isIPv4, rule.hostSocket == nil {
                 result.ports = forwards(of: rule, .udp)
@@ -153,7 +161,8 @@ enum PortForwardKeys {
             value.fault("a static rule names its ports, at most \(maximumForwards)")
             return []
         }
-        let guest = rule.guestAddress.isAny ? IPAddress.loopback : rule.guestAddress
+        let loopback = rule.guestAddress.isIPv4 ? IPAddress.loopback : .loopbackIPv6
+        let guest = rule.guestAddress.isAny ? loopback : rule.guestAddress
         return zip(rule.guestPorts, rule.hostPorts).map { guestPort, hostPort in
             ConnectionForward(
                 host: rule.hostSocket ?? "\(IPEndpoint(rule.hostAddress, hostPort))",
@@ -173,23 +182,28 @@ enum PortForwardKeys {
         "portForwards",
         Form<ForwardPlan>("list of rules", shape: list(of: rule).shape) { value in
             var plan = ForwardPlan()
-            var files: [PortForward: String] = [:]
-            var ignored: Set<Int> = []
+            /// The rules about one port, by their port of the host, with their files.
+            var singles: [Int: [(forward: PortForward, file: String)]] = [:]
+            var ignored: [(transports: Set<PortForward.Transport>, ports: ClosedRange<Int>)] = []
             for element in value.elements() {
                 guard let found = rule.read(element) else { continue }
-                if found.isIgnored { ignored.formUnion(found.named.map(\.guestPort)) }
-                let named = found.named.filter { !ignored.contains($0.guestPort) }
-                let rival = named.lazy.compactMap { forward in
-                    files.keys.first { forward.competes(with: $0) && forward.guestPort != $0.guestPort }
+                let file = element.node.place.file
+                let rival = found.single.lazy.compactMap { forward in
+                    singles[forward.hostPort]?.first { forward.competes(with: $0.forward) }
                 }.first
-                if let rival, !found.isIgnored {
-                    guard files[rival] == element.node.place.file else { continue }
-                    element.fault("the host's \(rival.transport.rawValue) port \(rival.hostPort) is forwarded twice")
+                if let rival {
+                    guard rival.file == file else { continue }
+                    let forward = rival.forward
+                    element.fault(
+                        "the host's \(forward.transport.rawValue) port \(forward.hostPort) is forwarded twice")
                     return nil
                 }
-                for forward in named where files[forward] == nil { files[forward] = element.node.place.file }
+                for forward in found.single { singles[forward.hostPort, default: []].append((forward, file)) }
+                if let rule = found.ignored { ignored.append(rule) }
                 if let listeners = found.listeners { plan.rules.append(listeners) }
-                plan.ports += found.ports.filter { !ignored.contains($0.guestPort) && !plan.ports.contains($0) }
+                plan.ports += found.ports.filter { port in
+                    !ignored.contains { $0.transports.contains(.udp) && $0.ports.contains(port.guestPort) }
+                }
                 plan.connections += found.connections.filter { new in
                     !plan.connections.contains { $0.host == new.host && !new.isReverse }
                 }
@@ -216,7 +230,7 @@ extension PortForward {
     /// Whether both need the same port of the host.
     fileprivate func competes(with other: PortForward) -> Bool {
         let everywhere = "0.0.0.0"
-        return transport == other.transport && hostPort == other.hostPort
+        return transport == other.transport && hostPort == other.hostPort && guestPort != other.guestPort
             && (hostAddress == other.hostAddress || hostAddress == everywhere || other.hostAddress == everywhere)
     }
 }

@@ -10,48 +10,74 @@ wanted=$run/ports-wanted
 tables=
 for table in /proc/net/tcp /proc/net/tcp6; do [ ! -r "$table" ] || tables="$tables $table"; done
 
-# sockets PORT: the listening sockets of this port, a pattern of hexadecimal digits, each as ADDRESS:PORT.
-# The state 0A is TCP_LISTEN (include/net/tcp_states.h).
-sockets() { sed -n "s/^ *[0-9]*: \([0-9A-F]*:$1\) [0-9A-F]*:0000 0A .*/\1/p" $tables; }
-
-# only_ipv6: the ports whose sockets for all addresses accept no IPv4 connections, of those that are told with ss(8).
-only_ipv6() {
-    case $1 in *00000000000000000000000000000000:*) ;; *) return ;; esac
-    command -v ss > /dev/null && ss -H -6 -l -n -t -e 2> /dev/null |
-        sed -n 's/^[^ ]* *[^ ]* *[^ ]* *\[::\]:\([0-9]*\) .*v6only:1.*/\1/p'
-}
-
-# send PART SOCKET…: sends one message, with as many sockets as its line has room for.
+# send FIELDS SOCKET…: sends one message.
 send() {
-    part=$1
+    fields=$1
     shift
-    printf '{"type":"ports",%s,"sockets":"%s"}\n' "$part" "$*" >&3
+    printf '{"type":"ports",%s,"sockets":"%s"}\n' "$fields" "$*" >&3
 }
 
-# report_all: sends everything that listens. The last message says that it is complete.
+any_ipv6=00000000000000000000000000000000
+# only_ipv6 [FILTER]: the ports whose sockets for all IPv6 addresses accept no IPv4 connections. Only ss(8) tells.
+only_ipv6() {
+    ss -H -6 -l -n -t -e ${1:+"$1"} 2> /dev/null | sed -n 's/^[^ ]* *[^ ]* *[^ ]* *\(\[::\]\|\*\):\([0-9]*\) .*v6only:1.*/\2/p' |
+        head -n 100
+}
+
+# all_sockets: every listening socket as ADDRESS:PORT. The state 0A is TCP_LISTEN (include/net/tcp_states.h).
+all_sockets() { sed -n 's/^ *[0-9]*: \([0-9A-F]*:[0-9A-F]*\) [0-9A-F]*:0000 0A .*/\1/p' $tables; }
+
+# report_all: sends everything that listens, with as many sockets as a line has room for. The last message says that it is
+# complete.
 report_all() {
     reminder=
-    set -- $(sockets '[0-9A-F]*')
-    only=$(only_ipv6 "$*" | tr '\n' ' ')
+    set -- $(all_sockets)
+    only=
+    case $* in *$any_ipv6:*) only=$(only_ipv6 | tr '\n' ' ') ;; esac
     while [ $# -gt 64 ]; do
         some=
         for _ in 1 2 3 4 5 6 7 8; do
             some="$some $1 $2 $3 $4 $5 $6 $7 $8"
             shift 8
         done
-        send '"part":"more"' $some
+        send '"part":"more","onlyIPv6":"'"$only"'"' $some
     done
     send '"part":"all","onlyIPv6":"'"$only"'"' "$@"
 }
 
-# report PORT: sends what listens on a port now. Fails if nothing does.
+# hexadecimal PORT: sets digits to the port as the tables have it.
+hexadecimal() {
+    digits= rest=$1
+    for _ in 1 2 3 4; do
+        digit=$((rest % 16)) rest=$((rest / 16))
+        case $digit in 10) digit=A ;; 11) digit=B ;; 12) digit=C ;; 13) digit=D ;; 14) digit=E ;; 15) digit=F ;; esac
+        digits=$digit$digits
+    done
+}
+
+# report PORT: sends what listens on a port now. It starts no process, because that would take longer than all the rest: the
+# tables begin with the listening sockets, so a shell has not much to read.
 report() {
-    set -- "$1" $(sockets "$(printf %04X "$1")")
-    port=$1
-    shift
-    only=$(only_ipv6 "$*" | tr '\n' ' ')
-    send '"part":"one","port":'"$port"',"onlyIPv6":"'"$only"'"' "$@"
-    [ $# -gt 0 ]
+    hexadecimal "$1"
+    found= count=0
+    for table in $tables; do
+        while read -r _ socket _ state _; do
+            case $state in st) continue ;; 0A) ;; *) break ;; esac
+            # Several processes may share one.
+            case "$found " in *" $socket "*) continue ;; esac
+            case $socket in *:"$digits") found="$found $socket" count=$((count + 1)) ;; esac
+        done < "$table"
+    done
+    # One line has no room for more.
+    [ "$count" -le 64 ] || { report_all; return; }
+    send '"part":"one","port":'"$1" $found
+    case $found in
+    *" 00000000:"*) ;;
+    *" $any_ipv6:"*)
+        only=$(only_ipv6 "sport = :$1" | tr '\n' ' ')
+        [ -z "$only" ] || send '"part":"one","port":'"$1"',"onlyIPv6":"'"$only"'"' $found
+        ;;
+    esac
 }
 
 # The file system of the kernel's tracing. It is mounted where nobody else looks, unless it is mounted already.
@@ -59,14 +85,14 @@ tracing=/sys/kernel/tracing
 if [ ! -d "$tracing/instances" ]; then
     tracing=$run/tracing
     mkdir -p "$tracing"
-    [ -d "$tracing/instances" ] || mount -t tracefs tracefs "$tracing" 2> /dev/null
+    mountpoint -q "$tracing" || mount -t tracefs tracefs "$tracing" 2> /dev/null
 fi
 # An instance of its own leaves alone whatever else is traced in this guest. The state 10 is TCP_LISTEN. The buffer is small:
 # when there are more changes than can be told, the kernel counts them, and everything is read once.
 trace=$tracing/instances/hostagent
 event=$trace/events/sock/inet_sock_set_state
 watch() {
-    mkdir -p "$trace" && echo 8 > "$trace/buffer_size_kb" && echo 'newstate == 10 || oldstate == 10' > "$event/filter" &&
+    [ -d "$tracing/instances" ] && mkdir -p "$trace" && echo 8 > "$trace/buffer_size_kb" && echo 'newstate == 10 || oldstate == 10' > "$event/filter" &&
         echo 1 > "$event/enable" && echo 1 > "$trace/tracing_on"
 } 2> /dev/null
 
@@ -77,15 +103,16 @@ while watch; do
         report_all
         while read -r line; do
             case $line in
-            *'tracing_mark_write: all'*|*' LOST '*) report_all ;;
+            *'tracing_mark_write: all'*|*'[LOST '*) report_all ;;
             *' sport='*'state=TCP_LISTEN'*)
                 port=${line##* sport=}
                 port=${port%% *}
-                report "$port" || case $line in
-                # The kernel announces the state before the table shows it. If the port belongs to this network namespace,
-                # it is there a moment later. The reminder comes in the same pipe.
+                report "$port"
+                # The kernel announces a listening socket before the table shows it, so everything is read again a moment
+                # later. The reminder comes in the same pipe.
+                case $reminder$line in
+                pending*) ;;
                 *'newstate=TCP_LISTEN'*)
-                    [ -z "$reminder" ] || continue
                     (sleep 1; echo all > "$trace/trace_marker") &
                     reminder=pending
                     ;;
@@ -103,7 +130,7 @@ printf '{"type":"warning","line":"%s"}\n' \
 before=
 : > "$wanted"
 while :; do
-    now=$(sockets '[0-9A-F]*')
+    now=$(all_sockets)
     if [ "$now" != "$before" ] || [ -e "$wanted" ]; then
         rm -f "$wanted"
         before=$now

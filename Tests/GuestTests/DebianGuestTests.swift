@@ -49,7 +49,7 @@ struct DebianGuestTests {
                   script: |
                     #!/bin/bash
                     grep -q hello /etc/greeting
-                """
+                """ + portRules(hostSocket: work.path + "/host.sock")
         try await home.succeeds("create", "--name", "full", "-", input: yaml)
         let started = try await home.run("start", "full")
         #expect(started.succeeded, "\(started) \(TextFile.tail(home.directory("full") + "/serial.log", count: 3000))")
@@ -105,6 +105,7 @@ struct DebianGuestTests {
         #expect(try await home.run("shell", "full", "sh", "-c", setUp).output == settings)
         #expect(try await home.run("shell", "full", "cat", "/mnt/lima-data/file").output == "data\n")
         #expect(try home.events("full").contains { $0.kind == "guest-ready" })
+        try await checkPorts(home, "full", hostSocket: work.path + "/host.sock")
 
         // A disk that was restored is older than what the host remembers. The guest is set up all the same.
         try await home.succeeds(

@@ -222,6 +222,7 @@ package final class FakeAccess: AccessPlan {
 /// A guest without a shared connection. Nobody may use it.
 package struct FakeConnections: GuestConnections {
     package var forwards: Set<ConnectionForward>? { nil }
+    package var obstacle: String? { nil }
     package var changes: AsyncStream<Void> { AsyncStream { $0.finish() } }
     package func open(_ forward: ConnectionForward) async throws { Issue.record("opened \(forward)") }
     package func close(_ forward: ConnectionForward) async throws { Issue.record("closed \(forward)") }

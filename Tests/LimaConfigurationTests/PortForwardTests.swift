@@ -87,6 +87,17 @@ import Testing
         #expect(try forwards("- {guestPort: 80, guestIP: 0.0.0.0, ignore: true}", "0.0.0.0:80") == [])
         #expect(try forwards("- {guestIP: 0.0.0.0, guestIPMustBeZero: false, ignore: true}", "127.0.0.1:80") == [])
         #expect(try forwards("- {guestPort: 80, proto: udp, ignore: true}", "0.0.0.0:80").count == 1)
+        #expect(try forwards("- {guestPort: 53, proto: tcp, ignore: true}\n- {guestPort: 53, proto: udp}").count == 1)
+        #expect(try forwards("- {guestIP: 0.0.0.0, ignore: true}\n- {guestPort: 53, proto: udp}") == [])
+        #expect(try forwards("- {guestIPMustBeZero: true, ignore: true}", "0.0.0.0:80", "127.0.0.1:81").count == 1)
+    }
+
+    @Test func manyRulesAreReadAtOnce() throws {
+        let rules = (0..<60).map { "- {guestPortRange: [\($0 * 1000 + 1), \($0 * 1000 + 1000)]}" }.joined(
+            separator: "\n")
+        #expect(
+            try forwards(rules + "\n- {guestPort: 80, hostPort: 8080}", "0.0.0.0:80").first
+                == "tcp 127.0.0.1:80 to the guest's 80")
     }
 
     @Test func whatIsForwardedWhoeverListens() throws {
@@ -128,6 +139,7 @@ import Testing
         "- {guestSocket: /g, reverse: true}", "- {guestSocket: g, hostSocket: /h}", "- {guestSocket: /g}",
         "- {guestSocket: /g, guestPort: 1, hostSocket: /h}", "- {guestPort: 1, hostPort: 1, hostSocket: /h}",
         "- {guestPortRange: [1, 2], hostSocket: /h}", "- {guestSocket: '/g:1', hostSocket: /h}",
+        "- {guestIP: 127.0.0.1, guestIPMustBeZero: true}", "- {guestSocket: /g, hostSocket: '/$h'}",
         "- {guestSocket: /g, hostSocket: ../../h}", "- {guestSocket: /g, hostSocket: /h/}",
     ])
     func mistakes(_ rules: String) { #expect(throws: HostError.self) { try load(rules) } }
