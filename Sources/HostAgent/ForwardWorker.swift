@@ -26,20 +26,6 @@ extension PortForwarding {
         /// Whether the guest has gone, and nothing is to be changed any more.
         let isOver: @Sendable () -> Bool
 
-        init(
-            guest: any Guest, connections: any GuestConnections, pace: ForwardPace, log: EventLog,
-            goal: @escaping @Sendable () -> Goal, failed: @escaping @Sendable (Forward) -> Void,
-            isOver: @escaping @Sendable () -> Bool
-        ) {
-            self.guest = guest
-            self.connections = connections
-            self.pace = pace
-            self.log = log
-            self.goal = goal
-            self.failed = failed
-            self.isOver = isOver
-        }
-
         /// A port that cannot be opened does not affect the others. Ports are closed first, because the host's port may be
         /// wanted by another way.
         func makeSo() async -> Change {

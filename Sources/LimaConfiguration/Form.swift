@@ -74,21 +74,14 @@ extension Form where Value == String {
             TemplateText.expanded(text, value.reading.variables) { value.warn($0) }
         }
     }
+}
 
-    /// Whether the text is an IPv4 address in dotted form. Signs and leading zeros are refused: C reads a number with a
-    /// leading zero as octal.
-    static func isIPv4(_ text: String) -> Bool {
-        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        return parts.count == 4 && parts.allSatisfy { UInt8($0).map(String.init) == String($0) }
-    }
-
-    static var ipv4: Self {
-        text.map("IPv4 address") { text, value in
-            guard isIPv4(text) else {
-                value.expected("an IPv4 address")
-                return nil
-            }
-            return text
+extension Form where Value == IPAddress {
+    static var ipAddress: Self {
+        Form<String>.text.map("IP address") { text, value in
+            let address = IPAddress(text)
+            if address == nil { value.expected("an IP address") }
+            return address
         }
     }
 }

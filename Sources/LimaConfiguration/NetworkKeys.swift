@@ -17,7 +17,7 @@ enum NetworkKeys {
         "hosts",
         entries(of: .line).map("mapping of names to addresses or names") { pairs, value -> [Configuration.HostAlias]? in
             pairs.compactMap { name, target in
-                guard isHostName(name), isHostName(target) || isAddress(target) else {
+                guard isHostName(name), isHostName(target) || IPAddress(target) != nil else {
                     value.fault("\(InstanceName.quoted(name)): expected a host name, and an address or name for it")
                     return nil
                 }
@@ -40,11 +40,5 @@ enum NetworkKeys {
             && text.utf8.allSatisfy {
                 48...57 ~= $0 || 65...90 ~= $0 || 97...122 ~= $0 || "_.-".utf8.contains($0)
             }
-    }
-
-    private static func isAddress(_ text: String) -> Bool {
-        Form<String>.isIPv4(text)
-            || text.contains(":")
-                && text.utf8.allSatisfy { 48...58 ~= $0 || 65...70 ~= $0 || 97...102 ~= $0 || $0 == 46 }
     }
 }

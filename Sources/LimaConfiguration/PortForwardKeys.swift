@@ -216,16 +216,6 @@ enum PortForwardKeys {
         }, .host, .live)
 }
 
-extension Form where Value == IPAddress {
-    static var ipAddress: Self {
-        Form<String>.text.map("IP address") { text, value in
-            let address = IPAddress(text)
-            if address == nil { value.expected("an IP address") }
-            return address
-        }
-    }
-}
-
 extension PortForward {
     /// Whether both need the same port of the host.
     fileprivate func competes(with other: PortForward) -> Bool {

@@ -92,8 +92,9 @@ fi
 trace=$tracing/instances/hostagent
 event=$trace/events/sock/inet_sock_set_state
 watch() {
-    [ -d "$tracing/instances" ] && mkdir -p "$trace" && echo 8 > "$trace/buffer_size_kb" && echo 'newstate == 10 || oldstate == 10' > "$event/filter" &&
-        echo 1 > "$event/enable" && echo 1 > "$trace/tracing_on"
+    [ -d "$tracing/instances" ] && mkdir -p "$trace" && echo 8 > "$trace/buffer_size_kb" &&
+        echo 'newstate == 10 || oldstate == 10' > "$event/filter" && echo 1 > "$event/enable" &&
+        echo 1 > "$trace/tracing_on"
 } 2> /dev/null
 
 while watch; do
@@ -110,8 +111,8 @@ while watch; do
                 report "$port"
                 # The kernel announces a listening socket before the table shows it, so everything is read again a moment
                 # later. The reminder comes in the same pipe.
-                case $reminder$line in
-                pending*) ;;
+                case $reminder:$line in
+                pending:*) ;;
                 *'newstate=TCP_LISTEN'*)
                     (sleep 1; echo all > "$trace/trace_marker") &
                     reminder=pending

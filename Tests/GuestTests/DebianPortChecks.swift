@@ -80,7 +80,7 @@ extension DebianGuestTests {
         #expect(try await eventually(within: 10) { try await heard(socket) == "socket" })
 
         let answers =
-            "import socket; s = socket.socket(socket.AF_UNIX); s.bind('\(hostSocket)'); s.listen(); "
+            "import socket; s = socket.socket(socket.AF_UNIX); s.bind('\(hostSocket)'); s.settimeout(60); s.listen(); "
             + "c, _ = s.accept(); c.sendall(b'of the host')"
         async let host = Tool("python3", ["-c", answers]).run()
         #expect(await eventually(within: 10) { Files.kind(hostSocket) == .socket })
