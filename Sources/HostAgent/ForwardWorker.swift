@@ -35,6 +35,7 @@ extension PortForwarding {
             do {
                 there = Set(try await guest.portForwards().map(Forward.network))
             } catch {
+                if isOver() { return result }
                 log.emit(.warning("the guest's forwarded ports could not be looked at: \(error)"))
                 return Change(complaints: ["\(error)"])
             }

@@ -45,10 +45,12 @@ final class SSHMaster: Sendable {
             directory: directory, options: ["-F", directory.sshConfiguration], host: host, obstacle: obstacle)
     }
 
-    /// A usable guest has a master. A master of a guest that boots again is of no use: its connection is dead.
+    /// A usable guest has a master. A master of a guest that boots again is of no use: its connection is dead. A guest that
+    /// stops ends its master itself, and gets no other.
     func follow(_ phase: Phase) {
-        guard phase.isUsable || phase == .booting || phase.isFinal else { return }
+        guard phase.isUsable || phase == .booting || phase == .stopping || phase.isFinal else { return }
         isWanted.store(phase.isUsable, ordering: .relaxed)
+        if phase == .stopping { return }
         if phase.isFinal {
             // The connection ended with the guest, and with it the master.
             last.withLock { $0?.cancel() }
@@ -94,7 +96,8 @@ final class SSHMaster: Sendable {
                 hasComplained.store(false, ordering: .relaxed)
                 await follow(master, isFound: false)
             } else {
-                if !hasComplained.exchange(true, ordering: .relaxed) { complain() }
+                // A guest that stops meanwhile refuses the login, as it should.
+                if isWanted.load(ordering: .relaxed), !hasComplained.exchange(true, ordering: .relaxed) { complain() }
                 // A child has to be waited for.
                 Task { [self] in
                     _ = await master.waitUntilEnded()

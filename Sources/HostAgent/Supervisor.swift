@@ -325,7 +325,8 @@ package actor Supervisor {
     // MARK: Stopping
 
     private func announceStopping() {
-        forwarding.cancelRepair()
+        // What listens in the guest ends now. Each port that is closed one by one would only delay its end.
+        forwarding.stop()
         stopBegan = stopBegan ?? log.elapsed
         parts.notifier.stopping(status: "stopping")
         parts.notifier.extendTimeout(seconds: deadlines.stop.total)

@@ -41,9 +41,16 @@ struct DefiantGuestTests {
         #expect(deaf.output.contains("init") && !deaf.output.contains("cidata/channel.sh"), "\(deaf)")
         let write = try await home.run("shell", "mini", "sh", "-c", "echo kept > /data/proof && sync")
         #expect(write.succeeded)
-        try await home.succeeds("stop", "mini")
+        async let stop = home.run("stop", "mini")
+        let isAsked = try await eventually(within: 60) { try home.events("mini").contains { $0.step == .ask } }
+        #expect(isAsked)
+        // The end of the guest's SSH server is part of every stop. Nobody is warned of it, and nobody tries to log in again.
+        _ = try await home.run("shell", "mini", "sudo", "killall", "-9", "dropbear")
+        let stopped = try await stop
+        #expect(stopped.succeeded, "\(stopped)")
         let events = try home.events("mini")
         #expect(events.compactMap { $0.step } == [.ask, .askAgain, .quit, .quit])
+        #expect(!events.contains { $0.kind == "warning" }, "\(events.compactMap(\.message))")
         let seconds = events.last { $0.kind == "guest-ended" }?.seconds ?? 0
         #expect(4...14 ~= seconds, "\(seconds)")
         // The data that was synced is still there.
