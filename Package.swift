@@ -66,6 +66,7 @@ let package = Package(
             name: "Templates", path: "Templates", exclude: ["mini"],
             resources: [
                 .embedInCode("guest/boot.sh"), .embedInCode("guest/channel.sh"), .embedInCode("guest/ports.sh"),
+                .embedInCode("guest/mounts.sh"),
                 .embedInCode("guest/hostagent-channel.service"), .embedInCode("guest/hostagent.service"),
                 .embedInCode("guest/hostagent-environment.sh"),
                 .embedInCode("instance/alpine.yaml"),
@@ -106,6 +107,7 @@ let package = Package(
         .target(
             name: "GuestAccess", dependencies: ["HostModel", "HostOS", "Templates", crypto, nioCore, nioPosix],
             swiftSettings: strict),
+        .target(name: "Mounts", dependencies: ["HostModel", "HostOS"], swiftSettings: strict),
         .target(
             name: "QEMUDriver", dependencies: ["HostModel", "HostOS", "GuestDriver", nioCore, nioPosix],
             swiftSettings: strict),
@@ -117,7 +119,8 @@ let package = Package(
             name: "HostAgent",
             dependencies: [
                 "HostModel", "HostOS", "LimaConfiguration", "GuestDriver", "InstanceStore", "ServiceManagers",
-                "GuestAccess", "AgentAPI", hummingbird, logging, nioCore, nioHTTP1, nioPosix, serviceLifecycle,
+                "GuestAccess", "AgentAPI", "Mounts", hummingbird, logging, nioCore, nioHTTP1, nioPosix,
+                serviceLifecycle,
                 unixSignals,
             ], swiftSettings: strict),
         .target(
@@ -179,6 +182,9 @@ let package = Package(
             dependencies: ["HostModel", "HostOS", "HostTestSupport", "ServiceManagers"], swiftSettings: strict),
         .testTarget(
             name: "GuestAccessTests", dependencies: ["GuestAccess", "HostModel", "HostOS", "HostTestSupport"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "MountsTests", dependencies: ["HostModel", "HostOS", "HostTestSupport", "Mounts"],
             swiftSettings: strict),
         .testTarget(
             name: "QEMUDriverTests",

@@ -23,6 +23,8 @@ package enum Templates {
     package static let guestChannel = text(PackageResources.channel_sh)
     /// What tells the host which ports of the guest accept connections, a POSIX sh script.
     package static let guestPorts = text(PackageResources.ports_sh)
+    /// What mounts the host's directories in the guest, a POSIX sh script.
+    package static let guestMounts = text(PackageResources.mounts_sh)
     /// The POSIX sh script that a guest runs at every boot.
     package static let guestBoot = text(PackageResources.boot_sh)
     /// What systemd needs, by name, to run the boot script in guests that cloud-init has set up before.

@@ -18,6 +18,7 @@ package enum WireEvent: Sendable, Equatable {
     case guestUnresponsive(GuestUnresponsive)
     case guestResponsive
     case portForward
+    case mount(MountChange)
     case guestClockSet(Message)
     case reloaded(Reloaded)
     case snapshot(Snapshot)
@@ -120,6 +121,27 @@ package enum WireEvent: Sendable, Equatable {
         package var seconds: Double
     }
 
+    package struct MountChange: Codable, Sendable, Equatable {
+        /// The directory on the host.
+        package var location: String
+        package var mountPoint: String
+        /// `mounted`, `lost` or `failed`.
+        package var state: String
+        /// How it is mounted, in Lima's words.
+        package var type: MountType?
+        /// Why it was lost, or cannot be made.
+        package var reason: String?
+
+        init(_ mount: Mount, _ state: MountState) {
+            (location, mountPoint) = (mount.location, mount.mountPoint)
+            switch state {
+            case .mounted(let type): (self.state, self.type) = ("mounted", type)
+            case .lost(let reason): (self.state, self.reason) = ("lost", reason)
+            case .failed(let reason): (self.state, self.reason) = ("failed", reason)
+            }
+        }
+    }
+
     package struct Reloaded: Codable, Sendable, Equatable {
         package var applied: [String]
         package var pending: [String]
@@ -161,6 +183,7 @@ package enum WireEvent: Sendable, Equatable {
         case .guestUnresponsive(let seconds): self = .guestUnresponsive(.init(seconds: Double(seconds)))
         case .guestResponsive: self = .guestResponsive
         case .portForward: self = .portForward
+        case .mount(let mount, let state): self = .mount(.init(mount, state))
         case .guestClockSet(let reason): self = .guestClockSet(.init(message: reason))
         case .reloaded(let applied, let pending): self = .reloaded(.init(applied: applied, pending: pending))
         case .snapshot(let change): self = .snapshot(.init(change: change.verb, tag: change.tag.text))
@@ -193,6 +216,7 @@ extension WireEvent {
         case .guestUnresponsive: "guest-unresponsive"
         case .guestResponsive: "guest-responsive"
         case .portForward: "port-forward"
+        case .mount: "mount"
         case .guestClockSet: "guest-clock-set"
         case .reloaded: "reloaded"
         case .snapshot: "snapshot"
@@ -217,6 +241,7 @@ extension WireEvent {
         case .stopStep(let payload): payload
         case .guestEnded(let payload): payload
         case .guestUnresponsive(let payload): payload
+        case .mount(let payload): payload
         case .reloaded(let payload): payload
         case .snapshot(let payload): payload
         case .upgrading(let payload): payload
@@ -254,6 +279,7 @@ extension WireEvent {
         case "guest-unresponsive": self = .guestUnresponsive(try payload())
         case "guest-responsive": self = .guestResponsive
         case "port-forward": self = .portForward
+        case "mount": self = .mount(try payload())
         case "guest-clock-set": self = .guestClockSet(try payload())
         case "reloaded": self = .reloaded(try payload())
         case "snapshot": self = .snapshot(try payload())

@@ -1,4 +1,5 @@
 import Foundation
+import HostModel
 
 /// A message from the guest over its channel.
 package enum ChannelMessage: Sendable, Equatable {
@@ -10,12 +11,20 @@ package enum ChannelMessage: Sendable, Equatable {
     /// The guest was set up with the seed of this identity, and can boot again without being set up.
     case applied(seed: String)
     case provisioningFailed(mode: String, script: String, status: Int)
+    /// The mount of this number is there, or is not and why.
+    case mount(Int, MountReport)
     /// Something accepts connections, or does not any more.
     case listeners(ListenerReport)
     /// Messages were lost, among them perhaps some about listeners.
     case overflow
     /// Something was dropped. Reported once.
     case dropped(reason: String)
+}
+
+/// What the guest tells of a mount.
+package enum MountReport: Sendable, Equatable {
+    case mounted(MountType)
+    case failed(reason: String)
 }
 
 /// Turns the bytes of the guest channel into messages. The guest is not trusted: lines are limited in length and rate,
@@ -115,6 +124,8 @@ package struct ChannelParser: Sendable {
         var port: Int?
         var sockets: String?
         var onlyIPv6: String?
+        var mount: Int?
+        var `as`: String?
 
         var message: ChannelMessage? {
             switch type {
@@ -124,12 +135,19 @@ package struct ChannelParser: Sendable {
             case "warning": line.map { .warning("in the guest: " + Self.printable($0)) }
             case "ports":
                 ListenerReport(part: part, port: port, sockets: sockets, onlyIPv6: onlyIPv6).map { .listeners($0) }
+            case "mount": mountReport
             case "log": line.map { .log(line: Self.printable($0)) }
             case "provision-failed":
                 .provisioningFailed(
                     mode: Self.printable(mode ?? ""), script: Self.printable(script ?? ""), status: status ?? -1)
             default: nil
             }
+        }
+
+        private var mountReport: ChannelMessage? {
+            guard let mount else { return nil }
+            if let type = `as` { return MountType(rawValue: type).map { .mount(mount, .mounted($0)) } }
+            return line.map { .mount(mount, .failed(reason: Self.printable($0))) }
         }
 
         /// Removes control characters, because the text is shown on terminals.

@@ -20,12 +20,16 @@ package final class GuestChannel: ChannelToGuest {
         case time(Double)
         /// To tell which of its ports accept connections, now and whenever they change.
         case reportPorts
+        /// To mount the host's directories that are not mounted. The mount of this number has a new server.
+        case mountDirectories(renewed: Int?)
 
         /// The line on the wire, including the line end.
         package var line: String {
             switch self {
             case .poweroff: #"{"type":"poweroff"}"# + "\n"
             case .reboot: #"{"type":"reboot"}"# + "\n"
+            case .mountDirectories(let renewed):
+                renewed.map { #"{"type":"mounts","renewed":\#($0)}"# + "\n" } ?? #"{"type":"mounts"}"# + "\n"
             case .reportPorts: #"{"type":"ports"}"# + "\n"
             case .time(let seconds):
                 #"{"type":"time","seconds":\#((seconds * 1000).rounded() / 1000)}"# + "\n"

@@ -18,6 +18,8 @@ package struct GuestSeed: Sendable {
     package var dataFiles: [DataFile] = []
     package var documentEdits: [DocumentEdit] = []
     package var disks: [Disk] = []
+    /// The host's directories, in the order in which they are mounted.
+    package var mounts: [Mount] = []
     /// Names that the guest resolves by itself, and what they stand for.
     package var hosts: [(name: String, target: String)] = []
     /// A name of the IANA time zone database; empty leaves the guest's zone alone.
@@ -166,12 +168,14 @@ package struct GuestSeed: Sendable {
             Self.own + "boot.sh": plain ? "#!/bin/sh\n" : Templates.guestBoot,
             Self.own + "channel.sh": plain ? "#!/bin/sh\n" : Templates.guestChannel,
             Self.own + "ports.sh": plain ? "#!/bin/sh\n" : Templates.guestPorts,
+            Self.own + "mounts.sh": plain ? "#!/bin/sh\n" : Templates.guestMounts,
         ]
         if !plain {
             files.merge(provisioning) { $1 }
             files[Self.own + "disks"] = disks.map {
                 ([$0.serial, $0.name, $0.fileSystem] + $0.arguments).joined(separator: " ") + "\n"
             }.joined()
+            files[Self.own + "mounts"] = mounts.map { $0.guestLine + "\n" }.joined()
             files[Self.own + "hosts"] = hosts.map { "\($0.name) \($0.target)\n" }.joined()
             for (name, text) in Templates.guestUnits { files[Self.own + name] = text }
         }
@@ -230,5 +234,16 @@ package struct GuestSeed: Sendable {
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         // JSON is also YAML, and needs no special quoting rules. Strings and numbers can always be encoded.
         return (try? encoder.encode(value)).map { String(decoding: $0, as: UTF8.self) + "\n" } ?? ""
+    }
+}
+
+extension Mount {
+    /// The mount as mounts.sh reads it: options of sshfs(1), and the mount point.
+    fileprivate var guestLine: String {
+        let options = [
+            isWritable ? "rw" : "ro", sshfs.caches ? nil : "dir_cache=no",
+            sshfs.followsSymlinks ? "follow_symlinks" : nil,
+        ]
+        return options.compactMap { $0 }.joined(separator: ",") + " " + mountPoint
     }
 }

@@ -11,6 +11,8 @@ package struct Lifecycle: Sendable {
     private var provisioningFault: String?
     /// Set while nobody can log in to a guest that had been ready before. The guest is `degraded` until a login works.
     private var accessFault: String?
+    /// Why directories of the host are not in the guest, by their mount points. The guest is `degraded` meanwhile.
+    var mountFaults: [String: String] = [:]
     private var hasStalledWhileStarting = false
     /// A stop that was asked for while a guest was being attached to is to end it without asking.
     var isForced = false
@@ -64,6 +66,8 @@ package struct Lifecycle: Sendable {
         case .guestIsProvisioning: return guestIsProvisioning()
         case .guestIsReady: return guestIsReady()
         case .provisioningFailed(let reason): return provisioningFailed(reason)
+        case .mountFailed(let mountPoint, let reason): return mountFailed(mountPoint, reason)
+        case .mounted(let mountPoint): return mounted(mountPoint)
         case .accessConfirmed: return accessConfirmed()
         case .guest(let event): return guestEvent(event)
         case .stopRequested(let force): return stopRequested(force: force)
@@ -163,9 +167,10 @@ package struct Lifecycle: Sendable {
         }
         guard state == .confirming || state == .reattached else { return [] }
         (hasBootedAgain, hasMoreTime) = (false, false)
-        if let provisioningFault {
-            state = .degraded(reason: provisioningFault)
-            return [.stopTimer(.phaseDeadline), .enter(.degraded), .announceReady, .beginHeartbeat]
+        if let standingFault {
+            state = .degraded(reason: standingFault)
+            let failures = mountFaults.sorted { $0.key < $1.key }.map { Action.emit(.failure($0.value)) }
+            return [.stopTimer(.phaseDeadline)] + failures + [.enter(.degraded), .announceReady, .beginHeartbeat]
         }
         state = .running
         return [.stopTimer(.phaseDeadline), .enter(.running), .announceReady, .beginHeartbeat]
@@ -342,14 +347,22 @@ package struct Lifecycle: Sendable {
         }
     }
 
-    /// The guest is healthy again, unless a provisioning script or a login failed: those faults remain.
+    /// What remains wrong with a guest whose machine answers.
+    var standingFault: String? {
+        accessFault ?? provisioningFault ?? mountFaults.min { $0.key < $1.key }?.value
+    }
+
+    /// The guest is healthy again, unless there are other faults: those remain.
     private mutating func recovered(because actions: [Action]) -> [Action] {
-        guard provisioningFault == nil, accessFault == nil else { return resynchronized() }
+        if let standingFault {
+            state = .degraded(reason: standingFault)
+            return resynchronized()
+        }
         state = .running
         return actions + [.enter(.running)] + resynchronized()
     }
 
-    private mutating func forgetFaults() { (provisioningFault, accessFault) = (nil, nil) }
+    private mutating func forgetFaults() { (provisioningFault, accessFault, mountFaults) = (nil, nil, [:]) }
 
     /// The host slept or the guest was stalled. The guest's clock is behind and connections have died.
     private func resynchronized() -> [Action] {

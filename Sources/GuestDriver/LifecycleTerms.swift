@@ -59,6 +59,9 @@ extension Lifecycle {
         case guestIsReady
         /// A provisioning script failed. The guest keeps running.
         case provisioningFailed(reason: String)
+        /// A directory of the host is not in the guest.
+        case mountFailed(mountPoint: String, reason: String)
+        case mounted(mountPoint: String)
         case accessConfirmed
         case guest(GuestEvent)
         case stopRequested(force: Bool)

@@ -88,7 +88,11 @@ package struct Agent: Sendable {
                     instance: options.instance, home: options.home, network: options.network,
                     environment: options.environment, warn: { [log] in log.emit(.warning($0)) }),
                 delay: delay(for: origin), claim: found.claim, survivor: survivor, log: log, notifier: Notifier(),
-                deadlines: deadlines(live, survivor), forwards: live.forwards, guestLogs: options.guestLogs))
+                deadlines: deadlines(live, survivor), forwards: live.forwards,
+                mounts: MountPlan(
+                    options.instance.configuration.mounts, of: directory, isRecorded: survivor != nil,
+                    searchPath: options.environment["PATH"]),
+                guestLogs: options.guestLogs))
         // A run that attaches begins with the `attached` event. These warnings were reported when the guest was
         // started.
         if let survivor, survivor.guest.record.configurationDigests == nil {

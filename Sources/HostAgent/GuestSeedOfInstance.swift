@@ -35,6 +35,7 @@ extension GuestSeed {
                 serial: AdditionalDiskSerial.text(index), name: disk.name.text, fileSystem: disk.fileSystem,
                 arguments: disk.arguments)
         }
+        mounts = configuration.mounts
         hosts = configuration.hosts.map { ($0.name, $0.target) }
         timeZone = configuration.timeZone ?? HostClock.timeZone ?? ""
         upgradesPackages = configuration.upgradesPackages

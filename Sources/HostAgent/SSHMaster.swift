@@ -23,6 +23,8 @@ final class SSHMaster: Sendable {
     private let current = Mutex<ProcessIdentity?>(nil)
     /// A reason was reported since there last was a master.
     private let hasComplained = Atomic(false)
+    /// When the last master ended; nil while there is one, and before the first.
+    private let lostAt = Mutex<ContinuousClock.Instant?>(nil)
     /// This agent knows the master's guest: it has started it, or has looked at the master once.
     private let isOwn = Atomic(false)
     /// The last change of what is wanted. Each waits for the one before.
@@ -94,10 +96,10 @@ final class SSHMaster: Sendable {
             try TextFile.replace(directory.sshMasterRecord, with: Array(try JSONEncoder().encode(record)))
             if try await isReady(master) {
                 hasComplained.store(false, ordering: .relaxed)
+                lostAt.withLock { $0 = nil }
                 await follow(master, isFound: false)
             } else {
-                // A guest that stops meanwhile refuses the login, as it should.
-                if isWanted.load(ordering: .relaxed), !hasComplained.exchange(true, ordering: .relaxed) { complain() }
+                if isWorthTelling, !hasComplained.exchange(true, ordering: .relaxed) { complain() }
                 // A child has to be waited for.
                 Task { [self] in
                     _ = await master.waitUntilEnded()
@@ -110,6 +112,12 @@ final class SSHMaster: Sendable {
         } catch {
             report("no shared SSH connection: \(error)")
         }
+    }
+
+    /// A guest that stops or reboots refuses logins, as it should. For some seconds nothing else tells that it does so.
+    private var isWorthTelling: Bool {
+        guard isWanted.load(ordering: .relaxed) else { return false }
+        return lostAt.withLock { $0 }.map { ContinuousClock.now - $0 > .seconds(30) } ?? true
     }
 
     /// There is a master. When it ends although it is wanted, there will be another.
@@ -128,6 +136,7 @@ final class SSHMaster: Sendable {
                 return true
             }
             guard isCurrent else { return }
+            lostAt.withLock { $0 = .now }
             forwards.disconnected()
             if began.duration(to: .now) > .seconds(60) { pause.withLock { $0 = Self.firstPause } }
             await openLater()

@@ -15,6 +15,7 @@ package actor Supervisor {
     private let logBounds: LogBounds
     let clock: GuestClock
     let forwarding: PortForwarding
+    let mounts: GuestMounts
     private let heartbeat: Heartbeat
     nonisolated let snapshots = GuestSnapshots()
     private var deadlines: Deadlines
@@ -51,6 +52,7 @@ package actor Supervisor {
         let clock = GuestClock(log: parts.log)
         self.clock = clock
         forwarding = PortForwarding(parts.forwards, over: parts.access.connections, log: parts.log, in: bag)
+        mounts = GuestMounts(parts.mounts, log: parts.log, in: bag) { enqueue.yield(.input($0)) }
         heartbeat = Heartbeat(notifier: parts.notifier, in: bag) {
             clock.check()
             if parts.claim.renew() == .gone { enqueue.yield(.claimLost) }
@@ -60,7 +62,9 @@ package actor Supervisor {
         }
     }
 
-    private nonisolated var services: [any GuestService] { [logBounds, clock, forwarding, heartbeat, snapshots] }
+    private nonisolated var services: [any GuestService] {
+        [logBounds, clock, forwarding, mounts, heartbeat, snapshots]
+    }
 
     // MARK: Requests
 
@@ -206,7 +210,10 @@ package actor Supervisor {
             if parts.claim.isIntact { parts.access.follow(phase) }
         case .emit(let event):
             log.emit(event)
-            if case .guestRebooted = event { forwarding.guestBoots() }
+            if case .guestRebooted = event {
+                forwarding.guestBoots()
+                mounts.guestBoots()
+            }
         case .attach: if let survivor = parts.survivor { start { .attached(try await $0.attach(to: survivor)) } }
         case .prepare:
             attempt += 1
@@ -284,6 +291,7 @@ package actor Supervisor {
         // The manager's watchdog runs from the first readiness on, even while a new machine boots.
         if wasReady { heartbeat.start(beside: live) }
         snapshots.start(beside: live)
+        mounts.start(beside: live)
         bag.start { [enqueue] in
             for await event in live.guest.events { enqueue.yield(.input(.guest(event))) }
         }
@@ -327,6 +335,7 @@ package actor Supervisor {
     private func announceStopping() {
         // What listens in the guest ends now. Each port that is closed one by one would only delay its end.
         forwarding.stop()
+        mounts.stop()
         stopBegan = stopBegan ?? log.elapsed
         parts.notifier.stopping(status: "stopping")
         parts.notifier.extendTimeout(seconds: deadlines.stop.total)

@@ -25,6 +25,7 @@ extension Supervisor {
         package var notifier: Notifier
         package var deadlines: Deadlines
         package var forwards: ForwardPlan
+        package var mounts: MountPlan
         /// Logs that the guest can fill.
         package var guestLogs: [BoundedLog]
         /// Waits until a timer fires.
@@ -33,7 +34,7 @@ extension Supervisor {
         package init(
             driver: any GuestDriver, access: any AccessPlan, delay: RestartDelay, claim: InstanceClaim,
             survivor: Survivor?, log: EventLog, notifier: Notifier, deadlines: Deadlines, forwards: ForwardPlan,
-            guestLogs: [BoundedLog] = [],
+            mounts: MountPlan = .none, guestLogs: [BoundedLog] = [],
             sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
         ) {
             self.driver = driver
@@ -45,6 +46,7 @@ extension Supervisor {
             self.notifier = notifier
             self.deadlines = deadlines
             self.forwards = forwards
+            self.mounts = mounts
             self.guestLogs = guestLogs
             self.sleep = sleep
         }

@@ -177,16 +177,19 @@ enum Composition {
                 }
                 let disks = try await DiskStore(home: LimaHome(path: directory.home))
                     .claim(configuration.additionalDisks.map(\.name), for: directory)
-                var drives: [any QEMUDevice] = disks.enumerated().map { index, disk in
+                var devices: [any QEMUDevice] = disks.enumerated().map { index, disk in
                     AdditionalDrive(index: index, path: disk.file, format: disk.format ?? "raw")
                 }
                 if configuration.containerd != nil {
                     try await preparation.makeContainerd(in: directory, report: report)
-                    drives.append(FileDrive(path: directory.containerdArchive, serial: GuestSeed.Containerd.serial))
+                    devices.append(FileDrive(path: directory.containerdArchive, serial: GuestSeed.Containerd.serial))
+                }
+                devices += configuration.mounts.indices.map {
+                    MountPort(number: $0, socket: directory.mountSocket($0))
                 }
                 return PreparedParts(
                     boot: boot, diskFormat: try InstanceDisk(directory)?.formatName ?? "qcow2",
-                    additionalDrives: drives)
+                    additionalDevices: devices)
             })
     }
 

@@ -61,6 +61,14 @@ package enum EventText {
         case .guestUnresponsive: return "the machine does not answer"
         case .guestResponsive: return "the machine answers again"
         case .portForward: return forward(record.status.portForward)
+        case .mount(let mount):
+            let (location, point) = (DisplayText.cleaned(mount.location), DisplayText.cleaned(mount.mountPoint))
+            let reason = DisplayText.cleaned(mount.reason ?? "")
+            return switch mount.state {
+            case "mounted": "mounted \(location) at \(point) (\(mount.type?.rawValue ?? "?"))"
+            case "lost": "warning: \(location) is not mounted at \(point) any more: \(reason)"
+            default: "warning: \(location) is not mounted at \(point): \(reason)"
+            }
         case .guestClockSet(let reason): return "told the guest the time: \(reason.message)"
         case .reloaded(let keys):
             let names = { (keys: [String]) in keys.isEmpty ? "nothing" : keys.joined(separator: ", ") }

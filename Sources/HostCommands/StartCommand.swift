@@ -19,8 +19,9 @@ struct StartCommand {
     /// - Parameter owner: the boundary to the owner, when root works in another account's directory.
     func run(_ owner: OwnerBoundary? = nil) async throws {
         if let owner {
-            try show(try await owner.start(directory.name, timeout: timeout))
-            return
+            let result = try await owner.start(directory.name, timeout: timeout)
+            warn(of: result)
+            return try show(result)
         }
         try directory.checkSocketPaths()
         context.sweep(directory)
@@ -33,8 +34,16 @@ struct StartCommand {
             context: context, directory: directory, timeout: timeout, follows: console.shows)
         let result = try await operation.run(isBeingStarted: isBeingStarted)
         console.finish()
+        warn(of: result)
         if quiet { return }
         if json || result.outcome == .alreadyRunning { try show(result) } else { console.announceReady() }
+    }
+
+    /// Says what is wrong with a guest that can be used all the same.
+    private func warn(of result: StartResult) {
+        for error in result.errors ?? [] where !json {
+            StandardStreams.error("hostagent: warning: \(result.name) is degraded: \(DisplayText.cleaned(error))\n")
+        }
     }
 
     private func show(_ result: StartResult) throws {

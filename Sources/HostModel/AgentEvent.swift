@@ -27,6 +27,7 @@ package enum AgentEvent: Sendable, Equatable {
     case guestUnresponsive(seconds: Int)
     case guestResponsive
     case portForward(Forward, PortForwardState)
+    case mount(Mount, MountState)
     /// The guest's clock was set to the host's time, because of `reason`.
     case guestClockSet(reason: String)
     /// The configuration was reloaded. The `applied` keys take effect now, the `pending` ones do not yet.

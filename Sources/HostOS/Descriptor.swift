@@ -47,6 +47,9 @@ package struct Descriptor: ~Copyable, Sendable {
         }
     }
 
+    /// Reads and writes wait, as programs expect that get the descriptor as a standard stream.
+    package borrowing func makeBlocking() { _ = fcntl(number, F_SETFL, fcntl(number, F_GETFL) & ~O_NONBLOCK) }
+
     /// Truncates the file to this many bytes. Failures are ignored.
     package borrowing func truncate(to size: Int) { _ = ftruncate(number, off_t(size)) }
 

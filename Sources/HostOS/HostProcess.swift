@@ -13,6 +13,7 @@ package enum HostProcess {
     package static var pid: Int32 { getpid() }
     package static var parent: Int32 { getppid() }
     package static var uid: UInt32 { getuid() }
+    package static var gid: UInt32 { getgid() }
 
     /// `PATH`.
     package static var searchPath: String? { getenv("PATH").map { String(cString: $0) } }

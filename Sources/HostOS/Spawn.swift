@@ -5,19 +5,23 @@
     import Darwin
 #endif
 
-/// A process that is meant to outlive its parent. It has its own session and no descriptor above 2, and its standard
-/// streams are files. All other programs are run by `Tool`.
+/// A process that is meant to outlive its parent. It has its own session, its standard streams are files or sockets, and it
+/// has no other descriptors than those it is given. All other programs are run by `Tool`.
 package struct DetachedProcess: Sendable {
     package var executable: String
     /// The arguments after the program's own name, which is the executable's path.
     package var arguments: [String]
     package var environment: [String: String]
+    /// Where standard input comes from.
+    package var input: Stream
     /// Where standard output goes.
     package var output: Stream
     package var error: Stream
     /// Signals that are blocked in the new process. They cannot end it, whether they come from systemd, from the end of
     /// a session or from a careless kill of a control group.
     package var blockedSignals: [Int32]
+    /// Open descriptors that the process has as 3, 4 and so on.
+    package var inherited: [Int32]
 
     package enum Stream: Sendable {
         case null
@@ -26,15 +30,17 @@ package struct DetachedProcess: Sendable {
     }
 
     package init(
-        executable: String, arguments: [String], environment: [String: String], output: Stream, error: Stream,
-        blockedSignals: [Int32] = []
+        executable: String, arguments: [String], environment: [String: String], input: Stream = .null, output: Stream,
+        error: Stream, blockedSignals: [Int32] = [], inherited: [Int32] = []
     ) {
         self.executable = executable
         self.arguments = arguments
         self.environment = environment
+        self.input = input
         self.output = output
         self.error = error
         self.blockedSignals = blockedSignals
+        self.inherited = inherited
     }
 
     /// Starts the process.
@@ -59,11 +65,17 @@ package struct DetachedProcess: Sendable {
         var actions = Self.emptyActions()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        // A descriptor must not be replaced before it was passed on.
+        let passed = inherited.map { fcntl($0, F_DUPFD_CLOEXEC, 64) }
+        defer { for number in passed { close(number) } }
+        Self.add(input, as: 0, to: &actions)
         Self.add(output, as: 1, to: &actions)
         Self.add(error, as: 2, to: &actions)
+        for (index, number) in passed.enumerated() {
+            posix_spawn_file_actions_adddup2(&actions, number, Int32(3 + index))
+        }
         #if canImport(Glibc)
-            clinux_spawn_close_from(&actions, 3)
+            clinux_spawn_close_from(&actions, Int32(3 + passed.count))
         #endif
 
         var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) }
@@ -83,7 +95,8 @@ package struct DetachedProcess: Sendable {
         private static func emptyActions() -> posix_spawn_file_actions_t { posix_spawn_file_actions_t() }
         private static func add(_ stream: Stream, as number: Int32, to actions: inout posix_spawn_file_actions_t) {
             switch stream {
-            case .null: posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_WRONLY, 0)
+            case .null:
+                posix_spawn_file_actions_addopen(&actions, number, "/dev/null", number == 0 ? O_RDONLY : O_WRONLY, 0)
             case .append(let path):
                 posix_spawn_file_actions_addopen(&actions, number, path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
             case .descriptor(let source): posix_spawn_file_actions_adddup2(&actions, source, number)
@@ -96,7 +109,8 @@ package struct DetachedProcess: Sendable {
         private static func emptyActions() -> posix_spawn_file_actions_t? { nil }
         private static func add(_ stream: Stream, as number: Int32, to actions: inout posix_spawn_file_actions_t?) {
             switch stream {
-            case .null: posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_WRONLY, 0)
+            case .null:
+                posix_spawn_file_actions_addopen(&actions, number, "/dev/null", number == 0 ? O_RDONLY : O_WRONLY, 0)
             case .append(let path):
                 posix_spawn_file_actions_addopen(&actions, number, path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
             case .descriptor(let source): posix_spawn_file_actions_adddup2(&actions, source, number)

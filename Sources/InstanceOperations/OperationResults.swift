@@ -17,6 +17,8 @@ package struct StartResult: Codable, Sendable, Equatable {
     package var name: String
     package var outcome: Outcome
     package var status: InstanceStatus
+    /// What is not as the configuration wants it; absent if all is.
+    package var errors: [String]?
     package var sshLocalPort: Int?
     package var agentPID: Int32?
     package var guestPID: Int32?

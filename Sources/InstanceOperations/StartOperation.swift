@@ -67,6 +67,7 @@ package struct StartOperation: Sendable {
         let info = try? await AgentClient(socket: directory.agentSocket).info()
         return StartResult(
             name: directory.name.text, outcome: outcome, status: info?.state ?? .running,
+            errors: info.flatMap { $0.errors.isEmpty ? nil : $0.errors },
             sshLocalPort: info?.sshLocalPort, agentPID: info?.agentPID, guestPID: info?.guestPID,
             runBy: info?.autoStartedIdentifier)
     }

@@ -53,6 +53,11 @@ package struct InstanceDirectory: Sendable, Hashable {
     package var sshMasterRecord: String { path + "/ssh-master.json" }
     /// What the control master forwards.
     package var sshForwards: String { path + "/ssh-forwards.json" }
+    /// The machine's end of a mount, the complaints of its server, and the claims about the servers' processes.
+    package func mountSocket(_ number: Int) -> String { "\(path)/m\(number).sock" }
+    package func mountLog(_ number: Int) -> String { path + "/" + Self.mountLogName(number) }
+    package static func mountLogName(_ number: Int) -> String { "mount\(number).log" }
+    package var mountServers: String { path + "/mounts.json" }
     /// Locked by the agent while it runs. This lock decides who owns the instance.
     package var agentLock: String { path + "/agent.lock" }
     /// The recent failures of an instance that a manager keeps alive.

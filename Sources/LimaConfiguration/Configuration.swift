@@ -12,6 +12,8 @@ package struct Configuration: Sendable, Equatable {
     /// Bytes.
     package var disk: Int
     package var additionalDisks: [AdditionalDisk]
+    /// The host's directories that the guest has. One within another comes after it.
+    package var mounts: [Mount]
     /// The first that can be had is used; at least one.
     package var images: [Image]
     /// The value of QEMU's `-cpu`; nil means the accelerator's default.

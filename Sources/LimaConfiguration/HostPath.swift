@@ -7,6 +7,16 @@ enum HostPath {
 
     /// A path with the values of its variables, except for the instance's directory.
     static let form = Form<String>.text.map("path, template of the host") { text, value -> String? in
+        let path = expanded(text, value)
+        guard !path.isEmpty, !path.contains("\0"), !path.hasSuffix("/") else {
+            value.expected("a path")
+            return nil
+        }
+        return path
+    }
+
+    /// The text with the values of its variables, except for the instance's directory. `~` is the home directory.
+    static func expanded(_ text: String, _ value: ConfigurationValue) -> String {
         var variables = value.reading.variables
         let host = value.reading.host
         variables.values.merge(
@@ -16,11 +26,7 @@ enum HostPath {
             ]
         ) { _, new in new }
         let path = TemplateText.expanded(text, variables) { value.warn($0) }
-        guard !path.isEmpty, !path.contains("\0"), !path.hasSuffix("/") else {
-            value.expected("a path")
-            return nil
-        }
-        return path.hasPrefix("~/") ? host.home + path.dropFirst(1) : path
+        return path == "~" || path.hasPrefix("~/") ? host.home + path.dropFirst(1) : path
     }
 
     static func isInDirectory(_ path: String) -> Bool { path.hasPrefix(directory + "/") }

@@ -133,8 +133,6 @@ enum ImageKeys {
 
 /// The keys of what the guest can reach of the host's disks and directories.
 enum StorageKeys {
-    private static let noMounts = "hostagent does not mount directories of the host; hostagent copy copies files"
-
     private static let diskName = Key(
         "name",
         Form.text.map("name") { text, value -> InstanceName? in
@@ -189,15 +187,5 @@ enum StorageKeys {
     static let additionalDisks = Key<[Configuration.AdditionalDisk]>(
         "additionalDisks", list(of: disk), .machine, .start, standard: "`[]`", merging: .combined(["name"]))
 
-    static let all: [any KeyDeclaration] = [
-        additionalDisks,
-        Key(
-            "mounts", .unread("list of mounts", .list([])), .guest, .start, .noEffect(noMounts),
-            merging: .combined(["mountPoint", "location"])),
-        Key("mountType", .unread("reverse-sshfs, 9p or virtiofs"), .guest, .start, .noEffect(noMounts)),
-        Key(
-            "mountTypesUnsupported", .unread("list of text", .list([])), .guest, .start, .noEffect(noMounts),
-            merging: .unique),
-        Key("mountInotify", .unread("true or false"), .guest, .start, .noEffect(noMounts)),
-    ]
+    static let all: [any KeyDeclaration] = [additionalDisks] + MountKeys.all
 }

@@ -104,6 +104,8 @@ package enum LimaYAML {
             memory: fields[MachineKeys.memory],
             disk: fields[MachineKeys.disk],
             additionalDisks: fields[StorageKeys.additionalDisks] ?? [],
+            // As in Lima, a plain guest has none.
+            mounts: isPlain ? [] : fields[MountKeys.mounts] ?? [],
             images: images,
             processor: processors[architecture],
             legacyBIOS: fields[MachineKeys.firmware] ?? false,

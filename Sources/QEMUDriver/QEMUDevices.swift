@@ -158,6 +158,25 @@ struct ChannelPort: QEMUDevice {
     }
 }
 
+/// The virtio-serial port of one of the host's directories that the guest has. What is sent there is SFTP.
+package struct MountPort: QEMUDevice, Equatable {
+    /// The number of the mount.
+    package var number: Int
+    package var socket: String
+
+    package init(number: Int, socket: String) {
+        self.number = number
+        self.socket = socket
+    }
+
+    package var arguments: [String] {
+        [
+            "-chardev", "socket,id=mount\(number),path=\(QEMUMachine.escape(socket)),server=on,wait=off",
+            "-device", "virtserialport,chardev=mount\(number),name=io.hostagent.mount.\(number)",
+        ]
+    }
+}
+
 /// The guest's console, and the device by which its kernel reports a panic.
 struct SerialConsole: QEMUDevice {
     var log: String

@@ -96,7 +96,7 @@ package struct QEMUDriver: GuestDriver {
         if let parts = prepared.withLock({ $0 }) {
             machine.boot = parts.boot
             machine.diskFormat = parts.diskFormat
-            machine.additionalDrives = parts.additionalDrives
+            machine.additionalDevices = parts.additionalDevices
         }
         machine.tell(notice)
         if let accelerator {
@@ -200,12 +200,12 @@ package struct QEMUDriver: GuestDriver {
 package struct PreparedParts: Sendable {
     var boot: Boot
     var diskFormat: String
-    var additionalDrives: [any QEMUDevice]
+    var additionalDevices: [any QEMUDevice]
 
-    package init(boot: Boot, diskFormat: String, additionalDrives: [any QEMUDevice]) {
+    package init(boot: Boot, diskFormat: String, additionalDevices: [any QEMUDevice]) {
         self.boot = boot
         self.diskFormat = diskFormat
-        self.additionalDrives = additionalDrives
+        self.additionalDevices = additionalDevices
     }
 }
 

@@ -17,7 +17,7 @@ package struct QEMUMachine: Sendable {
     package var paths: QEMUPaths
     /// QEMU's name of the format of the disk.
     package var diskFormat: String
-    package var additionalDrives: [any QEMUDevice] = []
+    package var additionalDevices: [any QEMUDevice] = []
     /// The port of 127.0.0.1 that leads to the guest's port 22.
     package var sshLocalPort: Int
 
@@ -43,7 +43,7 @@ package struct QEMUMachine: Sendable {
             Monitor(socket: paths.qmpSocket), boot, Disk(path: paths.disk, format: diskFormat),
             SeedDrive(path: paths.cidata), GuestNetwork(sshLocalPort: sshLocalPort),
             ChannelPort(socket: paths.channelSocket), SerialConsole(log: paths.serialLog),
-        ] + additionalDrives
+        ] + additionalDevices
     }
 
     /// The `-cpu` of an accelerator: the host's own processor where it can be passed through, otherwise everything QEMU

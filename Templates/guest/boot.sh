@@ -156,6 +156,9 @@ if [ -s "$files/disks" ]; then
     done < "$files/disks"
 fi
 
+# Scripts may use what is in the host's directories.
+[ ! -s "$files/mounts" ] || sh "$files/mounts.sh" < /dev/null > /dev/null 2>&1
+
 # failed MODE SCRIPT STATUS
 failed() { say '{"type":"provision-failed","mode":"'"$1"'","script":"'"$2"'","status":'"$3"'}'; }
 

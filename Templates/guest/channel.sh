@@ -72,6 +72,10 @@ while :; do
     while read -r line; do
         case $line in
         *'"type":"ports"'*) watch_ports ;;
+        *'"type":"mounts"'*)
+            renewed=${line##*'"renewed":'}
+            sh "${0%/*}/mounts.sh" "${renewed%%[!0-9]*}" < /dev/null > /dev/null 2>&1 &
+            ;;
         *'"type":"poweroff"'*) poweroff & ;;
         *'"type":"reboot"'*) reboot & ;;
         *'"type":"time"'*) set_clock "$line" ;;

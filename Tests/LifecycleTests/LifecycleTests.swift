@@ -51,6 +51,55 @@ import Testing
             "an answer of QEMU does not undo the failure of the script")
     }
 
+    // MARK: Mounts
+
+    @Test func aGuestWithoutADirectoryIsDegradedUntilItHasIt() {
+        var lifecycle = machine(Self.toProvisioning)
+        #expect(lifecycle.handle(.mountFailed(mountPoint: "/b", reason: "no b")) == [])
+        #expect(lifecycle.handle(.mountFailed(mountPoint: "/a", reason: "no a")) == [])
+        #expect(lifecycle.handle(.guestIsReady) == [.emit(.guestReady), .confirmAccess])
+        #expect(
+            lifecycle.handle(.accessConfirmed) == [
+                .stopTimer(.phaseDeadline), .emit(.failure("no a")), .emit(.failure("no b")), .enter(.degraded),
+                .announceReady, .beginHeartbeat,
+            ])
+        #expect(lifecycle.state == .degraded(reason: "no a"))
+        #expect(lifecycle.handle(.mounted(mountPoint: "/other")) == [])
+        #expect(lifecycle.handle(.mounted(mountPoint: "/a")) == [])
+        #expect(lifecycle.state == .degraded(reason: "no b"))
+        #expect(lifecycle.handle(.mounted(mountPoint: "/b")) == [.enter(.running)])
+        #expect(lifecycle.phase == .running)
+    }
+
+    @Test func aDirectoryThatIsLostDegradesAGuestThatRuns() {
+        var lifecycle = machine(Self.toRunning)
+        let lost = Input.mountFailed(mountPoint: "/a", reason: "lost")
+        #expect(lifecycle.handle(lost) == [.emit(.failure("lost")), .enter(.degraded)])
+        #expect(lifecycle.handle(lost) == [], "it is said once")
+        #expect(lifecycle.handle(.mountFailed(mountPoint: "/a", reason: "gone")) == [.emit(.failure("gone"))])
+        #expect(lifecycle.handle(.heartbeat(.answered)) == [.setGuestClock, .repairPorts])
+        #expect(lifecycle.state == .degraded(reason: "gone"))
+        #expect(lifecycle.handle(.mounted(mountPoint: "/a")) == [.enter(.running)])
+    }
+
+    @Test func aDirectoryDoesNotPutAnythingElseRight() {
+        let lifecycle = machine(
+            Self.toProvisioning + [
+                .provisioningFailed(reason: "a script"), .mountFailed(mountPoint: "/a", reason: "no a"),
+                .guestIsReady, .accessConfirmed, .mounted(mountPoint: "/a"),
+            ])
+        #expect(lifecycle.state == .degraded(reason: "a script"))
+        var silent = machine(
+            Self.toRunning + [
+                .heartbeat(.late), .mountFailed(mountPoint: "/a", reason: "no a"), .mounted(mountPoint: "/a"),
+            ])
+        #expect(silent.phase == .degraded)
+        #expect(silent.handle(.heartbeat(.answered)).contains(.enter(.running)))
+        var rebooted = machine(
+            Self.toRunning + [.mountFailed(mountPoint: "/a", reason: "no a"), .guest(.rebooted), .guestIsReady])
+        #expect(rebooted.handle(.accessConfirmed).contains(.enter(.running)), "the new boot tells anew")
+    }
+
     // MARK: Surviving guests
 
     @Test func aGuestThatWasReadyIsConfirmedAndRunning() {

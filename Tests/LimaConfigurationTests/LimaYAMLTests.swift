@@ -60,7 +60,7 @@ func resolve(
             - {script: "#!/bin/bash\\necho ho"}
             probes:
             - {description: d, script: "true", hint: h}
-            mounts: [{location: "~"}]
+            mountInotify: true
             """)
         let configuration = loaded.configuration
         #expect(configuration.memory == 3 << 29)
@@ -77,7 +77,7 @@ func resolve(
         #expect(configuration.provisioning.map(\.script) == ["#!/bin/sh\necho hi\n", "#!/bin/bash\necho ho\n"])
         #expect(configuration.probes.first?.hint == "h")
         #expect(loaded.warnings.count == 1)
-        #expect(loaded.warnings.first?.contains("t.yaml:25:1: mounts") == true, "\(loaded.warnings)")
+        #expect(loaded.warnings.first?.contains("t.yaml:25:1: mountInotify") == true, "\(loaded.warnings)")
     }
 
     @Test func allFaultsAtOnceWithLineAndColumn() throws {

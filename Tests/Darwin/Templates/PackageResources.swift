@@ -16,6 +16,7 @@ struct PackageResources {
     static let ubuntu_yaml: [UInt8] = []
     static let channel_sh: [UInt8] = []
     static let ports_sh: [UInt8] = []
+    static let mounts_sh: [UInt8] = []
     static let hostagent_service: [UInt8] = []
     static let hostagent_channel_service: [UInt8] = []
     static let hostagent_environment_sh: [UInt8] = []

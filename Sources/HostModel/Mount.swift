@@ -1,0 +1,48 @@
+/// A way in which a guest gets a directory of the host. The raw values are Lima's words.
+package enum MountType: String, Sendable, Codable, CaseIterable {
+    /// A server on the host, with the guest's sshfs as its client.
+    case reverseSSHFS = "reverse-sshfs"
+    /// QEMU's own server.
+    case ninePFS = "9p"
+    /// A server on the host that shares memory with the guest.
+    case virtioFS = "virtiofs"
+}
+
+/// A directory of the host that a guest has.
+package struct Mount: Sendable, Equatable, Codable {
+    /// The directory's absolute path on the host.
+    package var location: String
+    /// Where the guest has it, an absolute path.
+    package var mountPoint: String
+    /// Whether the guest may change what is in it.
+    package var isWritable: Bool
+    package var sshfs = SSHFSOptions()
+
+    /// Options of sshfs(1).
+    package struct SSHFSOptions: Sendable, Equatable, Codable {
+        /// Whether the guest remembers what it has read.
+        package var caches = true
+        /// Whether symbolic links are followed on the host. They lead nowhere but to other files of the directory.
+        package var followsSymlinks = false
+
+        package init(caches: Bool = true, followsSymlinks: Bool = false) {
+            self.caches = caches
+            self.followsSymlinks = followsSymlinks
+        }
+    }
+
+    package init(location: String, mountPoint: String, isWritable: Bool, sshfs: SSHFSOptions = SSHFSOptions()) {
+        self.location = location
+        self.mountPoint = mountPoint
+        self.isWritable = isWritable
+        self.sshfs = sshfs
+    }
+}
+
+/// What became of a mount.
+package enum MountState: Sendable, Equatable {
+    case mounted(MountType)
+    /// The host's server of it has ended; what was open in the guest is lost.
+    case lost(reason: String)
+    case failed(reason: String)
+}
