@@ -1,4 +1,5 @@
 import ArgumentParser
+import HostModel
 import HostOS
 import InstanceOperations
 import InstanceStore
@@ -7,7 +8,7 @@ struct Delete: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Removes instances with their disks.", aliases: ["remove", "rm"])
 
-    @OptionGroup var instances: InstancesArgument
+    @OptionGroup var instances: GivenInstancesArgument
 
     @Flag(
         name: .shortAndLong,
@@ -19,7 +20,15 @@ struct Delete: AsyncParsableCommand {
     func run() async throws { try await instances.forEach { try await delete($0, .current) } }
 
     private func delete(_ name: String, _ context: OperationContext) async throws {
-        let directory = try context.directory(name)
+        let directory: InstanceDirectory
+        do throws(HostError) {
+            directory = try context.directory(name)
+        } catch {
+            guard force, error.code == .noSuchInstance else { throw error }
+            // As in Lima, a script may clean up what was never made.
+            StandardStreams.error("hostagent: warning: \(error.message)\n")
+            return
+        }
         let operation = DeleteOperation(context: context, directory: directory)
         let owner = try OwnerBoundary(name, context)
         if output.dryRun {

@@ -92,7 +92,7 @@ struct DiskDelete: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "delete", abstract: "Removes disks with what is on them.", aliases: ["rm", "remove"])
 
-    @Flag(name: .shortAndLong, help: "Also if a stopped instance is said to use it.") var force = false
+    @Flag(name: .shortAndLong, help: "Also if a stopped instance names it.") var force = false
     @Argument(help: "The disks' names.") var names: [String]
 
     func run() async throws {

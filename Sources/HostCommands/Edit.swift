@@ -54,6 +54,11 @@ struct Edit: AsyncParsableCommand {
         let resolved: ResolvedConfiguration
         do {
             resolved = try resolve(new, directory)
+            // A running guest's disk is checked by its next start.
+            let isNewSize = (try? resolve(old, directory))?.configuration.disk != resolved.configuration.disk
+            if isNewSize, try !directory.isHeld() {
+                try InstanceDisk(directory)?.requireRoom(in: resolved.configuration.disk)
+            }
         } catch {
             throw try keep(new, beside: directory, because: error)
         }

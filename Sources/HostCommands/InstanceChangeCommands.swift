@@ -103,7 +103,13 @@ struct Clone: AsyncParsableCommand {
     func run() async throws {
         let new = try InstanceName(newName)
         try await perform(
-            ["clone", name, newName] + flags.words, on: name, output, { "cloned \(name) to \($0.name)\n" }
+            ["clone", name, newName] + flags.words, on: name, output,
+            { result in
+                "cloned \(name) to \(result.name)"
+                    + (result.snapshot.map {
+                        ", as it was in its newest snapshot, \(DisplayText.cleaned($0)); it runs, and was not cloned as it is now"
+                    } ?? "") + "\n"
+            }
         ) {
             try await CloneOperation(context: $0, directory: $1).run(to: new, changing: flags.applied(to:))
         }

@@ -19,6 +19,26 @@ package struct LimaNames {
         case "lima": self.arguments = Self.shell(arguments, environment)
         default: self.arguments = arguments
         }
+        self.arguments = Self.separatingEmptyValues(self.arguments)
+    }
+
+    /// Lima takes `--name=` as an empty value. Here the next word would be the value.
+    private static func separatingEmptyValues(_ arguments: [String]) -> [String] {
+        var result: [String] = []
+        var positional = 0
+        for (index, argument) in arguments.enumerated() {
+            if argument.hasPrefix("--"), argument.hasSuffix("="), argument.count > 3 {
+                result += [String(argument.dropLast()), ""]
+                continue
+            }
+            result.append(argument)
+            if !argument.hasPrefix("-") { positional += 1 }
+            // The command that `shell` runs has flags of its own.
+            if argument == "--" || positional == 2 && arguments.first == "shell" {
+                return result + arguments[(index + 1)...]
+            }
+        }
+        return result
     }
 
     /// Lima's flags that every command takes. Those for logs have no effect: this program has no log levels.

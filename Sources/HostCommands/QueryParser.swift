@@ -5,6 +5,9 @@ import HostModel
 struct QueryParser {
     private let text: String
     private var rest: Substring
+    /// How many parentheses and brackets are open.
+    private var depth = 0
+    private static let maximumDepth = 100
 
     /// - Throws: `HostError` with `.usage`.
     static func query(_ text: String) throws(HostError) -> Query {
@@ -52,6 +55,9 @@ struct QueryParser {
     // MARK: Operators
 
     private mutating func pipe() throws(HostError) -> Query {
+        depth += 1
+        defer { depth -= 1 }
+        guard depth <= Self.maximumDepth else { throw fault("it is nested more than \(Self.maximumDepth) deep") }
         var query = try either()
         while take("|") { query = .pipe(query, try either()) }
         return query

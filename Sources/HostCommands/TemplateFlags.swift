@@ -74,16 +74,23 @@ struct TemplateFlags: ParsableArguments {
             changes.append(.list(key: "portForwards", try portForward.map(Self.forward), replacing: false))
         }
         for assignment in param {
-            let (name, given) = try Self.split(assignment, "--param")
+            let (name, given) = try Self.split(assignment, "--param", trimmed: false)
             guard try LimaYAML.parameterNames(in: text).contains(name) else {
                 throw HostError(
                     .usage, "--param: the template has no parameter \(InstanceName.quoted(name))",
                     hint: "it has to be under param already, because its scripts have to use it")
             }
+            guard !given.unicodeScalars.contains(where: { $0.value < 32 || $0.value == 127 || $0.value == 0xFFFD })
+            else {
+                throw HostError(
+                    .usage,
+                    "--param: the value of \(name) has a line end, a control character or bytes that are not UTF-8",
+                    hint: "write it into the file, under param")
+            }
             value("param.\(name)", YAMLText.quoted(given))
         }
         for assignment in set {
-            let (key, given) = try Self.split(assignment, "--set")
+            let (key, given) = try Self.split(assignment, "--set", trimmed: true)
             value(key, given)
         }
         return changes
@@ -140,12 +147,15 @@ struct TemplateFlags: ParsableArguments {
     }
 
     /// Lima writes assignments as yq does: `.cpus = 4`.
-    private static func split(_ text: String, _ flag: String) throws(HostError) -> (key: String, value: String) {
+    private static func split(
+        _ text: String, _ flag: String, trimmed: Bool
+    ) throws(HostError) -> (key: String, value: String) {
         guard let mark = text.firstIndex(of: "=") else {
             throw HostError(.usage, "\(flag) takes KEY=VALUE, not \(InstanceName.quoted(text))")
         }
         let key = String(text[..<mark]).trimmed
-        return (key.hasPrefix(".") ? String(key.dropFirst()) : key, String(text[text.index(after: mark)...]).trimmed)
+        let value = String(text[text.index(after: mark)...])
+        return (key.hasPrefix(".") ? String(key.dropFirst()) : key, trimmed ? value.trimmed : value)
     }
 }
 

@@ -36,6 +36,12 @@ struct Tunnel: AsyncParsableCommand {
         let directory = try context.directory(name)
         if let owner = try OwnerBoundary(name, context) { throw owner.refuse("open a tunnel", "tunnel \(name)") }
         try await AgentClient.requireUsable(directory)
+        // It is made when the guest has become ready, and takes the time of a login. No event tells of it.
+        var backoff = Backoff(from: .milliseconds(50), to: .seconds(1))
+        let deadline = ContinuousClock.now + .seconds(20)
+        while Files.kind(directory.sshMasterSocket) != .socket, ContinuousClock.now < deadline {
+            try await backoff.pause()
+        }
         guard Files.kind(directory.sshMasterSocket) == .socket else {
             throw HostError(
                 .unavailable, "the guest of \"\(name)\" has no shared SSH connection",

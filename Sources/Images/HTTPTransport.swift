@@ -91,7 +91,7 @@ package struct HTTPTransport: Sendable {
             throw error
         } catch {
             if Task.isCancelled { throw CancellationError() }
-            throw TransferFault(error, from: address)
+            throw TransferFault(error, from: address, through: (try? proxies.proxy(for: address)) ?? nil)
         }
     }
 

@@ -16,26 +16,38 @@ enum TransferFault: Error {
     case disk(SystemCallError)
 
     /// What the client's error means.
-    init(_ error: any Error, from address: WebAddress) {
+    /// - Parameter proxy: what was connected to in the place of the server.
+    init(_ error: any Error, from address: WebAddress, through proxy: ProxySettings.Proxy?) {
+        let peer = Peer(
+            host: proxy?.host ?? address.host, port: proxy?.port ?? address.port, isProxy: proxy != nil)
         switch error {
         case let fault as TransferFault: self = fault
         case let error as HostError: self = .final(error)
         case let error as SystemCallError: self = .disk(error)
         case let error as NIOSSLError: self = Self.tls("\(error)", address)
         case let error as BoringSSLError: self = Self.tls("\(error)", address)
-        case let error as NIOConnectionError: self = .passing(Self.reason(error, address))
+        case let error as NIOConnectionError: self = .passing(Self.reason(error, peer))
         case let error as IOError:
-            self = .passing("cannot connect to \(address.host):\(address.port): \(Self.words(error.errnoCode))")
+            self = .passing("cannot connect to \(peer): \(Self.words(error.errnoCode))")
         case is HTTPParserError: self = .passing("the server broke off, or sent something that is not HTTP")
-        case let error as HTTPClientError: self = Self.fault(of: error, address)
+        case let error as HTTPClientError: self = Self.fault(of: error, address, peer)
         case is ChannelError: self = .passing("the connection was closed")
         default: self = .passing("\(error)")
         }
     }
 
-    private static func fault(of error: HTTPClientError, _ address: WebAddress) -> TransferFault {
+    /// What the client connects to.
+    private struct Peer: CustomStringConvertible {
+        var host: String
+        var port: Int
+        var isProxy: Bool
+
+        var description: String { "\(isProxy ? "the proxy " : "")\(host):\(port)" }
+    }
+
+    private static func fault(of error: HTTPClientError, _ address: WebAddress, _ peer: Peer) -> TransferFault {
         switch error {
-        case .connectTimeout: .passing("\(address.host) does not answer")
+        case .connectTimeout: .passing("\(peer) does not answer")
         case .readTimeout: .passing("the server has stopped sending")
         case .deadlineExceeded, .tlsHandshakeTimeout, .httpProxyHandshakeTimeout, .socksHandshakeTimeout:
             .passing("the server does not answer")
@@ -62,12 +74,12 @@ enum TransferFault: Error {
                     ? "SSL_CERT_FILE can name a file with the certificates to trust" : "check the address"))
     }
 
-    private static func reason(_ error: NIOConnectionError, _ address: WebAddress) -> String {
+    private static func reason(_ error: NIOConnectionError, _ peer: Peer) -> String {
         if let attempt = error.connectionErrors.first {
             let reason = (attempt.error as? IOError).map { words($0.errnoCode) } ?? "\(attempt.error)"
-            return "cannot connect to \(address.host):\(address.port): \(reason)"
+            return "cannot connect to \(peer): \(reason)"
         }
-        return "the name \(address.host) cannot be resolved"
+        return "the name \(peer.host)\(peer.isProxy ? " of the proxy" : "") cannot be resolved"
     }
 
     private static func words(_ code: Int32) -> String { SystemCallError("connect", "", code: code).reason }

@@ -17,7 +17,7 @@ package struct WebAddress: Sendable, Equatable, CustomStringConvertible {
     init?(_ text: String, portByDefault: Int?) {
         guard text.unicodeScalars.allSatisfy({ $0.value > 32 && $0.value != 127 }), let url = URL(string: text),
             let scheme = url.scheme?.lowercased(), ["http", "https"].contains(scheme),
-            let host = url.host(percentEncoded: false), !host.isEmpty
+            let host = url.host(percentEncoded: false), !host.isEmpty, url.port.map({ 1...65535 ~= $0 }) ?? true
         else { return nil }
         isSecure = scheme == "https"
         self.host = host

@@ -32,9 +32,15 @@ package struct CloneOperation: Sendable {
         let home = try context.home()
         let new = home.directory(of: name)
         try new.checkSocketPaths()
+        guard new != directory else {
+            throw HostError(
+                .usage, "the clone needs another name than \"\(name)\"", hint: "hostagent clone \(name) NEW-NAME")
+        }
         try Self.refuseExisting(new)
+        var source: DiskSnapshot?
         if try directory.isHeld() {
             let snapshot = try await newestSnapshot()
+            source = snapshot
             try await make(new, in: home, change) { clone in
                 for file in Self.files where !Self.ofDisk.contains(file) { try copy(file, to: clone.path) }
                 try await copyDisk(at: snapshot, to: clone)
@@ -51,7 +57,7 @@ package struct CloneOperation: Sendable {
             }
             held.release()
         }
-        return ChangeResult(name: name.text, dir: new.path, changed: true)
+        return ChangeResult(name: name.text, dir: new.path, changed: true, snapshot: source?.tag)
     }
 
     /// Makes the clone under a temporary name, and renames it when it is complete.
@@ -130,6 +136,6 @@ package struct CloneOperation: Sendable {
         guard Files.kind(directory.path) != nil else { return }
         throw HostError(
             .cannotCreate, "the instance \"\(directory.name)\" already exists",
-            hint: "choose another name, or: hostagent delete \(directory.name)")
+            hint: "choose another name; hostagent delete \(directory.name) would remove the other instance")
     }
 }

@@ -17,6 +17,7 @@ package struct DeleteOperation: Sendable {
     /// - Throws: `HostError`; the instance is then unchanged, but its registration may be gone.
     package func run(force: Bool) async throws -> DeleteResult {
         context.sweep(directory)
+        try requireInstance(force: force)
         let isRunning = try Self.isRunning(directory, context)
         if isRunning {
             guard force else { throw Self.runningError(directory.name) }
@@ -40,6 +41,7 @@ package struct DeleteOperation: Sendable {
 
     /// What `run` would do.
     package func plan(force: Bool) throws -> OperationPlan {
+        try requireInstance(force: force)
         let isRunning = try Self.isRunning(directory, context)
         if isRunning, !force { throw Self.runningError(directory.name) }
         let registration = context.registration(of: directory).map { ["remove \($0.file)"] } ?? []
@@ -47,6 +49,15 @@ package struct DeleteOperation: Sendable {
             name: directory.name.text,
             steps: (isRunning ? ["end the guest without asking it"] : []) + registration
                 + ["remove \(directory.path) with all that is in it"])
+    }
+
+    /// A directory without a `lima.yaml` may be something else that somebody keeps there.
+    private func requireInstance(force: Bool) throws(HostError) {
+        try directory.requireExistence()
+        guard !force, Files.kind(directory.limaYAML) == nil else { return }
+        throw HostError(
+            .badConfiguration, "\(directory.path) has no lima.yaml, so it may not be an instance",
+            hint: "hostagent delete --force \(directory.name) removes it with all that is in it")
     }
 
     package static func runningError(_ name: InstanceName) -> HostError {

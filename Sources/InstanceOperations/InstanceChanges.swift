@@ -10,6 +10,8 @@ package struct ChangeResult: Codable, Sendable, Equatable {
     package var dir: String
     /// False if the instance was as wanted already.
     package var changed: Bool
+    /// The snapshot that a clone was made from; absent if it has the disk as it is now.
+    package var snapshot: String?
 }
 
 /// Protects an instance from `delete` and `factory-reset`, or no longer. The mark is Lima's: an empty file.

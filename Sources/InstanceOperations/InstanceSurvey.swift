@@ -102,7 +102,8 @@ package struct InstanceSurvey: Sendable {
             row.arch = configuration.architecture.rawValue
             row.cpus = configuration.cpus
             row.memory = configuration.memory
-            row.disk = configuration.disk
+            // The image that the disk was made from may have been larger than the configuration says.
+            row.disk = InstanceDisk.size(of: directory).map { max($0, configuration.disk) } ?? configuration.disk
             row.sshUser = configuration.user.name
             let parameters = configuration.parameters.map { ($0.name, $0.value) }
             row.param = parameters.isEmpty ? nil : Dictionary(parameters) { $1 }

@@ -161,18 +161,28 @@ package struct InstanceDisk: Sendable {
         }
     }
 
+    /// The size of an instance's disk in bytes, as a guest sees it; nil if it has none yet or it cannot be read.
+    package static func size(of directory: InstanceDirectory) -> Int? {
+        let path = directory.disk
+        return Files.kind(path) == .regular ? (try? DiskFormat.of(path))?.virtualSize(of: path) : nil
+    }
+
+    /// Refuses a size that is smaller than the disk.
+    /// - Parameter base: the image that the disk was made from, which may be larger than the size; nil if it may not.
+    package func requireRoom(in wanted: Int, base: String? = nil) throws(HostError) {
+        if wanted >= size { return }
+        if let base, Files.kind(base) != nil, try DiskFormat.of(base).virtualSize(of: base) == size { return }
+        throw HostError(
+            .badConfiguration,
+            "disk: \(ByteCount.format(wanted)) is smaller than the disk, which has \(ByteCount.format(size))",
+            hint: "a disk can only grow; its file system would be cut off")
+    }
+
     /// Makes the disk as large as the configuration says. No guest may run.
     /// - Throws: `HostError` if the disk would have to shrink.
     func grow(to wanted: Int, base: String) async throws {
-        if wanted == size { return }
-        if wanted < size {
-            // The image itself may be larger than the configuration says.
-            if Files.kind(base) != nil, try DiskFormat.of(base).virtualSize(of: base) == size { return }
-            throw HostError(
-                .badConfiguration,
-                "disk: \(ByteCount.format(wanted)) is smaller than the disk, which has \(ByteCount.format(size))",
-                hint: "a disk can only grow; its file system would be cut off")
-        }
+        try requireRoom(in: wanted, base: base)
+        if wanted <= size { return }
         let resize = Tool("qemu-img", ["resize", "-q", "-f", formatName, path, String(wanted)])
         let result = try await resize.run()
         guard result.succeeded else {
@@ -191,7 +201,7 @@ struct ImageCheck {
     /// - Throws: `HostError` with `.badConfiguration` for an image that is damaged, cut short, or names other files as
     ///   parts of itself.
     func run() async throws {
-        guard case .qcow2(let header) = try DiskFormat.of(path) else { return }
+        guard case .qcow2(let header) = try DiskFormat.of(path) else { return try checkRaw() }
         try refuseOtherFiles(header)
         // Both read all tables of the image, beside each other.
         async let length: Void = checkLength()
@@ -204,6 +214,40 @@ struct ImageCheck {
         }
         try await length
     }
+
+    /// A raw image may contain anything, but some files are certainly not a disk.
+    private func checkRaw() throws(HostError) {
+        let start: [UInt8]
+        do {
+            start = try Descriptor(path: path, flags: 0).read(upTo: 512, subject: path)
+        } catch {
+            throw HostError(.notPermitted, "cannot read \(path): \(error.reason)")
+        }
+        let text = String(decoding: start, as: UTF8.self).trimmed.lowercased()
+        let reason: String? =
+            if start.count < 512 {
+                start.isEmpty ? "it is empty" : "it has \(start.count) bytes, which is less than one sector"
+            } else if text.hasPrefix("<!doctype") || text.hasPrefix("<html") || text.hasPrefix("<?xml") {
+                "it is a web page"
+            } else if let format = Self.foreignFormats.first(where: { start[$0.offset...].starts(with: $0.magic) }) {
+                "it is in the format \(format.name), which is not supported"
+            } else if origin.split(separator: "?").first?.hasSuffix(".qcow2") == true {
+                "its name says qcow2, but its content is not"
+            } else {
+                nil
+            }
+        guard let reason else { return }
+        throw HostError(
+            .badConfiguration, "the image \(origin) cannot be a disk: \(reason)",
+            hint: "qemu-img convert -O qcow2 makes an image of other formats; otherwise get the file again")
+    }
+
+    /// Formats of other programs, by their first bytes (qemu/block/{vmdk,vdi,vhdx,vpc}.c).
+    private static let foreignFormats: [(name: String, offset: Int, magic: [UInt8])] = [
+        ("VMDK", 0, Array("KDMV".utf8)), ("VMDK", 0, Array("# Disk DescriptorFile".utf8)),
+        ("VDI", 64, [0x7f, 0x10, 0xda, 0xbe]), ("VHDX", 0, Array("vhdxfile".utf8)),
+        ("VHD", 0, Array("conectix".utf8)),
+    ]
 
     /// Whoever made the image chose these files, and the guest would be able to read them.
     private func refuseOtherFiles(_ header: QCOW2Header) throws(HostError) {
@@ -255,6 +299,13 @@ enum Compression: String, Sendable, CaseIterable {
         case .xz: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]
         case .zstd: [0x28, 0xb5, 0x2f, 0xfd]
         }
+    }
+
+    /// What the name of a file or an address says; nil if it says nothing.
+    static func named(by name: String) -> Compression? {
+        let endings: [(String, Compression)] = [(".gz", .gzip), (".bz2", .bzip2), (".xz", .xz), (".zst", .zstd)]
+        let path = name.split(separator: "?").first ?? ""
+        return endings.first { path.hasSuffix($0.0) }?.1
     }
 
     /// Nil if the file is not compressed.

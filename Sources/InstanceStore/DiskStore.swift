@@ -82,7 +82,18 @@ package struct DiskStore: Sendable {
     package func delete(_ name: InstanceName, force: Bool) async throws {
         let disk = try disk(name)
         if FileLock.isInUse(disk.file) { throw inUse(disk) }
-        if !force { try requireFree(disk, "delete") }
+        if !force {
+            try requireFree(disk, "delete")
+            let users = try home.instances().filter { instance in
+                (try? Instance(instance))?.configuration.additionalDisks.contains { $0.name == name } ?? false
+            }
+            if let user = users.first {
+                throw HostError(
+                    .held,
+                    "the disk \"\(name)\" belongs to the instance \"\(user.name)\", which names it in additionalDisks",
+                    hint: "take it out of \(user.limaYAML), or delete it all the same with --force")
+            }
+        }
         try await changing(name) { try Files.remove(disk.directory) }
     }
 

@@ -76,8 +76,13 @@ extension LimaHome {
 }
 
 extension TextFile {
+    private static func isImage(_ path: String) -> Bool {
+        (try? DiskFormat.of(path)).map { $0.name == "qcow2" } ?? false || (try? Compression.of(path)) ?? nil != nil
+    }
+
     /// The text of a file that configures something; nil if there is no such file.
-    package static func configuration(_ path: String) throws(HostError) -> String? {
+    /// - Parameter name: what people call the file, if that is not its path.
+    package static func configuration(_ path: String, as name: String? = nil) throws(HostError) -> String? {
         let text: String?
         do {
             text = try strictText(path)
@@ -87,8 +92,10 @@ extension TextFile {
         }
         guard let text else {
             throw HostError(
-                .badConfiguration, "\(path) is not UTF-8 text",
-                hint: "iconv -f LATIN1 -t UTF-8 converts a file in the encoding Latin-1")
+                .badConfiguration, "\(name ?? path) is not UTF-8 text\(isImage(path) ? ", but an image" : "")",
+                hint: isImage(path)
+                    ? "an image is named under images: in a template; hostagent template copy default - shows one"
+                    : "iconv -f LATIN1 -t UTF-8 converts a file in the encoding Latin-1")
         }
         return text
     }

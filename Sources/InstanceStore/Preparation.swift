@@ -191,6 +191,11 @@ package struct Preparation: Sendable {
     /// change it in between.
     private func makeBase(_ image: String, origin: String, in directory: InstanceDirectory) async throws {
         try await making(directory.baseDisk) { temporary in
+            if try compression(of: image) == nil, let form = Compression.named(by: origin) {
+                throw HostError(
+                    .badConfiguration, "the image \(origin) is not compressed by \(form.rawValue), as its name says",
+                    hint: "get the file again, or correct its name")
+            }
             try await copy(image, to: temporary)
             try await ImageCheck(path: temporary, origin: origin).run()
         }

@@ -82,7 +82,7 @@ package struct TemplateStore: TemplateReader {
         } catch {
             throw HostError(.failed, "the download of \(address) was given up: \(error)")
         }
-        guard let text = try TextFile.configuration(file.path) else {
+        guard let text = try TextFile.configuration(file.path, as: address) else {
             throw HostError(.unavailable, "\(file.path) has gone; somebody emptied the cache", hint: "try again")
         }
         guard case .address(let target) = try Locator.address(address).target(ofLink: text) else {

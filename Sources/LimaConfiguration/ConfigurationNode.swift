@@ -74,7 +74,7 @@ package struct ConfigurationNode: Sendable {
 
 extension ConfigurationNode {
     /// The size of the largest file that is read, in bytes.
-    private static let maximumSize = 1 << 20
+    private static let maximumSize = 4 << 20
 
     /// Parses the text of a file. Its top level must be a mapping.
     /// - Throws: `HostError` with `.badConfiguration` if the text is not YAML, not a mapping, or too large.
@@ -83,7 +83,8 @@ extension ConfigurationNode {
         guard source.text.utf8.count <= Self.maximumSize else {
             throw HostError(
                 .badConfiguration,
-                "\(file) has \(source.text.utf8.count) bytes, more than the \(Self.maximumSize) that are read")
+                "\(file) has \(source.text.utf8.count) bytes, more than the \(ByteCount.format(Self.maximumSize)) that are read"
+            )
         }
         guard !AliasKeys.areDangerous(in: source.text) else {
             throw HostError(

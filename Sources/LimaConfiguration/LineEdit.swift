@@ -12,7 +12,8 @@ extension LimaYAML {
         let isWord: (String) -> Bool = {
             !$0.isEmpty && $0.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "_-".contains($0)) }
         }
-        let isComment = value.trimmed.hasPrefix("#") || value.contains(" #")
+        let isQuoted = value.hasPrefix("\"") && value.hasSuffix("\"") && value.count > 1
+        let isComment = !isQuoted && (value.trimmed.hasPrefix("#") || value.contains(" #"))
         guard keys.allSatisfy(isWord), !value.contains(where: \.isNewline), !value.trimmed.isEmpty, !isComment
         else {
             throw HostError(
@@ -40,22 +41,19 @@ extension LimaYAML {
             }
             // The parser counts columns in Unicode scalars.
             let line = lines.indices.contains(mark.line - 1) ? Array(lines[mark.line - 1].unicodeScalars) : []
-            // A quoted value can be replaced if it is written as it is.
-            let quote = scalar.style == .doubleQuoted ? "\"" : scalar.style == .singleQuoted ? "'" : ""
-            let old = Array((quote + scalar.string + quote).unicodeScalars)
             guard line.count >= mark.column - 1 else {
                 throw HostError(.usage, "\(path) is not where it seems to be", hint: "edit the file without --set")
             }
             let (before, after) = (line[..<(mark.column - 1)], line[(mark.column - 1)...])
             // A value that is folded over several lines is only partly on this line.
-            guard after.starts(with: old) else {
+            guard let old = written(scalar, at: after) else {
                 throw HostError(.usage, "\(path) is not a plain value on one line", hint: "edit the file without --set")
             }
             var changed = String.UnicodeScalarView(before)
             // A key without a value may have no space after its colon.
             if changed.last == ":" { changed.append(" ") }
             changed.append(contentsOf: value.unicodeScalars)
-            changed.append(contentsOf: after.dropFirst(old.count))
+            changed.append(contentsOf: after.dropFirst(old))
             lines[mark.line - 1] = String(changed)
             return lines.joined(separator: "\n")
         }
@@ -74,6 +72,27 @@ extension LimaYAML {
         }
         if lines.last == "" { lines.removeLast() }
         return (lines + [entry, ""]).joined(separator: "\n")
+    }
+
+    /// How many characters of its line a scalar has; nil if it goes on in the next line.
+    private static func written(_ scalar: Node.Scalar, at line: ArraySlice<Unicode.Scalar>) -> Int? {
+        guard let quote = line.first, quote == "\"" || quote == "'" else {
+            let plain = Array(scalar.string.unicodeScalars)
+            return line.starts(with: plain) ? plain.count : nil
+        }
+        var index = line.startIndex + 1
+        while index < line.endIndex {
+            if quote == "\"", line[index] == "\\" {
+                index += 2
+            } else if line[index] != quote {
+                index += 1
+            } else if quote == "'", index + 1 < line.endIndex, line[index + 1] == quote {
+                index += 2
+            } else {
+                return index + 1 - line.startIndex
+            }
+        }
+        return nil
     }
 
     /// The lines with an entry added at the beginning of a mapping; nil if its form is not known.

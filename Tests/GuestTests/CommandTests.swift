@@ -93,6 +93,30 @@ struct CommandTests {
         try await home.succeeds("stop", "vm")
     }
 
+    /// What is removed is named, and is an instance.
+    @Test func nothingIsRemovedByMistake() async throws {
+        let home = try TestHome()
+        try await home.succeeds("create", "--name", "default", "mini")
+        #expect(try await home.run("delete").status == 64)
+        let backup = home.path + "/backup"
+        try Files.makeDirectory(backup + "/sub")
+        try TextFile.replace(backup + "/sub/file", with: "precious\n")
+        let refused = try await home.run("delete", "backup")
+        #expect(refused.status == 65 && refused.error.contains("has no lima.yaml"), "\(refused)")
+        #expect(try TextFile.read(backup + "/sub/file") == "precious\n")
+        let missing = try await home.run("delete", "--force", "nosuch")
+        #expect(
+            missing.succeeded && missing.error.hasPrefix("hostagent: warning: there is no instance \"nosuch\" in "),
+            "\(missing)")
+        #expect(try await home.run("delete", "nosuch").status == 66)
+        let same = try await home.run("clone", "default", "default")
+        #expect(same.status == 64 && !same.error.contains("delete"), "\(same)")
+        let shrunk = try await home.run("edit", "--disk", "1MiB", "default")
+        #expect(shrunk.status == 65 && shrunk.error.contains("can only grow"), "\(shrunk)")
+        #expect(try await home.run("list", "--format", "{{.Name}} {{.Disk}}", "default").output == "default 67108864\n")
+        try await home.succeeds("delete", "default")
+    }
+
     @Test func aDiskIsUsedByOneInstanceAtATime() async throws {
         let home = try TestHome()
         #expect(try await home.run("disk", "create", "data", "--size", "16MiB").output == "created the disk data\n")
@@ -117,7 +141,9 @@ struct CommandTests {
         try await home.succeeds("stop", "a")
         try await home.succeeds("start", "b")
         try await home.succeeds("stop", "b")
-        try await home.succeeds("disk", "delete", "data")
+        let named = try await home.run("disk", "delete", "data")
+        #expect(named.status == 75 && named.error.contains("belongs to the instance \"a\""), "\(named)")
+        try await home.succeeds("disk", "delete", "--force", "data")
         let gone = try await home.run("start", "a")
         #expect(gone.status == 69 && gone.error.contains("there is no disk \"data\""), "\(gone)")
     }

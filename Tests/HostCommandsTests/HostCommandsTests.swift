@@ -86,12 +86,25 @@ import Testing
     @Test(arguments: [
         [], ["start", "--timeout", "0"], ["start", "--timeout", "x"], ["start", "--timeout", "25h"], ["nonsense"],
         ["create"], ["start", "a", "b"],
-        ["events", "--since", "-1"], ["list", "--format"], ["stop", "--no-such-flag"],
+        ["events", "--since", "-1"], ["delete"], ["delete", "--force"], ["list", "--format"],
+        ["stop", "--no-such-flag"],
     ])
     func usageErrorsAre64(_ arguments: [String]) async {
         let status = await HostAgentCommand.run(program: "hostagent", arguments)
         // Without a command the program shows its help, as tools of this kind do.
         #expect(status == (arguments.isEmpty ? 0 : 64))
+    }
+
+    @Test(arguments: [
+        (["create", "--name=", "x"], ["create", "--name", "", "x"]),
+        (["shell", "--workdir=", "m", "ls", "--x="], ["shell", "--workdir", "", "m", "ls", "--x="]),
+        (["shell", "m", "--", "--x="], ["shell", "m", "--", "--x="]),
+        (["list", "--", "--x="], ["list", "--", "--x="]),
+    ])
+    func anEmptyValueIsAValue(_ given: [String], _ expected: [String]) throws {
+        for program in ["hostagent", "/usr/bin/limactl"] {
+            #expect(try LimaNames(program: program, given, [:]).arguments == expected)
+        }
     }
 
     @Test(arguments: [["--version"], ["--help"], ["help"], ["start", "--help"], ["list", "-h"]])

@@ -33,6 +33,7 @@ import Testing
     @Test(arguments: [
         "", ".name ==", ".a[", ".a[x]", "(.a", "env(HOME)", #"load("/etc/passwd")"#, "select", "select(.a", "foo",
         ".a = 1", ".a |= 1", "del(.a)", ".name |", #"."a"#, ".name .cpus", "$x", "..", ".a |= ",
+        String(repeating: "(", count: 5000), String(repeating: "[", count: 8000),
     ])
     func whatIsNotKnownIsRefused(_ text: String) {
         let error = #expect(throws: HostError.self) { try Query(text) }

@@ -348,6 +348,33 @@ import Testing
         await server.close()
     }
 
+    @Test func portsThatDoNotExist() async throws {
+        for text in ["http://127.0.0.1:99999/x", "http://127.0.0.1:0/x", "http://127.0.0.1:65536/x"] {
+            #expect(WebAddress(text) == nil)
+        }
+        let scratch = try Scratch()
+        let server = try await WebServer { _, _ in
+            WebServer.Answer(.found, headers: [("Location", "http://127.0.0.1:99999/x")])
+        }
+        let cache = Self.cache(scratch.path + "/c")
+        let redirected = await Self.failure { try await Self.provide(cache, server.address("/x")) }
+        #expect(redirected?.message.contains("99999/x\", which is not a web address") == true, "\(redirected as Any)")
+        await server.close()
+    }
+
+    /// Whoever reads the message looks at the proxy then, and not at the server.
+    @Test func aProxyThatCannotBeReachedIsNamed() async throws {
+        let scratch = try Scratch()
+        let port = try LoopbackPort.free()
+        for (proxy, expected) in [
+            ("http://127.0.0.1:\(port)", "the proxy 127.0.0.1:\(port)"), ("http://nowhere.invalid", "of the proxy"),
+        ] {
+            let cache = Self.cache(scratch.path + "/c", ["http_proxy": proxy])
+            let failure = await Self.failure { try await Self.provide(cache, "http://images.test/x") }
+            #expect(failure?.message.contains(expected) == true, "\(failure as Any)")
+        }
+    }
+
     @Test func throughAProxy() async throws {
         let scratch = try Scratch()
         let certificates = try await TestCertificates(in: scratch.path)

@@ -41,6 +41,19 @@ import Testing
         #expect(missing?.hint?.contains("disk create data") == true)
     }
 
+    @Test func aDiskOfAStoppedInstanceIsNotRemovedByMistake() async throws {
+        let fixture = try await Fixture()
+        let owner = try fixture.instance("owner")
+        try TextFile.replace(owner.limaYAML, with: "images: [{location: /x}]\nadditionalDisks: [data]\n")
+        let refused = await #expect(throws: HostError.self) {
+            try await fixture.store.delete(fixture.data, force: false)
+        }
+        #expect(refused?.code == .held && refused?.message.contains("\"owner\"") == true)
+        #expect(fixture.store.disks.count == 1)
+        try await fixture.store.delete(fixture.data, force: true)
+        #expect(fixture.store.disks.isEmpty)
+    }
+
     @Test func oneInstanceUsesIt() async throws {
         let fixture = try await Fixture()
         let (one, two) = (try fixture.instance("one"), try fixture.instance("two"))

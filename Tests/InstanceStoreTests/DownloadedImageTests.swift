@@ -105,6 +105,28 @@ import Testing
         #expect(Files.kind(scratch.path + "/h") == nil)
     }
 
+    @Test(arguments: [
+        ("i", "", "it is empty"), ("i", "short", "less than one sector"),
+        ("i", "<!DOCTYPE html>" + String(repeating: " ", count: 600), "it is a web page"),
+        ("i", "KDMV" + String(repeating: "x", count: 600), "VMDK"),
+        ("i", "vhdxfile" + String(repeating: "x", count: 600), "VHDX"),
+        ("i", String(repeating: "\0", count: 64) + "\u{7f}\u{10}", "less than one sector"),
+        ("i.qcow2", String(repeating: "x", count: 600), "its name says qcow2"),
+        ("i.img.gz", String(repeating: "x", count: 600), "not compressed by gzip"),
+        ("i.zst", String(repeating: "x", count: 600), "not compressed by zstd"),
+    ])
+    func whatIsNoDiskIsRefused(_ name: String, _ content: String, _ reason: String) async throws {
+        let scratch = try Scratch()
+        let path = scratch.path + "/" + name
+        try TextFile.replace(path, with: content)
+        let error = await #expect(throws: HostError.self) {
+            try await Self.create("images:\n- location: \(path)\n", in: scratch.path)
+        }
+        #expect(error?.code == .badConfiguration && error?.message.contains(reason) == true, "\(error as Any)")
+        #expect(error?.message.contains(path) == true)
+        #expect(Files.kind(scratch.path + "/h") == nil)
+    }
+
     /// The guest would be able to read these files.
     @Test(arguments: [
         (["-b", "/etc/shadow", "-F", "raw", "-u"], "a backing file"),

@@ -15,6 +15,15 @@ import Testing
         #expect(try set("ssh.localPort", "60022") == Self.text.replacing("localPort: 0", with: "localPort: 60022"))
     }
 
+    @Test(arguments: [
+        (#"a: "say \"hi\"" # c"#, #"a: new # c"#), ("a: 'it''s' # c", "a: new # c"), (#"a: "\\" # c"#, "a: new # c"),
+        ("{a: \"x\", b: 1}", "{a: new, b: 1}"),
+    ])
+    func quotedValuesAreReplaced(_ text: String, _ expected: String) throws {
+        #expect(try LimaYAML.setting("a", to: "new", in: text) == expected)
+        #expect(try LimaYAML.setting("a", to: #""x # y""#, in: text) == expected.replacing("new", with: #""x # y""#))
+    }
+
     @Test func missingOnesAreAdded() throws {
         #expect(try set("disk", "8GiB") == Self.text + "disk: 8GiB\n")
         #expect(try set("firmware.legacyBIOS", "true") == Self.text + "firmware: {legacyBIOS: true}\n")
