@@ -42,6 +42,12 @@ package struct ChannelParser: Sendable {
     /// Warnings that are accepted in one run.
     package static let maximumWarnings = 20
 
+    /// Reports about mounts that are accepted at once: more than a guest can have mounts, and a few reboots. Beyond that, one
+    /// a second is accepted. Each is an event.
+    package static let maximumMountReports = 100
+
+    private var mountAllowance = Double(maximumMountReports)
+    private var lastMountReport = 0.0
     private var warnings = 0
     private var logBytes = 0
     private var line: [UInt8] = []
@@ -92,6 +98,12 @@ package struct ChannelParser: Sendable {
         if case .log = message {
             logBytes += line.count
             if logBytes > Self.logBudget { return drop("more than \(Self.logBudget >> 20) MiB of log") }
+        }
+        if case .mount = message {
+            mountAllowance = min(Double(Self.maximumMountReports), mountAllowance + max(0, now - lastMountReport))
+            lastMountReport = now
+            guard mountAllowance >= 1 else { return drop("too many reports about mounts") }
+            mountAllowance -= 1
         }
         if case .warning = message {
             warnings += 1

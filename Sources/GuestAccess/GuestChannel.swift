@@ -20,7 +20,7 @@ package final class GuestChannel: ChannelToGuest {
         case time(Double)
         /// To tell which of its ports accept connections, now and whenever they change.
         case reportPorts
-        /// To mount the host's directories that are not mounted. The mount of this number has a new server.
+        /// To mount the host's directories that are not mounted; or, anew, the one of this number, whose server is another.
         case mountDirectories(renewed: Int?)
 
         /// The line on the wire, including the line end.
@@ -28,8 +28,8 @@ package final class GuestChannel: ChannelToGuest {
             switch self {
             case .poweroff: #"{"type":"poweroff"}"# + "\n"
             case .reboot: #"{"type":"reboot"}"# + "\n"
-            case .mountDirectories(let renewed):
-                renewed.map { #"{"type":"mounts","renewed":\#($0)}"# + "\n" } ?? #"{"type":"mounts"}"# + "\n"
+            case .mountDirectories(nil): #"{"type":"mounts"}"# + "\n"
+            case .mountDirectories(let renewed?): #"{"type":"mounts","renewed":\#(renewed)}"# + "\n"
             case .reportPorts: #"{"type":"ports"}"# + "\n"
             case .time(let seconds):
                 #"{"type":"time","seconds":\#((seconds * 1000).rounded() / 1000)}"# + "\n"

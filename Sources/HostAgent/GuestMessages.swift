@@ -13,6 +13,7 @@ extension Supervisor {
             case .ready:
                 // From now on it tells what it listens on.
                 forwarding.ask(channel)
+                mounts.guestIsReady()
                 enqueue.yield(.input(.guestIsReady))
             case .log(let line): log.emit(.guestLog(line: line))
             case .provisioningFailed(let mode, let script, let status):

@@ -13,71 +13,161 @@ final class GuestMounts: GuestService {
         var plan: MountPlan
         var live: LiveGuest?
         var tasks: [Task<Void, Never>] = []
+        /// Why mounts have no server, by their numbers. The guest cannot have them.
+        var unserved: [Int: String] = [:]
         /// The mounts whose server this agent ends itself.
         var renewed: Set<Int> = []
-        /// The mounts that have no server, which has been reported.
-        var unserved: Set<Int> = []
+        /// The mounts that the guest has told of since it booted.
+        var reported: Set<Int> = []
+        /// The mounts that the guest has by the server of now. A client must be ended before there is another server: it would
+        /// not notice the change, and be refused.
+        var served: Set<Int> = []
+        /// How often each mount that failed in the guest was tried again since it booted.
+        var retries: [Int: Int] = [:]
+        /// This agent has seen the guest boot.
+        var sawBoot = false
+        /// The guest runs already, so it has to be told when there is a server.
+        var isUnderWay = false
     }
 
     private let state: Mutex<State>
     private let log: EventLog
     private let bag: TaskBag
+    private let disk = DiskWork("mounts")
     /// Gets what became of a mount, for the lifecycle.
     private let tell: @Sendable (Lifecycle.Input) -> Void
+    /// What fails in the guest is tried again this often in one boot.
+    private static let maximumRetries = 5
 
     init(_ plan: MountPlan, log: EventLog, in bag: TaskBag, tell: @escaping @Sendable (Lifecycle.Input) -> Void) {
-        state = Mutex(State(plan: plan))
+        state = Mutex(State(plan: plan, isUnderWay: plan.isRecorded))
         self.log = log
         self.bag = bag
         self.tell = tell
     }
 
-    func start(beside live: LiveGuest) {
+    /// A new machine was made by the configuration of this agent.
+    func launched() {
         state.withLock { state in
-            state.live = live
-            save(state.plan)
-            state.tasks = state.plan.entries.indices.map { number in
-                bag.start { [self] in await serve(number) }
-            }
+            state.plan.begin()
+            (state.sawBoot, state.isUnderWay) = (true, false)
+            (state.reported, state.served, state.retries, state.unserved) = ([], [], [:], [:])
         }
     }
 
-    func stop() {
-        let tasks = state.withLock { state in
-            defer { (state.live, state.tasks) = (nil, []) }
+    func start(beside live: LiveGuest) {
+        bag.start { [self] in await save() }
+        state.withLock { state in
+            state.live = live
+            if state.plan.isLost {
+                log.emit(
+                    .warning(
+                        "the record of the mounts is lost; a server that ends is not replaced until the next start"))
+            }
+            startTasks(&state)
+        }
+    }
+
+    private func startTasks(_ state: inout State) {
+        state.tasks = state.plan.entries.indices.map { number in
+            bag.start { [self] in await serve(number) }
+        }
+    }
+
+    func stop() { _ = stopTasks(andForgetGuest: true) }
+
+    private func stopTasks(andForgetGuest: Bool) -> [Task<Void, Never>] {
+        let tasks = state.withLock { state -> [Task<Void, Never>] in
+            defer { state.tasks = [] }
+            if andForgetGuest { state.live = nil }
             return state.tasks
         }
         for task in tasks { task.cancel() }
+        return tasks
     }
+
+    /// The guest goes back to an earlier state, in which its clients hold the handles of other files. No server of now may
+    /// hear them.
+    func suspend() async {
+        for task in stopTasks(andForgetGuest: false) { await task.value }
+        await end()
+    }
+
+    /// The guest is in its other state, or stayed in this one.
+    func resume() {
+        state.withLock { state in
+            guard state.live != nil else { return }
+            state.isUnderWay = true
+            startTasks(&state)
+        }
+    }
+
+    /// The guest has ended for good, and so have the tasks.
+    func forget() async {
+        await end()
+        state.withLock { $0.plan }.forget()
+    }
+
+    private func end() async {
+        for number in state.withLock({ $0.plan.entries.indices }) { await end(number) }
+    }
+
+    // MARK: What the guest tells
 
     /// The guest boots again. Its new client would be answered with what the server still owes the earlier one, so each
     /// gets a new server.
     func guestBoots() {
-        let (plan, isLive) = state.withLock { ($0.plan, $0.live != nil) }
-        guard isLive, let directory = plan.directory else { return }
-        for (number, entry) in plan.entries.enumerated() {
-            guard let server = entry.server, server.isAlive(in: directory.path) else { continue }
+        let (plan, faults) = state.withLock { state -> (MountPlan, [Int: String]) in
+            (state.reported, state.served, state.retries) = ([], [], [:])
+            (state.sawBoot, state.isUnderWay) = (true, true)
+            return (state.plan, state.live == nil ? [:] : state.unserved)
+        }
+        for (number, reason) in faults { fault(plan.entries[number].mount, reason) }
+        // QEMU may tell of one reboot twice.
+        for number in plan.entries.indices where !state.withLock({ $0.renewed.contains(number) }) { renew(number) }
+    }
+
+    private func renew(_ number: Int) {
+        guard state.withLock({ $0.live != nil }) else { return }
+        bag.start { [self] in
             state.withLock { _ = $0.renewed.insert(number) }
-            bag.start { await server.end(in: directory.path) }
+            if await !end(number) { state.withLock { _ = $0.renewed.remove(number) } }
         }
     }
 
-    /// The guest tells of the mount of this number.
+    /// The guest's boot scripts are done. They report each mount.
+    func guestIsReady() {
+        let missing = state.withLock { state -> [Mount] in
+            guard state.sawBoot, state.live != nil else { return [] }
+            return state.plan.entries.indices.filter { !state.reported.contains($0) && state.unserved[$0] == nil }
+                .map { state.plan.entries[$0].mount }
+        }
+        for mount in missing { fail(mount, "the guest did not say that it has mounted it") }
+    }
+
+    /// The guest tells of the mount of this number. It is not trusted with the number, nor with what only the host can know.
     func take(_ report: MountReport, about number: Int) {
-        // The guest is not trusted with the number.
-        guard
-            let mount = state.withLock({
-                $0.plan.entries.indices.contains(number) ? $0.plan.entries[number].mount : nil
-            })
-        else { return }
+        let mount = state.withLock { state -> Mount? in
+            guard state.live != nil, state.plan.entries.indices.contains(number) else { return nil }
+            state.reported.insert(number)
+            // A guest whose host has no server can only tell that.
+            return state.unserved[number] == nil ? state.plan.entries[number].mount : nil
+        }
+        guard let mount else { return }
         switch report {
         case .mounted(let type):
+            guard type == .reverseSSHFS else { return }
+            state.withLock { _ = $0.served.insert(number) }
             log.emit(.mount(mount, .mounted(type)))
             tell(.mounted(mountPoint: mount.mountPoint))
         case .failed(let reason):
-            // A guest whose host has no server can only tell that.
-            guard !state.withLock({ $0.unserved.contains(number) }) else { return }
             fail(mount, "in the guest: \(reason)")
+            let mayTry = state.withLock { state -> Bool in
+                state.retries[number, default: 0] += 1
+                return state.retries[number, default: 0] <= Self.maximumRetries
+            }
+            // The server may still be in the middle of what an earlier client asked.
+            if mayTry { renew(number) }
         }
     }
 
@@ -91,77 +181,135 @@ final class GuestMounts: GuestService {
         fault(mount, reason)
     }
 
+    private func lost(_ mount: Mount, _ reason: String) {
+        log.emit(.mount(mount, .lost(reason: reason)))
+        fault(mount, reason)
+    }
+
     // MARK: Servers
 
-    private func save(_ plan: MountPlan) {
+    private static var firstPause: Backoff { Backoff(from: .milliseconds(100), to: .seconds(30)) }
+
+    /// Sees to it that the mount has a server as long as the task runs.
+    private func serve(_ number: Int) async {
+        // A location may be on a file system that hangs.
+        let work = DiskWork("mount \(number)")
+        var backoff = Self.firstPause
+        var isToMount = state.withLock { $0.isUnderWay }
+        while !Task.isCancelled {
+            guard let (mount, server) = await server(number, work) else {
+                isToMount = true
+                guard (try? await backoff.pause()) != nil else { return }
+                continue
+            }
+            let isRenewed = state.withLock { $0.served.remove(number) != nil }
+            if isRenewed || isToMount { channel?.send(.mountDirectories(renewed: isRenewed ? number : nil)) }
+            isToMount = true
+            let began = ContinuousClock.now
+            let isReplaced = await follow(server, of: mount, work)
+            guard !Task.isCancelled else { return }
+            let isIntended = state.withLock { $0.renewed.remove(number) != nil }
+            if isReplaced {
+                lost(mount, "the directory was removed, moved or replaced")
+                await end(number)
+            } else if !isIntended {
+                lost(mount, "its server has ended" + complaint(of: number))
+            }
+            if began.duration(to: .now) > .seconds(60) { backoff = Self.firstPause }
+            guard (try? await backoff.pause()) != nil else { return }
+        }
+    }
+
+    private var channel: (any ChannelToGuest)? { state.withLock { $0.live?.channel } }
+
+    /// Waits until the server has ended, or the path of the location leads to something else. The server would keep the
+    /// directory that was there.
+    /// - Returns: whether it was replaced.
+    private func follow(_ server: ProcessIdentity, of mount: Mount, _ work: DiskWork) async -> Bool {
+        let location = mount.location
+        let identity = await work.run { Files.identity(location) }
+        let parent = location.split(separator: "/").dropLast().map { "/" + $0 }.joined()
+        let watch = DirectoryWatch(path: parent.isEmpty ? "/" : parent)
+        return await withTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                _ = await server.waitUntilEnded()
+                return false
+            }
+            group.addTask {
+                for await _ in watch.changes {
+                    if await work.run({ Files.identity(location) }) != identity { return true }
+                }
+                // The watch cannot be set up, or the task was cancelled. The server decides.
+                _ = await server.waitUntilEnded()
+                return false
+            }
+            defer { group.cancelAll() }
+            return await group.next() ?? false
+        }
+    }
+
+    /// Ends the server of a mount.
+    /// - Returns: false if there was none that is proven to be this instance's.
+    @discardableResult
+    private func end(_ number: Int) async -> Bool {
+        let plan = state.withLock { $0.plan }
+        guard let directory = plan.directory, let record = plan.entries[number].server,
+            record.isAlive(in: directory.path)
+        else { return false }
+        // The process on record is the one that confines the server. It ends with it.
+        for server in record.process.children { server.signal(9) }
+        if await !record.process.ended(within: .seconds(2)) { await record.end(in: directory.path) }
+        return true
+    }
+
+    private func complaint(of number: Int) -> String {
+        guard let directory = state.withLock({ $0.plan.directory }) else { return "" }
+        let complaint = TextFile.tail(directory.mountLog(number), count: 300).trimmed
+        return complaint.isEmpty ? "" : ": \(complaint)"
+    }
+
+    /// Records the servers for the next agent.
+    private func save() async {
         do {
-            try plan.save()
+            try await disk.run { [self] in try state.withLock { $0.plan }.save() }
         } catch {
             log.emit(.warning("the next agent will not find the servers of the mounts: \(error)"))
         }
     }
 
-    /// Sees to it that the mount has a server as long as the task runs.
-    private func serve(_ number: Int) async {
-        var backoff = Backoff(from: .milliseconds(100), to: .seconds(30))
-        var lastFailure = ""
-        var isNewServer = false
-        while !Task.isCancelled {
-            guard let (mount, server) = await server(number, &lastFailure) else {
-                guard (try? await backoff.pause()) != nil else { return }
-                continue
-            }
-            if isNewServer || !lastFailure.isEmpty {
-                channel?.send(.mountDirectories(renewed: number))
-            } else if state.withLock({ $0.plan.isRecorded }) {
-                // The guest may have failed to mount it while there was no agent.
-                channel?.send(.mountDirectories(renewed: nil))
-            }
-            (isNewServer, lastFailure) = (true, "")
-            let began = ContinuousClock.now
-            guard await server.waitUntilEnded() != nil, !Task.isCancelled else { return }
-            let isRenewed = state.withLock { $0.renewed.remove(number) != nil }
-            if !isRenewed { lost(number, mount) }
-            if began.duration(to: .now) > .seconds(60) { backoff = Backoff(from: .milliseconds(100), to: .seconds(30)) }
-            guard (try? await backoff.pause()) != nil else { return }
-        }
-    }
-
-    private func lost(_ number: Int, _ mount: Mount) {
-        let complaint = state.withLock { $0.plan.directory }.map {
-            TextFile.tail($0.mountLog(number), count: 300).trimmed
-        }
-        let reason = "its server has ended" + (complaint.map { $0.isEmpty ? "" : ": \($0)" } ?? "")
-        log.emit(.mount(mount, .lost(reason: reason)))
-        fault(mount, reason)
-    }
-
-    private var channel: (any ChannelToGuest)? { state.withLock { $0.live?.channel } }
-
     /// The server that an earlier agent left, or a new one.
     /// - Returns: nil if there can be none now, which has been reported.
-    private func server(_ number: Int, _ lastFailure: inout String) async -> (Mount, ProcessIdentity)? {
+    private func server(_ number: Int, _ work: DiskWork) async -> (Mount, ProcessIdentity)? {
         let plan = state.withLock { $0.plan }
         guard let directory = plan.directory else { return nil }
         let entry = plan.entries[number]
         if let server = entry.server, server.isAlive(in: directory.path) { return (entry.mount, server.process) }
         do {
-            let log = directory.mountLog(number)
+            // What was taken away on purpose is not made anew.
+            let makesLocation = entry.server == nil && !plan.isRecorded
             let connection = try UnixSocket.connect(path: directory.mountSocket(number))
-            let process = try await FileServer(entry.mount, log: log, searchPath: plan.searchPath).start(on: connection)
+            let process = try await FileServer(
+                entry.mount, log: directory.mountLog(number), searchPath: plan.searchPath
+            ).start(on: connection, makesLocation: makesLocation, work)
             state.withLock { state in
-                state.unserved.remove(number)
                 state.plan.entries[number].server = HelperRecord(
                     name: "file server", process: process, holds: InstanceDirectory.mountLogName(number))
-                save(state.plan)
             }
+            await save()
+            // What is wrong with a location shows at once.
+            if await process.ended(within: Self.trial), !Task.isCancelled {
+                throw HostError(.unavailable, "the directory's server does not start" + complaint(of: number))
+            }
+            state.withLock { _ = $0.unserved.removeValue(forKey: number) }
             return (entry.mount, process)
         } catch {
             let reason = (error as? HostError).map { $0.message + ($0.hint.map { "; \($0)" } ?? "") } ?? "\(error)"
-            state.withLock { _ = $0.unserved.insert(number) }
-            if reason != lastFailure, !Task.isCancelled { fail(entry.mount, reason) }
-            lastFailure = reason
+            let isNew = state.withLock { $0.unserved.updateValue(reason, forKey: number) } != reason
+            if isNew, !Task.isCancelled { fail(entry.mount, reason) }
             return nil
         }
     }
+
+    /// How long a server is watched that has just begun. The guest can use it meanwhile.
+    private static let trial = Duration.milliseconds(300)
 }

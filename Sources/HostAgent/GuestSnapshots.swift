@@ -91,6 +91,7 @@ extension Supervisor {
         if change.verb == .apply { try machines.requireSame(machine, for: change.tag) }
         let journal = SnapshotJournal(directory: parts.claim.directory.path)
         var isWhole = true
+        if change.verb == .apply { await mounts.suspend() }
         let failure: HostError?
         do {
             try await guest.change(change) { [access = parts.access, claim = parts.claim] in
@@ -108,6 +109,7 @@ extension Supervisor {
         } catch {
             failure = error as? HostError ?? HostError(.failed, "\(error)")
         }
+        if change.verb == .apply { mounts.resume() }
         if isWhole, parts.claim.isIntact { journal.end() }
         if let failure {
             log.emit(

@@ -16,17 +16,21 @@ package struct MountPlan: Sendable {
         var server: HelperRecord?
     }
 
-    var entries: [Entry]
+    var entries: [Entry] = []
     /// Nil if there are no mounts.
     let directory: InstanceDirectory?
     let searchPath: String?
     /// The guest was started before this agent.
-    let isRecorded: Bool
+    private(set) var isRecorded = false
+    /// The guest was started before this agent with mounts, and nothing tells which.
+    private(set) var isLost = false
+    /// What the configuration asks for.
+    private let wanted: [Entry]
 
     /// No mounts.
     package static let none = MountPlan()
 
-    private init() { (entries, directory, searchPath, isRecorded) = ([], nil, nil, false) }
+    private init() { (directory, searchPath, wanted) = (nil, nil, []) }
 
     /// - Parameters:
     ///   - mounts: what the configuration asks for.
@@ -35,24 +39,47 @@ package struct MountPlan: Sendable {
     package init(_ mounts: [Mount], of directory: InstanceDirectory, isRecorded: Bool, searchPath: String?) {
         self.directory = directory
         self.searchPath = searchPath
-        self.isRecorded = isRecorded
-        if isRecorded {
-            entries = Self.recorded(in: directory)
+        wanted = mounts.map { Entry(mount: $0.located(in: directory.path)) }
+        guard isRecorded else {
+            begin()
+            return
+        }
+        self.isRecorded = true
+        if let recorded = Self.recorded(in: directory) {
+            entries = recorded
         } else {
-            entries = mounts.map { Entry(mount: $0.located(in: directory.path)) }
+            // A machine that was made for mounts has their ports. The configuration may have changed since, and must not
+            // decide what the guest gets there.
+            isLost = Files.kind(directory.mountSocket(0)) == .socket
         }
     }
 
-    private static func recorded(in directory: InstanceDirectory) -> [Entry] {
-        guard let bytes = try? TextFile.bytes(directory.mountServers, limit: 1 << 20),
-            let entries = try? JSONDecoder().decode([Entry].self, from: Data(bytes))
-        else { return [] }
-        return entries
+    /// A new machine is made by the configuration.
+    mutating func begin() {
+        entries = wanted
+        (isRecorded, isLost) = (false, false)
+    }
+
+    private static func recorded(in directory: InstanceDirectory) -> [Entry]? {
+        guard let bytes = try? TextFile.bytes(directory.mountServers, limit: 1 << 20) else { return nil }
+        return try? JSONDecoder().decode([Entry].self, from: Data(bytes))
+    }
+
+    /// Removes what leads to the servers of a guest that has ended.
+    func forget() {
+        guard let directory else { return }
+        for number in 0..<Mount.maximumCount {
+            try? Files.remove(directory.mountSocket(number))
+            try? Files.remove(directory.mountLog(number))
+        }
+        try? Files.remove(directory.mountServers)
     }
 
     /// Writes the record for the next agent.
     func save() throws {
         guard let directory else { return }
+        // What is lost is not replaced by nothing.
+        if isLost { return }
         if entries.isEmpty { return try Files.remove(directory.mountServers) }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.withoutEscapingSlashes]

@@ -38,6 +38,8 @@ package actor Supervisor {
     private var attempt = 0
     private var startTasks: [Task<Void, Never>] = []
     private var outcome: Outcome?
+    /// The guest has ended, and its records in the directory are this instance's.
+    private var forgetsMounts = false
 
     nonisolated var log: EventLog { parts.log }
 
@@ -129,6 +131,7 @@ package actor Supervisor {
         }
         enqueue.finish()
         await bag.close()
+        if forgetsMounts { await mounts.forget() }
         // Requests that came too late still need an answer.
         for await case .upgrade(_, _, let continuation) in queue {
             continuation.resume(returning: Self.noTimeToUpgrade(.stopping))
@@ -141,6 +144,7 @@ package actor Supervisor {
         case .input(let input):
             return lifecycle.handle(input)
         case .launched(let live):
+            mounts.launched()
             follow(live)
             log.emit(.guestSpawned(pid: live.guest.pid, accelerator: live.guest.accelerator))
             return lifecycle.handle(.launched)
@@ -372,6 +376,7 @@ package actor Supervisor {
         let last = outcome.failure == nil ? Phase.stopped : .failed
         if !isLeft, parts.claim.isIntact {
             parts.driver.finder.forget()
+            forgetsMounts = true
             parts.access.follow(last)
         }
         for service in services { service.stop() }

@@ -18,6 +18,9 @@ package struct Mount: Sendable, Equatable, Codable {
     package var isWritable: Bool
     package var sshfs = SSHFSOptions()
 
+    /// Each mount takes a port and two processes, and some of the time of a boot.
+    package static let maximumCount = 30
+
     /// Options of sshfs(1).
     package struct SSHFSOptions: Sendable, Equatable, Codable {
         /// Whether the guest remembers what it has read.

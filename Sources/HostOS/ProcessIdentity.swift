@@ -52,6 +52,17 @@ package struct ProcessIdentity: Sendable, Codable, Hashable {
         #endif
     }
 
+    /// The processes that it has started and that still live (proc(5), `children`). Empty where the system does not tell.
+    package var children: [ProcessIdentity] {
+        #if canImport(Glibc)
+            let listed = (try? TextFile.read("/proc/\(pid)/task/\(pid)/children")) ?? ""
+            guard isAlive else { return [] }
+            return listed.split(separator: " ").compactMap { Int32($0) }.compactMap { Self.of(pid: $0) }
+        #else
+            return []
+        #endif
+    }
+
     /// The account it runs as; nil when its real and effective uid differ, or when it is gone.
     package var owner: UInt32? {
         #if canImport(Glibc)

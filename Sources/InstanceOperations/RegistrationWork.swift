@@ -30,13 +30,19 @@ package enum RegistrationWork {
     }
 
     package static func facts(_ directory: InstanceDirectory) throws -> Facts {
-        let settings = try Instance(directory).settings
+        let instance = try Instance(directory)
+        let settings = instance.settings
+        let mounts = instance.configuration.mounts.map { $0.located(in: directory.path) }
+        // A sandbox lets the agent write only to what is there.
+        for mount in mounts { try? Files.makeDirectory(mount.location) }
         // Paths that are too long for sockets are reported now, not at the first start.
         try directory.checkSocketPaths()
         return Facts(
             stopGrace: settings.stopGrace, keepAlive: settings.keepAlive, after: settings.after.map(\.text),
             before: settings.before.map(\.text),
-            needs: Registration.Needs(writablePaths: downloadCache.map { [$0] } ?? []))
+            needs: Registration.Needs(
+                writablePaths: (downloadCache.map { [$0] } ?? []) + mounts.filter(\.isWritable).map(\.location),
+                readablePaths: mounts.filter { !$0.isWritable }.map(\.location), namespaces: !mounts.isEmpty))
     }
 
     /// The agent reads the policy from its settings, so they must agree with the manager's file.

@@ -72,7 +72,7 @@ package struct InstanceDirectory: Sendable, Hashable {
         [
             agentPID, agentSocket, eventLog, eventLog + ".1", restartHistory, qemuPID, qmpSocket, channelSocket,
             qemuLog,
-            serialLog, serialLog + ".1", guestRecord, cidata, sshConfiguration,
+            serialLog, serialLog + ".1", guestRecord, cidata, sshConfiguration, mountServers,
         ]
     }
 
@@ -80,7 +80,8 @@ package struct InstanceDirectory: Sendable, Hashable {
     package var liveNames: [String] {
         let sockets = [agentSocket, qmpSocket, channelSocket]
         return sockets + sockets.map { "\(path)/.\($0.dropFirst(path.utf8.count + 1))" }
-            + [agentPID, qemuPID, guestRecord]
+            + [agentPID, qemuPID, guestRecord, mountServers]
+            + (0..<Mount.maximumCount).flatMap { [mountSocket($0), mountLog($0)] }
     }
 
     /// Moves directories aside that are in the place of an agent's files. Nothing in them is lost. Only the holder of

@@ -96,6 +96,11 @@ package enum LimaYAML {
         if !user.passwordlessSudo, !isPlain {
             fields.given(AccessKeys.user)?.fault("passwordlessSudo: false needs plain: true; provisioning uses sudo")
         }
+        let mounts = fields[MountKeys.mounts] ?? []
+        for mount in mounts where mount.mountPoint == user.home || user.home.hasPrefix(mount.mountPoint + "/") {
+            fields.given(MountKeys.mounts)?.fault(
+                "mountPoint: \(mount.mountPoint) would hide the home of the guest's user, \(user.home)")
+        }
         let ssh = fields[AccessKeys.ssh]
         guard let images = images(fields, root, architecture) else { return nil }
         return Configuration(
@@ -105,7 +110,7 @@ package enum LimaYAML {
             disk: fields[MachineKeys.disk],
             additionalDisks: fields[StorageKeys.additionalDisks] ?? [],
             // As in Lima, a plain guest has none.
-            mounts: isPlain ? [] : fields[MountKeys.mounts] ?? [],
+            mounts: isPlain ? [] : mounts,
             images: images,
             processor: processors[architecture],
             legacyBIOS: fields[MachineKeys.firmware] ?? false,

@@ -2,10 +2,6 @@ import HostModel
 
 /// The keys of the host's directories that the guest has.
 enum MountKeys {
-    /// The machine has a port for each mount, and no more than this many beside the guest channel
-    /// (VIRTIO_PCI_QUEUE_MAX of QEMU's virtio-serial: 31 ports).
-    private static let maximumMounts = 30
-
     private static let otherTypes = "hostagent mounts directories by reverse-sshfs"
 
     private static let location = Key(
@@ -67,14 +63,16 @@ enum MountKeys {
     /// The directories that guests need for themselves. The first are Lima's.
     private static let reserved: Set<String> = [
         "/", "/bin", "/dev", "/etc", "/home", "/opt", "/sbin", "/tmp", "/usr", "/var",
-        "/boot", "/lib", "/lib64", "/proc", "/root", "/run", "/sys",
+        "/boot", "/lib", "/lib64", "/mnt", "/proc", "/root", "/run", "/sys", "/var/lib", "/var/lib/hostagent",
     ]
 
     private static func obstacle(to mountPoint: String) -> String? {
         guard mountPoint.hasPrefix("/"), !mountPoint.hasPrefix("{{") else {
             return "expected an absolute path; a mount from {{.Dir}} needs one"
         }
-        if reserved.contains(mountPoint) || ["/dev/", "/proc/", "/sys/"].contains(where: mountPoint.hasPrefix) {
+        if reserved.contains(mountPoint)
+            || ["/dev/", "/proc/", "/sys/", "/run/hostagent"].contains(where: mountPoint.hasPrefix)
+        {
             return "\(mountPoint) is a directory of the guest's own system"
         }
         return nil
@@ -83,12 +81,13 @@ enum MountKeys {
     /// The path without what means nothing in it.
     private static func directory(_ text: String, _ value: ConfigurationValue) -> String? {
         let parts = text.split(separator: "/")
-        let isAbsolute = text.hasPrefix("/") || HostPath.isInDirectory(text)
-        guard isAbsolute, !parts.contains(".."), !parts.contains(".") else {
+        let isOwn = text == HostPath.directory || HostPath.isInDirectory(text)
+        let isAbsolute = text.hasPrefix("/") && !text.contains(HostPath.directory)
+        guard isAbsolute || isOwn, !parts.contains(".."), !parts.contains(".") else {
             value.expected("an absolute path of a directory, without `.` and `..`")
             return nil
         }
-        guard text.unicodeScalars.allSatisfy({ $0.value >= 32 && $0.value != 127 }), text.last != " " else {
+        guard text.unicodeScalars.allSatisfy({ $0.value >= 32 && $0.value != 127 }), parts.last?.last != " " else {
             value.expected("a path without control characters and without a space at its end")
             return nil
         }
@@ -107,7 +106,7 @@ enum MountKeys {
                     mounts.append(found)
                 }
             }
-            if mounts.count > maximumMounts { value.fault("more than \(maximumMounts) mounts") }
+            if mounts.count > Mount.maximumCount { value.fault("more than \(Mount.maximumCount) mounts") }
             // What is mounted within another mount comes after it.
             return mounts.sorted { $0.mountPoint < $1.mountPoint }
         }, .guest, .start, standard: "`[]`", merging: .combined(["mountPoint", "location"]))

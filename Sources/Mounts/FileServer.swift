@@ -22,13 +22,20 @@ package struct FileServer: Sendable {
         self.searchPath = searchPath
     }
 
-    /// Starts the server. The program that confines it waits for its end beside it.
-    /// - Parameter connection: leads to the guest. The server gets a copy of it.
+    /// Starts the server.
+    /// - Parameters:
+    ///   - connection: leads to the guest. The server gets a copy of it.
+    ///   - makesLocation: whether a location that is missing is made.
+    ///   - work: for what a hung file system can hold up.
+    /// - Returns: the process that confines the server, and ends with it. The server itself cannot be looked into, because
+    ///   it makes itself undumpable (prctl(2), PR_SET_DUMPABLE).
     /// - Throws: `HostError` for what this host lacks, and if the location cannot be used.
-    package func start(on connection: borrowing Descriptor) async throws -> ProcessIdentity {
+    package func start(
+        on connection: borrowing Descriptor, makesLocation: Bool, _ work: DiskWork
+    ) async throws -> ProcessIdentity {
         let bubblewrap = try Self.bubblewrap(in: searchPath)
         let server = try Self.server()
-        try prepareLocation()
+        try await work.run { [self] () throws(HostError) in try prepareLocation(makesIt: makesLocation) }
         guard let filter = ServerCallFilter.program() else {
             throw HostError(.unavailable, "hostagent has no filter of system calls for this kind of processor")
         }
@@ -37,50 +44,25 @@ package struct FileServer: Sendable {
         do {
             let filterReader = try Self.reader(of: filter)
             let accountReader = try Self.reader(of: Array(account.utf8))
-            let information = try Pipe()
             connection.makeBlocking()
             let process = DetachedProcess(
                 executable: bubblewrap, arguments: arguments(server: server, libraries: libraries), environment: [:],
                 input: .descriptor(connection.number), output: .descriptor(connection.number),
-                error: .append(path: log),
-                inherited: [filterReader.number, accountReader.number, information.writer.number])
+                error: .append(path: log), inherited: [filterReader.number, accountReader.number])
             let pid = try process.spawn()
-            let answer = try Self.answer(from: information.closingWriter())
-            // A child has to be waited for.
-            if let confiner = ProcessIdentity.of(pid: pid) { Task { await confiner.waitUntilEnded() } }
-            guard let number = Self.childPID(in: answer),
-                let server = ProcessIdentity.of(pid: number)
-            else {
-                let complaint = TextFile.tail(log, count: 300).trimmed
-                throw HostError(
-                    .unavailable, "the directory's server did not start" + (complaint.isEmpty ? "" : ": \(complaint)"))
+            guard let identity = ProcessIdentity.of(pid: pid) else {
+                throw HostError(.failed, "the directory's server \(ProcessIdentity.killedChild(pid))")
             }
-            return server
+            return identity
         } catch let error as SystemCallError {
             throw HostError(.unavailable, "cannot start \(bubblewrap): \(error.reason)")
         }
     }
 
-    /// All that bwrap tells of the server: one JSON object, in several writes.
-    private static func answer(from reader: borrowing Descriptor) throws(SystemCallError) -> String {
-        var answer = ""
-        while !answer.contains("}") {
-            let bytes = try reader.read(subject: "pipe")
-            if bytes.isEmpty { break }
-            answer += String(decoding: bytes, as: UTF8.self)
-        }
-        return answer
-    }
-
-    /// Reads the answer of `--info-fd`, such as `{ "child-pid": 4711 }`.
-    package static func childPID(in answer: String) -> Int32? {
-        answer.firstMatch(of: /"child-pid": *([0-9]+)/).flatMap { Int32($0.output.1) }
-    }
-
     /// The arguments of bwrap(1). Descriptor 3 is the filter of system calls, 4 the only entry of the user database: without
-    /// one, the server does not start. The number of the server's process comes over 5.
-    func arguments(server: String, libraries: [String]) -> [String] {
-        var arguments = ["--unshare-ipc", "--unshare-uts", "--info-fd", "5"]
+    /// one, the server does not start. The server is the first process of its namespace, and sees no other.
+    package func arguments(server: String, libraries: [String]) -> [String] {
+        var arguments = ["--unshare-ipc", "--unshare-uts", "--unshare-pid", "--as-pid-1"]
         if HostProcess.uid == 0 {
             // What a root on the host may do with files.
             arguments += ["--cap-drop", "ALL"]
@@ -91,14 +73,16 @@ package struct FileServer: Sendable {
         for file in libraries + [server] { arguments += ["--ro-bind", file, file] }
         arguments += ["--dev-bind", "/dev/null", "/dev/null", "--file", "4", "/etc/passwd"]
         arguments += [mount.isWritable ? "--bind" : "--ro-bind", mount.location, Self.root]
-        arguments += ["--remount-ro", "/", "--chdir", Self.root, "--seccomp", "3", "--", server, "-e", "-l", "ERROR"]
+        arguments += ["--remount-ro", "/", "--chdir", Self.root, "--seccomp", "3", "--", server, "-e"]
+        // The guest could fill the log with its mistakes.
+        arguments += ["-l", "FATAL"]
         return arguments + (mount.isWritable ? [] : ["-R"])
     }
 
-    /// As with Lima, a location that is missing is made.
-    private func prepareLocation() throws(HostError) {
+    private func prepareLocation(makesIt: Bool) throws(HostError) {
         switch Files.kind(mount.location) {
         case .directory: return
+        case nil where !makesIt: throw HostError(.unavailable, "\(mount.location) is not there any more")
         case nil:
             do {
                 try Files.makeDirectory(mount.location)

@@ -1,8 +1,8 @@
 /// The filter of the system calls of a file server, as a program of the kernel's packet filter (seccomp(2)).
 ///
 /// The server may read and write files. It may not make files whose mode has the bits of set-user-ID and set-group-ID: the
-/// guest's root could otherwise have a program on the host that runs with the rights of the mount's owner. It may not start
-/// programs, reach other processes, or open sockets.
+/// guest's root could otherwise have a program on the host that runs with the rights of the mount's owner. It may not make
+/// processes, reach other processes, or open sockets.
 package enum ServerCallFilter {
     /// The system calls of one kind of processor, by the numbers of the kernel's tables
     /// (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h).
@@ -34,8 +34,8 @@ package enum ServerCallFilter {
             41, 53,
             // clone, fork, vfork, clone3
             56, 57, 58, 435,
-            // kill, tkill, tgkill, pidfd_open, pidfd_send_signal, pidfd_getfd
-            62, 200, 234, 434, 424, 438,
+            // kill, tkill, tgkill, pidfd_open, pidfd_send_signal, pidfd_getfd, rt_sigqueueinfo, rt_tgsigqueueinfo
+            62, 200, 234, 434, 424, 438, 129, 297,
             // ptrace, process_vm_readv, process_vm_writev, kcmp
             101, 310, 311, 312,
             // mount, umount2, pivot_root, chroot, unshare, setns, open_tree, move_mount, fsopen, mount_setattr
@@ -57,8 +57,8 @@ package enum ServerCallFilter {
             198, 199,
             // clone, clone3
             220, 435,
-            // kill, tkill, tgkill, pidfd_open, pidfd_send_signal, pidfd_getfd
-            129, 130, 131, 434, 424, 438,
+            // kill, tkill, tgkill, pidfd_open, pidfd_send_signal, pidfd_getfd, rt_sigqueueinfo, rt_tgsigqueueinfo
+            129, 130, 131, 434, 424, 438, 138, 240,
             // ptrace, process_vm_readv, process_vm_writev, kcmp
             117, 270, 271, 272,
             // mount, umount2, pivot_root, chroot, unshare, setns, open_tree, move_mount, fsopen, mount_setattr

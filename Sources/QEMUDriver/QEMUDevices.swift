@@ -160,6 +160,11 @@ struct ChannelPort: QEMUDevice {
 
 /// The virtio-serial port of one of the host's directories that the guest has. What is sent there is SFTP.
 package struct MountPort: QEMUDevice, Equatable {
+    /// The ports of one virtio-serial device. It tells the guest of its ports in a queue of 32 messages and drops what does not
+    /// fit (`send_control_msg` in QEMU's hw/char/virtio-serial-bus.c): with all 31 ports, guests do not learn that the host is
+    /// connected to some of them.
+    private static let portsOfDevice = 8
+
     /// The number of the mount.
     package var number: Int
     package var socket: String
@@ -170,9 +175,12 @@ package struct MountPort: QEMUDevice, Equatable {
     }
 
     package var arguments: [String] {
-        [
+        let device = "mounts\(number / Self.portsOfDevice)"
+        let isFirst = number % Self.portsOfDevice == 0
+        // The first port of a device is for a console.
+        return (isFirst ? ["-device", "virtio-serial-pci,id=\(device),max_ports=\(Self.portsOfDevice + 1)"] : []) + [
             "-chardev", "socket,id=mount\(number),path=\(QEMUMachine.escape(socket)),server=on,wait=off",
-            "-device", "virtserialport,chardev=mount\(number),name=io.hostagent.mount.\(number)",
+            "-device", "virtserialport,bus=\(device).0,chardev=mount\(number),name=io.hostagent.mount.\(number)",
         ]
     }
 }

@@ -31,11 +31,20 @@ package struct Registration: Sendable, Equatable {
         package var devices: [String]
         /// Whether a helper has to gain privileges from its file's set-user-id bit or capabilities.
         package var newPrivileges: Bool
+        /// Whether a helper confines itself by namespaces and mounts of its own, as bubblewrap does.
+        package var namespaces: Bool
+        /// Directories that are read. They matter if they are in a temporary directory, which a sandbox otherwise replaces.
+        package var readablePaths: [String]
 
-        package init(writablePaths: [String] = [], devices: [String] = ["/dev/kvm"], newPrivileges: Bool = false) {
+        package init(
+            writablePaths: [String] = [], readablePaths: [String] = [], devices: [String] = ["/dev/kvm"],
+            newPrivileges: Bool = false, namespaces: Bool = false
+        ) {
             self.writablePaths = writablePaths
+            self.readablePaths = readablePaths
             self.devices = devices
             self.newPrivileges = newPrivileges
+            self.namespaces = namespaces
         }
     }
 

@@ -163,7 +163,9 @@ package struct SystemdUnit: Sendable, Equatable {
         if scope == .system {
             lines = [
                 "After=network-online.target", "Wants=network-online.target",
-                "RequiresMountsFor=\(Self.word(registration.limaHome))",
+                "RequiresMountsFor="
+                    + ([registration.limaHome] + registration.needs.writablePaths + registration.needs.readablePaths)
+                    .map(Self.word).joined(separator: " "),
             ]
         }
         for (key, names) in [("After", registration.after), ("Before", registration.before)] where !names.isEmpty {
@@ -184,13 +186,15 @@ package struct SystemdUnit: Sendable, Equatable {
         let writable = ([registration.limaHome] + registration.needs.writablePaths).map { Self.word("-" + $0) }
             .joined(separator: " ")
         let devices = registration.needs.devices.map { "DeviceAllow=\(Self.word($0)) rw" }.joined(separator: "\n")
-        let inTemporary = ["/tmp/", "/var/tmp/"].contains { (registration.limaHome + "/").hasPrefix($0) }
+        let needed = [registration.limaHome] + registration.needs.writablePaths + registration.needs.readablePaths
+        let inTemporary = needed.contains { path in ["/tmp/", "/var/tmp/"].contains { (path + "/").hasPrefix($0) } }
+        let namespaces = registration.needs.namespaces
         return """
             CapabilityBoundingSet=
             ProtectSystem=strict
             ProtectHome=read-only
             ReadWritePaths=\(writable)
-            \(inTemporary ? "# The instances are in a temporary directory, so it cannot be private." : "PrivateTmp=yes")
+            \(inTemporary ? "# What the guest needs is in a temporary directory, so that cannot be private." : "PrivateTmp=yes")
             DevicePolicy=closed
             \(devices)
             ProtectClock=yes
@@ -200,13 +204,13 @@ package struct SystemdUnit: Sendable, Equatable {
             ProtectKernelModules=yes
             ProtectKernelTunables=yes
             RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-            RestrictNamespaces=yes
+            RestrictNamespaces=\(namespaces ? "user mnt ipc uts pid" : "yes")
             RestrictRealtime=yes
             RestrictSUIDSGID=yes
             LockPersonality=yes
             RemoveIPC=yes
             SystemCallArchitectures=native
-            SystemCallFilter=@system-service seccomp
+            SystemCallFilter=@system-service seccomp\(namespaces ? " @mount" : "")
             SystemCallErrorNumber=EPERM
             UMask=0077
 

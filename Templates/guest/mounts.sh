@@ -1,14 +1,20 @@
 #!/bin/sh
 # Mounts the host's directories that are not mounted: at every boot, and whenever the host asks for it. Reports each to the
 # host. Needs the FIFO of stages as descriptor 5, and in the guest sshfs.
-# Usage: mounts.sh [NUMBER], the mount whose server on the host is a new one.
+# Usage: mounts.sh [NUMBER], only the mount of this number, whose server on the host is another one than before.
 files=${0%/*}
 run=/run/hostagent
 log=/var/log/hostagent-provision.log
+# Seconds that the host's server has for an answer.
+patience=5
 
-# Two at once would mount everything twice.
-exec 9> "$run/mounts.lock"
-! command -v flock > /dev/null || flock 9
+# Two at once would be in each other's way. Not every guest has flock(1). The lock is a link to the number of its owner.
+lock=$run/mounts.lock
+until ln -s "$$" "$lock" 2> /dev/null; do
+    owner=$(readlink "$lock")
+    if [ -n "$owner" ] && ! kill -0 "$owner" 2> /dev/null; then rm -f "$lock"; else sleep 0.1; fi
+done
+trap 'rm -f "$lock"' EXIT
 
 # report NUMBER REASON: tells the host that the mount cannot be made, in characters that a JSON string may contain.
 report() {
@@ -29,45 +35,67 @@ find_port() {
 is_mounted() { grep -q "^hostagent:$number " /proc/mounts; }
 
 # answers POINT: whether the host's server answers. Opening the directory asks it; what is remembered is not enough. While
-# the host has no server, a request would wait for ever.
-answers() { timeout -s KILL 5 sh -c ': < "$1"' sh "$1" 2> /dev/null; }
+# the host has no server, a request waits for ever, and perhaps cannot even be killed, so that nobody waits for it here.
+answers() {
+    ( : < "$1" ) > /dev/null 2>&1 5>&- &
+    probe=$!
+    waited=0
+    while kill -0 "$probe" 2> /dev/null; do
+        if [ "$waited" -ge $((patience * 20)) ]; then
+            kill -9 "$probe"
+            # The others are not worth waiting for as long.
+            patience=1
+            return 1
+        fi
+        sleep 0.05
+        waited=$((waited + 1))
+    done
+    wait "$probe"
+}
 
 # leave NUMBER POINT: ends a mount that is of no use. Its client would keep the port.
 leave() {
     umount -l "$2"
-    [ ! -r "$run/mount.$1.pid" ] || kill -9 "$(cat "$run/mount.$1.pid")" 2> /dev/null
+    client=
+    [ ! -r "$run/mount.$1.pid" ] || read -r client < "$run/mount.$1.pid"
+    rm -f "$run/mount.$1.pid"
+    # Another program may have the number by now.
+    [ -z "$client" ] || ! grep -q '^sshfs' "/proc/$client/comm" 2> /dev/null || kill -9 "$client"
 }
 
-# have_sshfs: whether sshfs is there now. As with Lima, the guest's own packages provide it.
+# have_sshfs: whether sshfs is there now. As with Lima, the guest's own packages provide it. That is tried once in a boot.
 have_sshfs() {
     command -v sshfs > /dev/null && return
+    mkdir "$run/sshfs-installed" 2> /dev/null || return
     echo '== sshfs' >> "$log"
     if command -v apt-get > /dev/null; then
-        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends sshfs ||
-            { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends sshfs; }
+        apt='timeout 300 apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=120'
+        export DEBIAN_FRONTEND=noninteractive
+        $apt install sshfs || { $apt update && $apt install sshfs; }
     elif command -v dnf > /dev/null; then
-        dnf install -y fuse-sshfs
+        timeout 300 dnf install -y fuse-sshfs
     elif command -v apk > /dev/null; then
-        apk update && apk add sshfs
+        timeout 300 apk add --update-cache sshfs
     elif command -v pacman > /dev/null; then
-        pacman -Syu --noconfirm sshfs
+        timeout 300 pacman -S --noconfirm sshfs
     elif command -v zypper > /dev/null; then
-        zypper --non-interactive install sshfs
-    fi < /dev/null >> "$log" 2>&1 5>&- 9>&-
+        timeout 300 zypper --non-interactive install sshfs
+    fi < /dev/null >> "$log" 2>&1 5>&-
     command -v sshfs > /dev/null
 }
 
 # mount_by_sshfs NUMBER OPTIONS POINT: sshfs speaks to the host's server over the port, and stays in the foreground.
 mount_by_sshfs() {
     find_port "$1"
-    [ -n "$port" ] || { report "$1" 'the machine has no port for it; it is there after the next start'; return; }
-    have_sshfs || { report "$1" "there is no sshfs, and it could not be installed; see $log"; return; }
+    [ -n "$port" ] || { report "$1" 'the machine has no port for it; it has one after the next start'; return; }
     modprobe -q fuse
+    have_sshfs || { report "$1" "there is no sshfs, and it could not be installed; see $log"; return; }
     complaint=$run/mount.$1
     tries=0
     while :; do
         : > "$complaint"
-        sshfs ":/mount" "$3" -o "passive,allow_other,fsname=hostagent:$1,$2" <> "$port" >&0 2> "$complaint" 5>&- 9>&- &
+        # The option is called passive in newer versions, which know this name as well.
+        sshfs ":/mount" "$3" -o "slave,allow_other,fsname=hostagent:$1,$2" <> "$port" >&0 2> "$complaint" 5>&- &
         client=$!
         echo "$client" > "$run/mount.$1.pid"
         while kill -0 "$client" 2> /dev/null; do
@@ -88,7 +116,7 @@ mount_by_sshfs() {
         ! is_mounted || umount -l "$3"
         # The host's server may begin a moment later.
         tries=$((tries + 1))
-        [ "$tries" -lt 40 ] || break
+        [ "$tries" -lt 20 ] || break
         sleep 0.25
     done
     cat "$complaint" >> "$log"
@@ -97,12 +125,12 @@ mount_by_sshfs() {
 
 number=0
 while read -r options point; do
-    # The client of an earlier server cannot speak to a new one, and a mount whose server has gone away does not answer.
-    if is_mounted && { [ "$number" = "${1:-}" ] || ! answers "$point"; }; then
-        leave "$number" "$point"
-    fi
-    if ! is_mounted; then
-        if mkdir -p "$point"; then
+    if [ "${1:-$number}" -eq "$number" ]; then
+        # The client of another server would not be understood.
+        ! is_mounted || { [ -z "${1:-}" ] && answers "$point"; } || leave "$number" "$point"
+        if is_mounted; then
+            :
+        elif mkdir -p "$point"; then
             mount_by_sshfs "$number" "$options" "$point"
         else
             report "$number" "the directory $point cannot be made"

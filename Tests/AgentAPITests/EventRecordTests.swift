@@ -32,6 +32,8 @@ import Testing
         #expect(last.status.exiting == true && last.status.running == nil)
     }
 
+    private static let mount = Mount(location: "/a\n", mountPoint: "/b", isWritable: true)
+
     @Test func everyEventComesBackAsItWent() {
         let events: [AgentEvent] = [
             .phaseChanged(.booting), .guestSpawned(pid: 5, accelerator: .kvm), .guestRebooted, .guestLog(line: "l\"\n"),
@@ -41,6 +43,8 @@ import Testing
             .portForward(
                 .network(.init(.udp, hostAddress: "0.0.0.0", hostPort: 1, guestPort: 2)), .failed(reason: "r")),
             .portForward(.connection(.init(host: "/h", guest: "127.0.0.1:1")), .forwarding),
+            .mount(Self.mount, .mounted(.reverseSSHFS)), .mount(Self.mount, .lost(reason: "r")),
+            .mount(Self.mount, .failed(reason: "r")),
             .guestClockSet(reason: "r"), .reloaded(applied: ["a"], pending: ["b"]), .upgrading(version: "2"),
         ]
         for event in events {

@@ -29,6 +29,31 @@ import Testing
             ])
     }
 
+    @Test func reportsAboutMounts() {
+        #expect(
+            parse(
+                """
+                {"type":"mount","mount":0,"as":"reverse-sshfs"}
+                {"type":"mount","mount":7,"line":"no \\u001b[31msshfs"}
+                {"type":"mount","mount":1,"as":"nfs"}
+                {"type":"mount","as":"9p"}
+                {"type":"mount","mount":1}
+
+                """) == [
+                    .mount(0, .mounted(.reverseSSHFS)), .mount(7, .failed(reason: "no [31msshfs")),
+                    .dropped(
+                        reason: "the guest sent a line that is not a message over its channel; such lines are dropped"),
+                ])
+        // Each is an event, so a guest may not send them without end.
+        var parser = ChannelParser()
+        let line = Array(#"{"type":"mount","mount":0,"as":"reverse-sshfs"}"#.utf8) + [10]
+        let accepted = (0..<500).flatMap { _ in parser.feed(line, now: 1) }.filter {
+            $0 == .mount(0, .mounted(.reverseSSHFS))
+        }
+        #expect(accepted.count == ChannelParser.maximumMountReports)
+        #expect(parser.feed(line, now: 3).count == 1)
+    }
+
     @Test func bytesMayComeInAnyPortions() {
         var parser = ChannelParser()
         var messages: [ChannelMessage] = []

@@ -11,6 +11,14 @@ struct PrivilegeTests {
         try await Lab.with { lab in
             try await lab.prepare(instance: "default", linger: false)
             #expect(try await lab.root("rm \(Lab.home)/default/hostagent.yaml").succeeded)
+            try await lab.tester(
+                """
+                mkdir ~/read ~/write && echo word > ~/read/word && cat >> ~/.lima/default/lima.yaml << 'END'
+                mounts:
+                - {location: "~/read", mountPoint: /mnt/read}
+                - {location: "~/write", mountPoint: /mnt/write, writable: true}
+                END
+                """)
             let enabled = try await lab.root(
                 "LIMA_HOME=\(Lab.home) \(Lab.hostagent) autostart enable default --condition=boot --user tester "
                     + "--keep-alive=always")
@@ -19,6 +27,27 @@ struct PrivilegeTests {
                 try await lab.root("cd \(Lab.home)/default; stat -c '%U' *; cat hostagent.yaml").output
                     .split(separator: "\n").filter { $0 != "tester" } == ["keepAlive: always"])
             #expect(try await lab.root("systemctl start lima-vm@default").succeeded)
+            // The servers of the mounts confine themselves within the sandbox of the unit.
+            let word = try await lab.tester(
+                "hostagent shell default sh -c 'cat /mnt/read/word && echo back > /mnt/write/back'; hostagent list --format '{{.Status}}'"
+            )
+            #expect(word == "word\nRunning\n")
+            // An account without privileges finds its servers again after its agent was killed, and ends none.
+            let servers = try await lab.root("pgrep -x sftp-server").output
+            #expect(servers.split(separator: "\n").count == 2)
+            let agent = try await lab.root("systemctl show -P MainPID lima-vm@default").output
+            #expect(try await lab.root("systemctl kill --kill-who=main -s KILL lima-vm@default").succeeded)
+            let isBack = try await eventually(within: 60) {
+                let now = try await lab.root("systemctl show -P MainPID,ActiveState lima-vm@default").output
+                return now.contains("active\n") && !now.contains(agent) && !now.hasPrefix("0\n")
+                    && !now.contains("activating")
+            }
+            #expect(isBack)
+            let status = try await lab.tester(
+                "hostagent list --format '{{.Status}}'; hostagent shell default cat /mnt/write/back")
+            #expect(status == "Running\nback\n")
+            #expect(try await lab.root("pgrep -x sftp-server").output == servers)
+            #expect(try await lab.root("cd /home/tester/write; cat back; stat -c %U back").output == "back\ntester\n")
             #expect(try await lab.root("systemctl stop lima-vm@default").succeeded)
 
             // A lock file that root creates would keep the owner out.

@@ -209,7 +209,13 @@ import Testing
         var registration = try registration(scope: .system)
         registration.needs = .init(
             writablePaths: ["/srv/a b"], devices: ["/dev/kvm", "/dev/fuse"], newPrivileges: true)
+        #expect(try SystemdUnit(registration).text.contains("\nRestrictNamespaces=yes\n"))
+        #expect(try SystemdUnit(registration).text.contains("\nPrivateTmp=yes\n"))
+        registration.needs.namespaces = true
+        registration.needs.readablePaths = ["/tmp/shared"]
         let text = try SystemdUnit(registration).text
+        #expect(text.contains("\nRestrictNamespaces=user mnt ipc uts pid\n"))
+        #expect(text.contains("\nSystemCallFilter=@system-service seccomp @mount\n") && !text.contains("PrivateTmp"))
         #expect(text.contains(#" "-/srv/a b""#) && text.contains("DeviceAllow=/dev/fuse rw\n"))
         #expect(!text.contains("NoNewPrivileges"))
         #expect(try unit(scope: .user).text.contains("\nNoNewPrivileges=yes\n"))

@@ -4,7 +4,7 @@
 """Playbooks against hosts of their own: machines with a real systemd (scripts/lab), reached by a real SSH.
 
 The SSH server of a machine is at the other end of ssh's ProxyCommand, so no network is needed. Two machines are Debian 12
-with systemd 252 and Dropbear, one is Debian 13 with systemd 257 and OpenSSH.
+with systemd 252 and Dropbear, one is Debian 13 with systemd 257 and OpenSSH. The last one also has the emulator of launchd.
 Run by scripts/test-ansible as root. HOSTAGENT_HOSTS is the number of machines, 2 or 3 (the default).
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import plistlib
 import re
 import shutil
 import subprocess
@@ -334,6 +335,39 @@ class FleetTests(unittest.TestCase):
             output, recap = self.fleet.play(*role, gather_facts=True)
             self.assertEqual((recap["trixie"]["failed"], recap["trixie"]["changed"]), (0, changed), output)
         host.root("command -v zstd && command -v xz && dpkg-query --show ovmf")
+
+    def test_9_launchd_beside_systemd(self):
+        """One play: the guests of all hosts, and a job of launchd on the last. The emulator is in the place of macOS's launchd."""
+        host = list(self.fleet.hosts.values())[-1]
+        host.lab("put", host.name, os.path.join(ROOT, "Tests/launchctl-emulator"), "/opt")
+        host.root("chmod 755 /opt/launchctl-emulator")
+        host.tester("""set -e
+            mkdir -p ~/bin ~/launchd ~/Library/LaunchAgents
+            ln -s /opt/launchctl-emulator ~/bin/launchctl
+            setsid env LAUNCHD_STATE=$HOME/launchd python3 /opt/launchctl-emulator daemon ~/launchd --throttle 0.3 \\
+                > ~/launchd.log 2>&1 < /dev/null &
+            tries=0
+            until [ -S ~/launchd/launchd.sock ]; do sleep 0.05; tries=$((tries+1)); [ $tries -lt 200 ]; done""")
+        self.addCleanup(host.root, "pkill -KILL -f launchctl-emulator; true")
+        plist = "/home/tester/Library/LaunchAgents/org.example.job.plist"
+        job = plistlib.dumps({"Label": "org.example.job", "ProgramArguments": ["/bin/sleep", "1000"], "RunAtLoad": True}).decode()
+        only = {"when": "inventory_hostname == '%s'" % host.system}
+
+        def tasks(state):
+            return [
+                {"hostagent.hostagent.instance": {"name": "web", "state": "started"}},
+                dict({"ansible.builtin.copy": {"dest": plist, "content": job, "mode": "0644"}}, **only),
+                dict({"hostagent.hostagent.launchd": {"plist": plist, "state": state, "domain": "user"}, "environment": {
+                    "PATH": "/home/tester/bin:/usr/local/bin:/usr/bin:/bin", "LAUNCHD_STATE": "/home/tester/launchd"}}, **only),
+            ]
+
+        for state, changed in (("started", 2), ("started", 0), ("restarted", 1), ("stopped", 1), ("stopped", 0)):
+            output, recap = self.fleet.play(tasks(state))
+            self.expect(output, recap)
+            for system in HOSTS:
+                self.assertEqual(recap[system]["changed"], changed if system == host.system else 0, output)
+            listed = host.tester("LAUNCHD_STATE=~/launchd ~/bin/launchctl print user/$(id -u)/org.example.job 2>&1; true")
+            self.assertEqual("state = running" in listed, state != "stopped", listed)
 
 
 if __name__ == "__main__":
