@@ -145,46 +145,6 @@ struct PortTests {
         #expect(try TextFile.read(inTheWay) == "precious")
     }
 
-    /// An agent that is killed while data flows takes nothing with it, whichever way the data goes.
-    @Test func connectionsOutliveTheAgent() async throws {
-        let home = try TestHome()
-        try await home.succeeds("create", "mini")
-        try await home.succeeds("start", "mini")
-        let ports = (everywhere: try LoopbackPort.free(), loopback: try LoopbackPort.free())
-        try await serve("everywhere", on: "\(ports.everywhere)", in: home)
-        try await serve("loopback", on: "127.0.0.1:\(ports.loopback)", in: home)
-        let size = 1 << 20
-        for word in ["everywhere", "loopback"] {
-            try await inGuest("dd if=/dev/urandom of=/tmp/\(word)/data bs=\(size) count=1 2> /dev/null", of: home)
-        }
-        #expect(try await eventually(within: 10) { try await get(ports.everywhere) == "everywhere" })
-        #expect(try await eventually(within: 10) { try await get(ports.loopback) == "loopback" })
-        // Each connection takes five seconds, so that all are under way when the agent dies.
-        let script = """
-            for i in $(seq 25); do
-                for port in $1 $2; do
-                    curl -s -m 120 --limit-rate 200k -o /dev/null -w '%{size_download}\n' http://127.0.0.1:$port/data &
-                done
-            done
-            wait
-            """
-        let words = ["-c", script, "sh", "\(ports.everywhere)", "\(ports.loopback)"]
-        async let transfers = Tool("sh", words).run()
-        let areUnderWay = try await eventually(within: 30) {
-            let ends = "( sport = :\(ports.everywhere) or sport = :\(ports.loopback) )"
-            let open = try await Tool("ss", ["-Hnt", "state", "established", ends]).run()
-            return open.output.split(separator: "\n").count >= 50
-        }
-        #expect(areUnderWay)
-        try await killAgent(home)
-        let result = try await transfers
-        #expect(
-            result.output.split(separator: "\n").map(String.init) == Array(repeating: "\(size)", count: 50), "\(result)"
-        )
-        try await home.succeeds("start", "mini")
-        try await home.succeeds("stop", "mini")
-    }
-
     /// The host follows a guest that opens and closes ports all the time at its own pace, and ends where the guest ends.
     @Test func aFloodOfListeners() async throws {
         let home = try TestHome()

@@ -348,7 +348,7 @@ class FleetTests(unittest.TestCase):
                 > ~/launchd.log 2>&1 < /dev/null &
             tries=0
             until [ -S ~/launchd/launchd.sock ]; do sleep 0.05; tries=$((tries+1)); [ $tries -lt 200 ]; done""")
-        self.addCleanup(host.root, "pkill -KILL -f launchctl-emulator; true")
+        self.addCleanup(host.root, "pkill -KILL -f '[l]aunchctl-emulator'; true")
         plist = "/home/tester/Library/LaunchAgents/org.example.job.plist"
         job = plistlib.dumps({"Label": "org.example.job", "ProgramArguments": ["/bin/sleep", "1000"], "RunAtLoad": True}).decode()
         only = {"when": "inventory_hostname == '%s'" % host.system}
