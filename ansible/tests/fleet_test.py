@@ -5,7 +5,8 @@
 
 The SSH server of a machine is at the other end of ssh's ProxyCommand, so no network is needed. Two machines are Debian 12
 with systemd 252 and Dropbear, one is Debian 13 with systemd 257 and OpenSSH. The last one also has the emulator of launchd.
-Run by scripts/test-ansible as root. HOSTAGENT_HOSTS is the number of machines, 2 or 3 (the default).
+Run by scripts/test-ansible as root. HOSTAGENT_HOSTS is the number of machines, 2 or 3 (the default). HOSTAGENT_TRANSCRIPT
+names a file for what Ansible prints when the role makes everything.
 """
 
 from __future__ import annotations
@@ -185,7 +186,11 @@ class FleetTests(unittest.TestCase):
         # Without the program, a host cannot say what else would change.
         self.expect(*self.role("--check"), changed=1)
         # The binary, the instances, two registrations, and the start.
-        self.expect(*self.role(), changed=5)
+        output, recap = self.role()
+        if "HOSTAGENT_TRANSCRIPT" in os.environ:
+            with open(os.environ["HOSTAGENT_TRANSCRIPT"], "w") as file:
+                file.write(output)
+        self.expect(output, recap, changed=5)
         for host in self.fleet.hosts.values():
             rows = {row["name"]: row for row in map(json.loads, host.tester("hostagent list --json").strip().split("\n"))}
             self.assertEqual((rows["web"]["status"], rows["desk"]["status"]), ("Running", "Stopped"), rows)
