@@ -17,13 +17,15 @@ class Guest:
         self.binary, self.environment = binary, environment
         self.home = f"{environment['LIMA_HOME']}/mounts"
         self.run("disk", "create", "own", "--size", "3GiB", "--format", "raw")
+        disk = environment["LIMA_HOME"] + "/_disks/own/datadisk"
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", disk], check=True)
         self.run("create", "--name", "mounts", "--memory", "512MiB", "mini")
         with open(self.home + "/lima.yaml", "a") as out:
             out.write(f'mounts:\n- {{location: "{shared}", mountPoint: /mnt/shared, writable: true}}\n'
                       'additionalDisks: [{name: own, format: false}]\n')
         self.run("start", "mounts")
         self.ssh("""for d in /sys/block/*; do [ "$(cat $d/serial 2> /dev/null)" != hostagent-disk-0 ] || disk=/dev/${d##*/}; done
-            mkfs.ext2 $disk && mkdir -p /mnt/own && mount -t ext4 $disk /mnt/own""")
+            mkdir -p /mnt/own && mount -t ext4 $disk /mnt/own""")
 
     def run(self, *words):
         return subprocess.run([self.binary, *words], env=self.environment, check=True, capture_output=True, text=True).stdout
