@@ -199,7 +199,8 @@ final class GuestMounts: GuestService {
         while !Task.isCancelled {
             guard let (mount, server) = await server(number, work) else {
                 isToMount = true
-                guard (try? await backoff.pause()) != nil else { return }
+                guard let next = await pause(backoff, of: number, work) else { return }
+                backoff = next
                 continue
             }
             let isRenewed = state.withLock { $0.served.remove(number) != nil }
@@ -226,26 +227,53 @@ final class GuestMounts: GuestService {
     /// directory that was there.
     /// - Returns: whether it was replaced.
     private func follow(_ server: ProcessIdentity, of mount: Mount, _ work: DiskWork) async -> Bool {
-        let location = mount.location
-        let identity = await work.run { Files.identity(location) }
-        let parent = location.split(separator: "/").dropLast().map { "/" + $0 }.joined()
-        let watch = DirectoryWatch(path: parent.isEmpty ? "/" : parent)
-        return await withTaskGroup(of: Bool.self) { group in
+        await withTaskGroup(of: Bool.self) { group in
             group.addTask {
                 _ = await server.waitUntilEnded()
                 return false
             }
             group.addTask {
-                for await _ in watch.changes {
-                    if await work.run({ Files.identity(location) }) != identity { return true }
-                }
-                // The watch cannot be set up, or the task was cancelled. The server decides.
+                if await Self.leadsElsewhere(mount.location, after: .losses, work) { return true }
+                // It cannot be watched, or the task was cancelled. The server decides.
                 _ = await server.waitUntilEnded()
                 return false
             }
             defer { group.cancelAll() }
             return await group.next() ?? false
         }
+    }
+
+    /// Waits before a server is tried again: for what was missing in the place of the location, or for the time of the pause.
+    /// - Returns: the next pause; nil if the task was cancelled.
+    private func pause(_ backoff: Backoff, of number: Int, _ work: DiskWork) async -> Backoff? {
+        let location = state.withLock { $0.plan.entries[number].mount.location }
+        return await withTaskGroup(of: Backoff?.self) { group in
+            group.addTask {
+                var next = backoff
+                return (try? await next.pause()) == nil ? nil : next
+            }
+            group.addTask {
+                if await Self.leadsElsewhere(location, after: .arrivals, work) { return Self.firstPause }
+                var next = backoff
+                return (try? await next.pause()) == nil ? nil : next
+            }
+            defer { group.cancelAll() }
+            return await group.next() ?? nil
+        }
+    }
+
+    /// Waits until the path leads to something else than now. Its parent directory tells.
+    /// - Returns: false if that cannot be watched, or the task was cancelled.
+    private static func leadsElsewhere(
+        _ location: String, after change: DirectoryWatch.Change, _ work: DiskWork
+    ) async -> Bool {
+        let identity = await work.run { Files.identity(location) }
+        let parent = location.split(separator: "/").dropLast().map { "/" + $0 }.joined()
+        let watch = DirectoryWatch(path: parent.isEmpty ? "/" : parent, of: change)
+        for await _ in watch.changes {
+            if await work.run({ Files.identity(location) }) != identity { return true }
+        }
+        return false
     }
 
     /// Ends the server of a mount.

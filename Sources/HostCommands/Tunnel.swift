@@ -31,18 +31,26 @@ struct Tunnel: AsyncParsableCommand {
         if close, socksPort == nil { throw ValidationError("--close needs the --socks-port to close") }
     }
 
+    /// The shared connection is made when the guest has become ready, and takes the time of a login.
+    private func hasMaster(_ directory: InstanceDirectory) async throws -> Bool {
+        // The configuration names the connection if there can be one.
+        guard let configuration = try? TextFile.read(directory.sshConfiguration), configuration.contains("ControlPath ")
+        else { return false }
+        let isThere = try await withTimeLimit(.seconds(20)) {
+            let watch = DirectoryWatch(path: directory.path, of: .arrivals)
+            if Files.kind(directory.sshMasterSocket) == .socket { return true }
+            for await _ in watch.changes where Files.kind(directory.sshMasterSocket) == .socket { return true }
+            return false
+        }
+        return isThere ?? false
+    }
+
     func run() async throws {
         let context = OperationContext.current
         let directory = try context.directory(name)
         if let owner = try OwnerBoundary(name, context) { throw owner.refuse("open a tunnel", "tunnel \(name)") }
         try await AgentClient.requireUsable(directory)
-        // It is made when the guest has become ready, and takes the time of a login. No event tells of it.
-        var backoff = Backoff(from: .milliseconds(50), to: .seconds(1))
-        let deadline = ContinuousClock.now + .seconds(20)
-        while Files.kind(directory.sshMasterSocket) != .socket, ContinuousClock.now < deadline {
-            try await backoff.pause()
-        }
-        guard Files.kind(directory.sshMasterSocket) == .socket else {
+        guard try await hasMaster(directory) else {
             throw HostError(
                 .unavailable, "the guest of \"\(name)\" has no shared SSH connection",
                 hint: "use: ssh -F \(directory.sshConfiguration) -N -D PORT lima-\(name)")

@@ -116,7 +116,8 @@ enum MountKeys {
         Form<MountType>.word.map { type, value -> MountType? in
             if type != .reverseSSHFS { value.warn("\(otherTypes), not by \(type.rawValue)") }
             return type
-        }, .guest, .start, standard: "the best that host and guest can both do")
+        }, .guest, .start, .partial("`reverse-sshfs` only; the others are taken for it, with a warning"),
+        standard: "`reverse-sshfs`")
 
     static let all: [any KeyDeclaration] = [
         mounts, mountType,

@@ -8,7 +8,7 @@ import HostOS
 /// streams are the machine's port of this mount, so it ends with the machine.
 package struct FileServer: Sendable {
     /// Where the server sees the directory.
-    package static let root = "/mount"
+    private static let root = "/mount"
 
     private let mount: Mount
     /// The server's complaints go there. That it has this file open shows whose server it is.
@@ -102,17 +102,6 @@ package struct FileServer: Sendable {
     }
 
     // MARK: What the host has
-
-    /// Why this host cannot serve directories; nil if it can.
-    package static func obstacle(searchPath: String?) -> HostError? {
-        do throws(HostError) {
-            _ = try bubblewrap(in: searchPath)
-            _ = try server()
-            return nil
-        } catch {
-            return error
-        }
-    }
 
     private static func bubblewrap(in searchPath: String?) throws(HostError) -> String {
         guard let path = Tool.path(of: "bwrap", in: searchPath) else {
