@@ -1,5 +1,6 @@
 """Rows about the guest's ports: how soon they are on the host, what that costs the guest, how fast the forwards are."""
 
+import shlex
 import socket
 import statistics
 import subprocess
@@ -44,7 +45,7 @@ class Guest:
         self.run("start", name)
         self.ssh = ["ssh", "-F", self.config, "-o", "ControlPath=none", f"lima-{name}"]
         self.helper = subprocess.Popen(
-            self.ssh + ["perl -e '%s'" % HELPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            self.ssh + ["perl -e " + shlex.quote(HELPER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def run(self, *words):
         return subprocess.run([self.binary, *words], env=self.environment, check=True, capture_output=True, text=True).stdout
