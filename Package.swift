@@ -66,7 +66,7 @@ let package = Package(
             name: "Templates", path: "Templates", exclude: ["mini"],
             resources: [
                 .embedInCode("guest/boot.sh"), .embedInCode("guest/channel.sh"), .embedInCode("guest/ports.sh"),
-                .embedInCode("guest/mounts.sh"),
+                .embedInCode("guest/mounts.sh"), .embedInCode("guest/changed.sh"),
                 .embedInCode("guest/hostagent-channel.service"), .embedInCode("guest/hostagent.service"),
                 .embedInCode("guest/hostagent-environment.sh"),
                 .embedInCode("instance/alpine.yaml"),

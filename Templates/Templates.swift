@@ -19,14 +19,15 @@ package enum Templates {
         "ubuntu": text(PackageResources.ubuntu_yaml),
     ]
 
-    /// The guest's end of the guest channel, a POSIX sh script.
-    package static let guestChannel = text(PackageResources.channel_sh)
-    /// What tells the host which ports of the guest accept connections, a POSIX sh script.
-    package static let guestPorts = text(PackageResources.ports_sh)
-    /// What mounts the host's directories in the guest, a POSIX sh script.
-    package static let guestMounts = text(PackageResources.mounts_sh)
-    /// The POSIX sh script that a guest runs at every boot.
-    package static let guestBoot = text(PackageResources.boot_sh)
+    /// The POSIX sh scripts that a guest runs, by name: `boot.sh` at every boot; `channel.sh` as its end of the guest channel,
+    /// which begins the others.
+    package static let guestScripts: [String: String] = [
+        "boot.sh": text(PackageResources.boot_sh),
+        "changed.sh": text(PackageResources.changed_sh),
+        "channel.sh": text(PackageResources.channel_sh),
+        "mounts.sh": text(PackageResources.mounts_sh),
+        "ports.sh": text(PackageResources.ports_sh),
+    ]
     /// What systemd needs, by name, to run the boot script in guests that cloud-init has set up before.
     package static let guestUnits: [String: String] = [
         "hostagent.service": text(PackageResources.hostagent_service),

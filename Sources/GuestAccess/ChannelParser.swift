@@ -13,6 +13,8 @@ package enum ChannelMessage: Sendable, Equatable {
     case provisioningFailed(mode: String, script: String, status: Int)
     /// The mount of this number is there, or is not and why.
     case mount(Int, MountReport)
+    /// The guest has let its programs know what the host has changed in the mount of this number.
+    case changesTold(Int)
     /// Something accepts connections, or does not any more.
     case listeners(ListenerReport)
     /// Messages were lost, among them perhaps some about listeners.
@@ -148,6 +150,7 @@ package struct ChannelParser: Sendable {
             case "ports":
                 ListenerReport(part: part, port: port, sockets: sockets, onlyIPv6: onlyIPv6).map { .listeners($0) }
             case "mount": mountReport
+            case "changed": mount.map { .changesTold($0) }
             case "log": line.map { .log(line: Self.printable($0)) }
             case "provision-failed":
                 .provisioningFailed(

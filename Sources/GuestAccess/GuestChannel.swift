@@ -22,6 +22,9 @@ package final class GuestChannel: ChannelToGuest {
         case reportPorts
         /// To mount the host's directories that are not mounted; or, anew, the one of this number, whose server is another.
         case mountDirectories(renewed: Int?)
+        /// To let its programs know of these paths, which the host has changed in the mount of this number. They belong to
+        /// this account.
+        case pathsChanged(mount: Int, owner: UInt32, ChangedPaths)
 
         /// The line on the wire, including the line end.
         package var line: String {
@@ -30,6 +33,9 @@ package final class GuestChannel: ChannelToGuest {
             case .reboot: #"{"type":"reboot"}"# + "\n"
             case .mountDirectories(nil): #"{"type":"mounts"}"# + "\n"
             case .mountDirectories(let renewed?): #"{"type":"mounts","renewed":\#(renewed)}"# + "\n"
+            case .pathsChanged(let mount, let owner, let paths):
+                #"{"type":"changed","mount":\#(mount),"owner":\#(owner),"paths":""#
+                    + paths.text.replacing("\\", with: "\\\\") + "\"}\n"
             case .reportPorts: #"{"type":"ports"}"# + "\n"
             case .time(let seconds):
                 #"{"type":"time","seconds":\#((seconds * 1000).rounded() / 1000)}"# + "\n"

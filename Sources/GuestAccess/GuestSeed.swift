@@ -165,11 +165,8 @@ package struct GuestSeed: Sendable {
             Self.own + "environment.sh": (environment + scriptVariables)
                 .map { ShellWord.export($0.name, $0.value) + "\n" }.joined(),
             Self.own + "authorized_keys": authorizedKeys.map { $0 + "\n" }.joined(),
-            Self.own + "boot.sh": plain ? "#!/bin/sh\n" : Templates.guestBoot,
-            Self.own + "channel.sh": plain ? "#!/bin/sh\n" : Templates.guestChannel,
-            Self.own + "ports.sh": plain ? "#!/bin/sh\n" : Templates.guestPorts,
-            Self.own + "mounts.sh": plain ? "#!/bin/sh\n" : Templates.guestMounts,
         ]
+        for (name, text) in Templates.guestScripts { files[Self.own + name] = plain ? "#!/bin/sh\n" : text }
         if !plain {
             files.merge(provisioning) { $1 }
             files[Self.own + "disks"] = disks.map {

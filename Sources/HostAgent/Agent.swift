@@ -91,7 +91,8 @@ package struct Agent: Sendable {
                 deadlines: deadlines(live, survivor), forwards: live.forwards,
                 mounts: MountPlan(
                     options.instance.configuration.mounts, of: directory, isRecorded: survivor != nil,
-                    searchPath: options.environment["PATH"]),
+                    searchPath: options.environment["PATH"],
+                    tellsOfChanges: options.instance.configuration.mountInotify),
                 guestLogs: options.guestLogs))
         // A run that attaches begins with the `attached` event. These warnings were reported when the guest was
         // started.

@@ -20,6 +20,7 @@ extension Supervisor {
                 enqueue.yield(.provisioningFailed(mode: mode, script: script, status: status))
             case .applied(let seed): parts.access.confirmSetUp(seed: seed)
             case .mount(let number, let report): mounts.take(report, about: number)
+            case .changesTold(let number): mounts.guestWasTold(about: number)
             case .listeners(let report): forwarding.take(report)
             case .overflow: forwarding.ask(channel)
             case .dropped(let text):

@@ -24,6 +24,8 @@ final class GuestMounts: GuestService {
         var served: Set<Int> = []
         /// How often each mount that failed in the guest was tried again since it booted.
         var retries: [Int: Int] = [:]
+        /// What tells the guest of changes, by the numbers of the mounts.
+        var changes: [Int: MountChanges] = [:]
         /// This agent has seen the guest boot.
         var sawBoot = false
         /// The guest runs already, so it has to be told when there is a server.
@@ -63,6 +65,9 @@ final class GuestMounts: GuestService {
                 log.emit(
                     .warning(
                         "the record of the mounts is lost; a server that ends is not replaced until the next start"))
+            }
+            if state.plan.tellsOfChanges, HostProcess.uid == 0 {
+                log.emit(.warning("mountInotify: has no effect, because root runs this instance"))
             }
             startTasks(&state)
         }
@@ -186,6 +191,9 @@ final class GuestMounts: GuestService {
         fault(mount, reason)
     }
 
+    /// The guest has let its programs know of changes.
+    func guestWasTold(about number: Int) { state.withLock { $0.changes[number] }?.guestAnswers() }
+
     // MARK: Servers
 
     private static var firstPause: Backoff { Backoff(from: .milliseconds(100), to: .seconds(30)) }
@@ -207,7 +215,7 @@ final class GuestMounts: GuestService {
             if isRenewed || isToMount { channel?.send(.mountDirectories(renewed: isRenewed ? number : nil)) }
             isToMount = true
             let began = ContinuousClock.now
-            let isReplaced = await follow(server, of: mount, work)
+            let isReplaced = await follow(server, of: mount, number, work)
             guard !Task.isCancelled else { return }
             let isIntended = state.withLock { $0.renewed.remove(number) != nil }
             if isReplaced {
@@ -226,8 +234,14 @@ final class GuestMounts: GuestService {
     /// Waits until the server has ended, or the path of the location leads to something else. The server would keep the
     /// directory that was there.
     /// - Returns: whether it was replaced.
-    private func follow(_ server: ProcessIdentity, of mount: Mount, _ work: DiskWork) async -> Bool {
-        await withTaskGroup(of: Bool.self) { group in
+    private func follow(
+        _ server: ProcessIdentity, of mount: Mount, _ number: Int, _ work: DiskWork
+    ) async -> Bool {
+        await withTaskGroup(of: Bool?.self) { group in
+            group.addTask { [self] in
+                await tellOfChanges(in: mount, number)
+                return nil
+            }
             group.addTask {
                 _ = await server.waitUntilEnded()
                 return false
@@ -239,8 +253,20 @@ final class GuestMounts: GuestService {
                 return false
             }
             defer { group.cancelAll() }
-            return await group.next() ?? false
+            for await isReplaced in group { if let isReplaced { return isReplaced } }
+            return false
         }
+    }
+
+    /// Tells the guest what the host changes, as long as the task runs. Files that the guest cannot write to cannot be
+    /// reported to its programs. Those of root are not, because the report gives a file the owner that it had a moment ago.
+    private func tellOfChanges(in mount: Mount, _ number: Int) async {
+        guard state.withLock({ $0.plan.tellsOfChanges }), mount.isWritable, HostProcess.uid != 0 else { return }
+        let changes = MountChanges(of: mount, number: number)
+        state.withLock { $0.changes[number] = changes }
+        await changes.run(
+            send: { [self] in channel?.send($0) },
+            warn: { [log] in log.emit(.warning($0)) })
     }
 
     /// Waits before a server is tried again: for what was missing in the place of the location, or for the time of the pause.

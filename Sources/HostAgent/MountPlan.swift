@@ -20,6 +20,8 @@ package struct MountPlan: Sendable {
     /// Nil if there are no mounts.
     let directory: InstanceDirectory?
     let searchPath: String?
+    /// Whether the guest is told what the host changes in the directories.
+    let tellsOfChanges: Bool
     /// The guest was started before this agent.
     private(set) var isRecorded = false
     /// The guest was started before this agent with mounts, and nothing tells which.
@@ -30,14 +32,17 @@ package struct MountPlan: Sendable {
     /// No mounts.
     package static let none = MountPlan()
 
-    private init() { (directory, searchPath, wanted) = (nil, nil, []) }
+    private init() { (directory, searchPath, tellsOfChanges, wanted) = (nil, nil, false, []) }
 
     /// - Parameters:
     ///   - mounts: what the configuration asks for.
     ///   - isRecorded: whether the guest runs already, so that its record counts.
     ///   - searchPath: the value of `PATH`.
-    package init(_ mounts: [Mount], of directory: InstanceDirectory, isRecorded: Bool, searchPath: String?) {
+    package init(
+        _ mounts: [Mount], of directory: InstanceDirectory, isRecorded: Bool, searchPath: String?, tellsOfChanges: Bool
+    ) {
         self.directory = directory
+        self.tellsOfChanges = tellsOfChanges
         self.searchPath = searchPath
         wanted = mounts.map { Entry(mount: $0.located(in: directory.path)) }
         guard isRecorded else {

@@ -119,14 +119,16 @@ enum MountKeys {
         }, .guest, .start, .partial("`reverse-sshfs` only; the others are taken for it, with a warning"),
         standard: "`reverse-sshfs`")
 
+    static let mountInotify = DefaultedKey(
+        "mountInotify", .boolean, default: false, .guest, .agentStart,
+        .partial("where the guest may write, and not for instances of root; docs/mounts.md"))
+
     static let all: [any KeyDeclaration] = [
         mounts, mountType,
         Key(
             "mountTypesUnsupported", list(of: Form<MountType>.word), .guest, .start, .noEffect(otherTypes),
             merging: .unique),
-        Key(
-            "mountInotify", Form.boolean, .guest, .start,
-            .noEffect("hostagent does not tell guests of changes in mounted directories")),
+        mountInotify,
     ]
 }
 

@@ -76,6 +76,7 @@ while :; do
             renewed=${line##*'"renewed":'}
             sh "${0%/*}/mounts.sh" "${renewed%%[!0-9]*}" < /dev/null > /dev/null 2>&1 &
             ;;
+        *'"type":"changed"'*) sh "${0%/*}/changed.sh" "$line" < /dev/null > /dev/null 2>&1 & ;;
         *'"type":"poweroff"'*) poweroff & ;;
         *'"type":"reboot"'*) reboot & ;;
         *'"type":"time"'*) set_clock "$line" ;;

@@ -204,8 +204,9 @@ struct CommandTests {
         let tunnelTooEarly = try await home.run("tunnel", "vm")
         #expect(tunnelTooEarly.status == 69, "\(tunnelTooEarly)")
         let log = home.path + "/_watched"
+        // With its history, because the guest may already have started when the command begins to watch.
         let watch = try DetachedProcess(
-            executable: Checkout.binary, arguments: ["watch", "--json"],
+            executable: Checkout.binary, arguments: ["watch", "--history", "--json"],
             environment: ["LIMA_HOME": home.path, "PATH": "/usr/bin:/bin"], output: .append(path: log), error: .null
         ).spawn()
         let watcher = try #require(ProcessIdentity.of(pid: watch))

@@ -25,7 +25,8 @@ struct FaultTests {
     @Test func anInstanceThatIsNotThere() async throws {
         let home = try TestHome()
         for command in [
-            ["start"], ["stop"], ["info", "default"], ["delete"], ["shell", "default"], ["events"], ["list", "x"],
+            ["start"], ["stop"], ["info", "default"], ["delete", "default"], ["shell", "default"], ["events"],
+            ["list", "x"],
         ] {
             #expect(try await home.tool(command).run().status == 66, "\(command)")
         }

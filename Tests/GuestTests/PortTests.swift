@@ -145,6 +145,65 @@ struct PortTests {
         #expect(try TextFile.read(inTheWay) == "precious")
     }
 
+    /// An agent that is killed takes no open connection with it, whichever way the data goes.
+    @Test func connectionsOutliveTheAgent() async throws {
+        let home = try TestHome()
+        try await home.succeeds("create", "mini")
+        try await home.succeeds("start", "mini")
+        let (everywhere, loopback) = (try LoopbackPort.free(), try LoopbackPort.free())
+        try await serve("everywhere", on: "\(everywhere)", in: home)
+        try await serve("loopback", on: "127.0.0.1:\(loopback)", in: home)
+        // What sends back what it gets.
+        let echo = """
+            for word in everywhere loopback; do
+                mkdir /tmp/$word/cgi-bin && cd /tmp/$word/cgi-bin || exit
+                printf '#!/bin/sh\nprintf "Content-Type: text/plain\\n\\nbegun\\n"\nexec cat\n' > echo && chmod 755 echo
+            done
+            """
+        try await inGuest(echo, of: home)
+        #expect(try await eventually(within: 10) { try await get(everywhere) == "everywhere" })
+        #expect(try await eventually(within: 10) { try await get(loopback) == "loopback" })
+        let info = try await AgentClient(socket: home.directory("mini") + "/ha.sock").info()
+        let transfers = Tool("python3", ["-c", Self.transfers, "\(info.agentPID)", "\(everywhere)", "\(loopback)"])
+        let result = try await transfers.run()
+        #expect(result.output == "50 whole\n", "\(result)")
+        try await home.succeeds("start", "mini")
+        try await home.succeeds("stop", "mini")
+    }
+
+    /// Opens 25 connections to each port, ends the agent, and lets each connection carry random data there and back.
+    /// Arguments: the agent's pid and the ports.
+    private static let transfers = """
+        import os, socket, sys
+        agent, ports = int(sys.argv[1]), [int(port) for port in sys.argv[2:]]
+        data = os.urandom(64 << 10)
+        def until(connection, end, known=b""):
+            while not known.endswith(end):
+                piece = connection.recv(65536)
+                if not piece: raise SystemExit(f"closed after {known[-200:]}")
+                known += piece
+            return known
+        connections = []
+        for port in ports * 25:
+            # One after the other: the guest's server keeps nine waiting, and the kernel lets more of them wait for a minute.
+            connection = socket.create_connection(("127.0.0.1", port), 60)
+            connection.sendall(b"POST /cgi-bin/echo HTTP/1.0\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(data))
+            until(connection, b"begun\\n")
+            connections.append(connection)
+        os.kill(agent, 9)
+        for start in range(0, len(data), 8192):
+            piece = data[start:start + 8192]
+            for connection in connections: connection.sendall(piece)
+            for connection in connections:
+                back = b""
+                while len(back) < len(piece):
+                    more = connection.recv(len(piece) - len(back))
+                    if not more: raise SystemExit(f"closed after {start + len(back)} bytes")
+                    back += more
+                if back != piece: raise SystemExit(f"other bytes at {start}")
+        print(len(connections), "whole")
+        """
+
     /// The host follows a guest that opens and closes ports all the time at its own pace, and ends where the guest ends.
     @Test func aFloodOfListeners() async throws {
         let home = try TestHome()

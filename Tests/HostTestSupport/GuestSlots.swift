@@ -19,6 +19,11 @@ package struct GuestSlots: SuiteTrait, TestTrait, TestScoping {
         for test: Test, testCase: Test.Case?, performing body: @Sendable () async throws -> Void
     ) async throws {
         await Self.queue.take(weight, first: goesFirst)
+        let began = ContinuousClock.now
+        defer {
+            let seconds = (ContinuousClock.now - began).components.seconds
+            print("\(test.name) held \(weight) of \(Queue.slots) slots for \(seconds) s")
+        }
         do {
             let inTime: Void? = try await withoutActuallyEscaping(body) { body in
                 try await withTimeLimit(limit) { try await body() }
@@ -34,7 +39,8 @@ package struct GuestSlots: SuiteTrait, TestTrait, TestScoping {
     private static let queue = Queue()
 
     private actor Queue {
-        private var free = 4
+        static let slots = 4
+        private var free = slots
         private var waiting: [(weight: Int, turn: CheckedContinuation<Void, Never>)] = []
 
         func take(_ weight: Int, first: Bool) async {

@@ -60,6 +60,7 @@ func resolve(
             - {script: "#!/bin/bash\\necho ho"}
             probes:
             - {description: d, script: "true", hint: h}
+            mountTypesUnsupported: [9p]
             mountInotify: true
             """)
         let configuration = loaded.configuration
@@ -76,8 +77,9 @@ func resolve(
         #expect(configuration.provisioning.map(\.mode) == [.user, .system])
         #expect(configuration.provisioning.map(\.script) == ["#!/bin/sh\necho hi\n", "#!/bin/bash\necho ho\n"])
         #expect(configuration.probes.first?.hint == "h")
+        #expect(configuration.mountInotify)
         #expect(loaded.warnings.count == 1)
-        #expect(loaded.warnings.first?.contains("t.yaml:25:1: mountInotify") == true, "\(loaded.warnings)")
+        #expect(loaded.warnings.first?.contains("t.yaml:25:1: mountTypesUnsupported") == true, "\(loaded.warnings)")
     }
 
     @Test func allFaultsAtOnceWithLineAndColumn() throws {

@@ -112,7 +112,7 @@ import Testing
         let plain = try resolve(Self.image + "ssh: {localPort: 7}\n").digests
         let more = try resolve(
             Self.image
-                + "ssh: {localPort: 7, overVsock: true}\nmountInotify: true\ncpus: null\nuser: {name: null}\n"
+                + "ssh: {localPort: 7, overVsock: true}\nmountTypesUnsupported: [9p]\ncpus: null\nuser: {name: null}\n"
         ).digests
         #expect(
             more.changes(sinceStart: plain.fixedAtStart) == [] && plain.changes(sinceStart: more.fixedAtStart) == [])

@@ -17,6 +17,7 @@ struct PackageResources {
     static let channel_sh: [UInt8] = []
     static let ports_sh: [UInt8] = []
     static let mounts_sh: [UInt8] = []
+    static let changed_sh: [UInt8] = []
     static let hostagent_service: [UInt8] = []
     static let hostagent_channel_service: [UInt8] = []
     static let hostagent_environment_sh: [UInt8] = []
