@@ -26,6 +26,8 @@ package enum ChannelMessage: Sendable, Equatable {
 /// What the guest tells of a mount.
 package enum MountReport: Sendable, Equatable {
     case mounted(MountType)
+    /// The guest cannot mount it this way, and tries another.
+    case refused(MountType, reason: String)
     case failed(reason: String)
 }
 
@@ -161,7 +163,11 @@ package struct ChannelParser: Sendable {
 
         private var mountReport: ChannelMessage? {
             guard let mount else { return nil }
-            if let type = `as` { return MountType(rawValue: type).map { .mount(mount, .mounted($0)) } }
+            if let type = `as` {
+                guard let type = MountType(rawValue: type) else { return nil }
+                let reason = line.map(Self.printable)
+                return .mount(mount, reason.map { .refused(type, reason: $0) } ?? .mounted(type))
+            }
             return line.map { .mount(mount, .failed(reason: Self.printable($0))) }
         }
 

@@ -20,6 +20,8 @@ package struct GuestSeed: Sendable {
     package var disks: [Disk] = []
     /// The host's directories, in the order in which they are mounted.
     package var mounts: [Mount] = []
+    /// How the guest mounts them first.
+    package var mountType = MountType.reverseSSHFS
     /// Names that the guest resolves by itself, and what they stand for.
     package var hosts: [(name: String, target: String)] = []
     /// A name of the IANA time zone database; empty leaves the guest's zone alone.
@@ -172,7 +174,7 @@ package struct GuestSeed: Sendable {
             files[Self.own + "disks"] = disks.map {
                 ([$0.serial, $0.name, $0.fileSystem] + $0.arguments).joined(separator: " ") + "\n"
             }.joined()
-            files[Self.own + "mounts"] = mounts.map { $0.guestLine + "\n" }.joined()
+            files[Self.own + "mounts"] = mounts.map { "\(mountType.rawValue) \($0.guestLine)\n" }.joined()
             files[Self.own + "hosts"] = hosts.map { "\($0.name) \($0.target)\n" }.joined()
             for (name, text) in Templates.guestUnits { files[Self.own + name] = text }
         }
@@ -235,7 +237,7 @@ package struct GuestSeed: Sendable {
 }
 
 extension Mount {
-    /// The mount as mounts.sh reads it: options of sshfs(1), and the mount point.
+    /// The mount as mounts.sh reads it, behind its type: options of sshfs(1), and the mount point.
     fileprivate var guestLine: String {
         let options = [
             isWritable ? "rw" : "ro", sshfs.caches ? nil : "dir_cache=no",

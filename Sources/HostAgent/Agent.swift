@@ -92,7 +92,8 @@ package struct Agent: Sendable {
                 mounts: MountPlan(
                     options.instance.configuration.mounts, of: directory, isRecorded: survivor != nil,
                     searchPath: options.environment["PATH"],
-                    tellsOfChanges: options.instance.configuration.mountInotify),
+                    tellsOfChanges: options.instance.configuration.mountInotify,
+                    type: options.instance.configuration.mountType),
                 guestLogs: options.guestLogs))
         // A run that attaches begins with the `attached` event. These warnings were reported when the guest was
         // started.

@@ -9,7 +9,7 @@ import Synchronization
 /// Has a server for each of the host's directories that the guest has. A server is a helper of the guest: it outlives the
 /// agent, the next agent finds it, and it ends with the machine whose port it serves.
 final class GuestMounts: GuestService {
-    private struct State {
+    struct State {
         var plan: MountPlan
         var live: LiveGuest?
         var tasks: [Task<Void, Never>] = []
@@ -32,9 +32,9 @@ final class GuestMounts: GuestService {
         var isUnderWay = false
     }
 
-    private let state: Mutex<State>
-    private let log: EventLog
-    private let bag: TaskBag
+    let state: Mutex<State>
+    let log: EventLog
+    let bag: TaskBag
     private let disk = DiskWork("mounts")
     /// Gets what became of a mount, for the lifecycle.
     private let tell: @Sendable (Lifecycle.Input) -> Void
@@ -66,6 +66,7 @@ final class GuestMounts: GuestService {
                     .warning(
                         "the record of the mounts is lost; a server that ends is not replaced until the next start"))
             }
+            if !state.plan.isRecorded { warnOfRefusals(state.plan.entries) }
             if state.plan.tellsOfChanges, HostProcess.uid == 0 {
                 log.emit(.warning("mountInotify: has no effect, because root runs this instance"))
             }
@@ -110,7 +111,10 @@ final class GuestMounts: GuestService {
     /// The guest has ended for good, and so have the tasks.
     func forget() async {
         await end()
-        state.withLock { $0.plan }.forget()
+        let plan = state.withLock { $0.plan }
+        // A machine that was not made has used none of them.
+        if let directory = plan.directory { await SharedDirectories.end(in: directory) }
+        plan.forget()
     }
 
     private func end() async {
@@ -160,11 +164,17 @@ final class GuestMounts: GuestService {
         }
         guard let mount else { return }
         switch report {
+        case .refused(let type, let reason):
+            if type == .virtioFS { giveUpSharing(number, because: reason) }
         case .mounted(let type):
-            guard type == .reverseSSHFS else { return }
+            let (isShared, isImpaired) = state.withLock { state in
+                (state.plan.sharer(of: number) != nil, state.plan.entries[number].offer == .lost)
+            }
+            guard type == (isShared ? .virtioFS : .reverseSSHFS) else { return }
             state.withLock { _ = $0.served.insert(number) }
             log.emit(.mount(mount, .mounted(type)))
-            tell(.mounted(mountPoint: mount.mountPoint))
+            // A guest whose kernel waits for a server that has gone is degraded until it is restarted.
+            if !isImpaired { tell(.mounted(mountPoint: mount.mountPoint)) }
         case .failed(let reason):
             fail(mount, "in the guest: \(reason)")
             let mayTry = state.withLock { state -> Bool in
@@ -186,7 +196,7 @@ final class GuestMounts: GuestService {
         fault(mount, reason)
     }
 
-    private func lost(_ mount: Mount, _ reason: String) {
+    func lost(_ mount: Mount, _ reason: String) {
         log.emit(.mount(mount, .lost(reason: reason)))
         fault(mount, reason)
     }
@@ -196,6 +206,7 @@ final class GuestMounts: GuestService {
 
     // MARK: Servers
 
+    static let replaced = "the directory was removed, moved or replaced"
     private static var firstPause: Backoff { Backoff(from: .milliseconds(100), to: .seconds(30)) }
 
     /// Sees to it that the mount has a server as long as the task runs.
@@ -205,6 +216,10 @@ final class GuestMounts: GuestService {
         var backoff = Self.firstPause
         var isToMount = state.withLock { $0.isUnderWay }
         while !Task.isCancelled {
+            if let isToTell = await followSharer(of: number, work) {
+                isToMount = isToTell
+                continue
+            }
             guard let (mount, server) = await server(number, work) else {
                 isToMount = true
                 guard let next = await pause(backoff, of: number, work) else { return }
@@ -219,7 +234,7 @@ final class GuestMounts: GuestService {
             guard !Task.isCancelled else { return }
             let isIntended = state.withLock { $0.renewed.remove(number) != nil }
             if isReplaced {
-                lost(mount, "the directory was removed, moved or replaced")
+                lost(mount, Self.replaced)
                 await end(number)
             } else if !isIntended {
                 lost(mount, "its server has ended" + complaint(of: number))
@@ -234,7 +249,7 @@ final class GuestMounts: GuestService {
     /// Waits until the server has ended, or the path of the location leads to something else. The server would keep the
     /// directory that was there.
     /// - Returns: whether it was replaced.
-    private func follow(
+    func follow(
         _ server: ProcessIdentity, of mount: Mount, _ number: Int, _ work: DiskWork
     ) async -> Bool {
         await withTaskGroup(of: Bool?.self) { group in
@@ -307,23 +322,22 @@ final class GuestMounts: GuestService {
     @discardableResult
     private func end(_ number: Int) async -> Bool {
         let plan = state.withLock { $0.plan }
-        guard let directory = plan.directory, let record = plan.entries[number].server,
-            record.isAlive(in: directory.path)
-        else { return false }
-        // The process on record is the one that confines the server. It ends with it.
-        for server in record.process.children { server.signal(9) }
-        if await !record.process.ended(within: .seconds(2)) { await record.end(in: directory.path) }
-        return true
+        guard let directory = plan.directory, let record = plan.entries[number].server else { return false }
+        return await record.endConfined(in: directory.path)
     }
 
-    private func complaint(of number: Int) -> String {
-        guard let directory = state.withLock({ $0.plan.directory }) else { return "" }
-        let complaint = TextFile.tail(directory.mountLog(number), count: 300).trimmed
+    func complaint(of number: Int) -> String {
+        state.withLock { $0.plan.directory }.map { Self.complaint(in: $0.mountLog(number)) } ?? ""
+    }
+
+    /// The end of what a server has complained of, as the end of a sentence.
+    static func complaint(in log: String) -> String {
+        let complaint = TextFile.tail(log, count: 300).trimmed
         return complaint.isEmpty ? "" : ": \(complaint)"
     }
 
     /// Records the servers for the next agent.
-    private func save() async {
+    func save() async {
         do {
             try await disk.run { [self] in try state.withLock { $0.plan }.save() }
         } catch {
@@ -365,5 +379,5 @@ final class GuestMounts: GuestService {
     }
 
     /// How long a server is watched that has just begun. The guest can use it meanwhile.
-    private static let trial = Duration.milliseconds(300)
+    static let trial = Duration.milliseconds(300)
 }

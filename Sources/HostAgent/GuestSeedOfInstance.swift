@@ -36,6 +36,7 @@ extension GuestSeed {
                 arguments: disk.arguments)
         }
         mounts = configuration.mounts
+        if let type = configuration.mountType, type.isSupported { mountType = type }
         hosts = configuration.hosts.map { ($0.name, $0.target) }
         timeZone = configuration.timeZone ?? HostClock.timeZone ?? ""
         upgradesPackages = configuration.upgradesPackages

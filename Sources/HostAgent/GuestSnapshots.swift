@@ -82,6 +82,11 @@ extension Supervisor {
                 .held, "the guest is \(phase.rawValue)",
                 hint: "a snapshot needs a guest that runs, or a stopped instance")
         }
+        if change.verb != .delete, mounts.machineShares {
+            throw HostError(
+                .unavailable, "a running guest that has directories by virtiofs cannot be saved (QEMU)",
+                hint: "stop it first, or set mountType: reverse-sshfs")
+        }
         // From here on, a stop waits and an upgrade is refused.
         let guest = try snapshots.begin()
         defer { snapshots.end() }

@@ -14,6 +14,20 @@ package struct MountPlan: Sendable {
     struct Entry: Codable, Sendable, Equatable {
         var mount: Mount
         var server: HelperRecord?
+        /// Whether the machine has it by virtiofs; nil if that was not asked for.
+        var offer: Offer?
+    }
+
+    /// What became of a mount by virtiofs.
+    enum Offer: Codable, Sendable, Equatable {
+        /// The machine was made with this server.
+        case served(HelperRecord)
+        /// There was no server when the machine was made.
+        case refused(reason: String)
+        /// The server has ended before the machine.
+        case lost
+        /// The guest cannot mount this way.
+        case declined
     }
 
     var entries: [Entry] = []
@@ -22,6 +36,8 @@ package struct MountPlan: Sendable {
     let searchPath: String?
     /// Whether the guest is told what the host changes in the directories.
     let tellsOfChanges: Bool
+    /// Whether mounts are to be by virtiofs.
+    private let offersSharing: Bool
     /// The guest was started before this agent.
     private(set) var isRecorded = false
     /// The guest was started before this agent with mounts, and nothing tells which.
@@ -32,17 +48,22 @@ package struct MountPlan: Sendable {
     /// No mounts.
     package static let none = MountPlan()
 
-    private init() { (directory, searchPath, tellsOfChanges, wanted) = (nil, nil, false, []) }
+    private init() { (directory, searchPath, tellsOfChanges, offersSharing, wanted) = (nil, nil, false, false, []) }
 
     /// - Parameters:
     ///   - mounts: what the configuration asks for.
     ///   - isRecorded: whether the guest runs already, so that its record counts.
     ///   - searchPath: the value of `PATH`.
+    ///   - tellsOfChanges: whether the guest is told what the host changes.
+    ///   - type: how the configuration wants them to be mounted.
     package init(
-        _ mounts: [Mount], of directory: InstanceDirectory, isRecorded: Bool, searchPath: String?, tellsOfChanges: Bool
+        _ mounts: [Mount], of directory: InstanceDirectory, isRecorded: Bool, searchPath: String?,
+        tellsOfChanges: Bool = false,
+        type: MountType? = nil
     ) {
         self.directory = directory
         self.tellsOfChanges = tellsOfChanges
+        offersSharing = type == .virtioFS
         self.searchPath = searchPath
         wanted = mounts.map { Entry(mount: $0.located(in: directory.path)) }
         guard isRecorded else {
@@ -62,10 +83,32 @@ package struct MountPlan: Sendable {
     /// A new machine is made by the configuration.
     mutating func begin() {
         entries = wanted
+        // The servers that were started for the machine.
+        if offersSharing, let directory, let recorded = Self.recorded(in: directory) {
+            offer(
+                entries.indices.reduce(into: [:]) { offers, number in
+                    guard recorded.indices.contains(number), recorded[number].mount == entries[number].mount else {
+                        return
+                    }
+                    offers[number] = recorded[number].offer
+                })
+        }
         (isRecorded, isLost) = (false, false)
     }
 
-    private static func recorded(in directory: InstanceDirectory) -> [Entry]? {
+    mutating func offer(_ offers: [Int: Offer]) {
+        for (number, offer) in offers { entries[number].offer = offer }
+    }
+
+    /// The server by virtiofs that the mount has.
+    func sharer(of number: Int) -> HelperRecord? {
+        guard let directory, case .served(let record) = entries[number].offer, record.isAlive(in: directory.path) else {
+            return nil
+        }
+        return record
+    }
+
+    static func recorded(in directory: InstanceDirectory) -> [Entry]? {
         guard let bytes = try? TextFile.bytes(directory.mountServers, limit: 1 << 20) else { return nil }
         return try? JSONDecoder().decode([Entry].self, from: Data(bytes))
     }
@@ -75,6 +118,7 @@ package struct MountPlan: Sendable {
         guard let directory else { return }
         for number in 0..<Mount.maximumCount {
             try? Files.remove(directory.mountSocket(number))
+            try? Files.remove(directory.sharingSocket(number))
             try? Files.remove(directory.mountLog(number))
         }
         try? Files.remove(directory.mountServers)

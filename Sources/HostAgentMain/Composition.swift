@@ -187,6 +187,15 @@ enum Composition {
                 devices += configuration.mounts.indices.map {
                     MountPort(number: $0, socket: directory.mountSocket($0))
                 }
+                if configuration.mountType == .virtioFS {
+                    let shared = try await SharedDirectories.start(
+                        configuration.mounts, of: directory, searchPath: environment["PATH"])
+                    devices += shared.map {
+                        SharedDirectory(
+                            number: $0, socket: directory.sharingSocket($0),
+                            queueSize: configuration.mounts[$0].virtioFSQueueSize ?? Mount.defaultQueueSize)
+                    }
+                }
                 return PreparedParts(
                     boot: boot, diskFormat: try InstanceDisk(directory)?.formatName ?? "qcow2",
                     additionalDevices: devices)

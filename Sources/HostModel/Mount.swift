@@ -6,6 +6,10 @@ package enum MountType: String, Sendable, Codable, CaseIterable {
     case ninePFS = "9p"
     /// A server on the host that shares memory with the guest.
     case virtioFS = "virtiofs"
+
+    /// Whether directories can be mounted this way. QEMU's own server would let the guest make programs that run with the
+    /// rights of the mount's owner.
+    package var isSupported: Bool { self != .ninePFS }
 }
 
 /// A directory of the host that a guest has.
@@ -17,6 +21,11 @@ package struct Mount: Sendable, Equatable, Codable {
     /// Whether the guest may change what is in it.
     package var isWritable: Bool
     package var sshfs = SSHFSOptions()
+    /// The requests that the machine's queue of a mount by virtiofs has room for; nil means the default.
+    package var virtioFSQueueSize: Int?
+
+    /// Lima's.
+    package static let defaultQueueSize = 1024
 
     /// Each mount takes a port and two processes, and some of the time of a boot.
     package static let maximumCount = 30

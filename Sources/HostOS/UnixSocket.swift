@@ -45,23 +45,46 @@ package enum UnixSocket {
                 setsockopt(descriptor.number, SOL_SOCKET, SO_SNDTIMEO, &time, size)
             }
         }
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        guard path.utf8.count <= maximumPathLength else { throw SystemCallError("connect", path, code: ENAMETOOLONG) }
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        try systemCall("connect", path) {
-            withUnsafePointer(to: &address) {
-                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    #if canImport(Glibc)
-                        Glibc.connect(descriptor.number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-                    #else
-                        Darwin.connect(descriptor.number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-                    #endif
-                }
-            }
+        try withAddress(path, for: "connect") { address, size in
+            #if canImport(Glibc)
+                Glibc.connect(descriptor.number, address, size)
+            #else
+                Darwin.connect(descriptor.number, address, size)
+            #endif
         }
         _ = fcntl(descriptor.number, F_SETFL, O_NONBLOCK)
         return descriptor
+    }
+
+    /// Listens for one connection. The file is made for its owner alone.
+    /// - Throws: `SystemCallError`; `EADDRINUSE` if there is a file at the path.
+    package static func listen(path: String) throws(SystemCallError) -> Descriptor {
+        let descriptor = try SocketDescriptor.make(AF_UNIX, subject: path)
+        // Nobody can connect before it listens.
+        try withAddress(path, for: "bind") { bind(descriptor.number, $0, $1) }
+        try systemCall("chmod", path) { chmod(path, 0o600) }
+        #if canImport(Glibc)
+            try systemCall("listen", path) { Glibc.listen(descriptor.number, 1) }
+        #else
+            try systemCall("listen", path) { Darwin.listen(descriptor.number, 1) }
+        #endif
+        return descriptor
+    }
+
+    private static func withAddress(
+        _ path: String, for name: String, _ call: (UnsafePointer<sockaddr>, socklen_t) -> Int32
+    ) throws(SystemCallError) {
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        guard path.utf8.count <= maximumPathLength else { throw SystemCallError(name, path, code: ENAMETOOLONG) }
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        try systemCall(name, path) {
+            withUnsafePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    call($0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                }
+            }
+        }
     }
 
     /// The process and account at the other end (unix(7), SO_PEERCRED); nil when the system does not say.

@@ -53,8 +53,10 @@ package struct InstanceDirectory: Sendable, Hashable {
     package var sshMasterRecord: String { path + "/ssh-master.json" }
     /// What the control master forwards.
     package var sshForwards: String { path + "/ssh-forwards.json" }
-    /// The machine's end of a mount, the complaints of its server, and the claims about the servers' processes.
+    /// The machine's end of a mount, the socket of its server by virtiofs, the complaints of its server, and the claims about
+    /// the servers' processes.
     package func mountSocket(_ number: Int) -> String { "\(path)/m\(number).sock" }
+    package func sharingSocket(_ number: Int) -> String { "\(path)/v\(number).sock" }
     package func mountLog(_ number: Int) -> String { path + "/" + Self.mountLogName(number) }
     package static func mountLogName(_ number: Int) -> String { "mount\(number).log" }
     package var mountServers: String { path + "/mounts.json" }
@@ -81,7 +83,7 @@ package struct InstanceDirectory: Sendable, Hashable {
         let sockets = [agentSocket, qmpSocket, channelSocket]
         return sockets + sockets.map { "\(path)/.\($0.dropFirst(path.utf8.count + 1))" }
             + [agentPID, qemuPID, guestRecord, mountServers]
-            + (0..<Mount.maximumCount).flatMap { [mountSocket($0), mountLog($0)] }
+            + (0..<Mount.maximumCount).flatMap { [mountSocket($0), sharingSocket($0), mountLog($0)] }
     }
 
     /// Moves directories aside that are in the place of an agent's files. Nothing in them is lost. Only the holder of

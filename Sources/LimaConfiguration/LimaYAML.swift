@@ -111,6 +111,7 @@ package enum LimaYAML {
             additionalDisks: fields[StorageKeys.additionalDisks] ?? [],
             // As in Lima, a plain guest has none.
             mounts: isPlain ? [] : mounts,
+            mountType: fields[MountKeys.mountType] ?? nil,
             mountInotify: fields[MountKeys.mountInotify],
             images: images,
             processor: processors[architecture],

@@ -2,7 +2,7 @@ import HostModel
 
 /// The keys of the host's directories that the guest has.
 enum MountKeys {
-    private static let otherTypes = "hostagent mounts directories by reverse-sshfs"
+    private static let no9P = "hostagent mounts directories by reverse-sshfs or virtiofs"
 
     private static let location = Key(
         "location",
@@ -36,23 +36,34 @@ enum MountKeys {
         case openSSH = "openssh-sftp-server"
     }
 
-    private static let ofOtherTypes: [any KeyDeclaration] = [
-        Key("9p", .unread("mapping", .map), nil, nil, .noEffect(otherTypes)),
-        Key("virtiofs", .unread("mapping", .map), nil, nil, .noEffect(otherTypes)),
-    ]
+    /// Virtqueues have sizes that are powers of two, up to 1024 in QEMU (VIRTQUEUE_MAX_SIZE).
+    private static let queueSize = Key(
+        "queueSize",
+        Form<Int>.integer(in: 2...1024).map("power of two up to 1024") { size, value -> Int? in
+            if size & (size - 1) != 0 {
+                value.expected("a power of two up to 1024")
+                return nil
+            }
+            return size
+        }, standard: "`\(Mount.defaultQueueSize)`")
+    private static let virtiofs = Key(
+        "virtiofs", Form<Int>.record([queueSize]) { fields, _ in fields[queueSize] ?? Mount.defaultQueueSize })
+    private static let ninePFS = Key("9p", Form.unread("mapping", .map), nil, nil, .noEffect(no9P))
 
     private static let mount = Form<Mount>.record(
-        [location, mountPoint, writable, sshfs] + ofOtherTypes, named: "mounts"
+        [location, mountPoint, writable, sshfs, virtiofs, ninePFS], named: "mounts"
     ) { fields, value in
         guard fields.given(location) != nil else {
             value.fault("location: missing; expected the path of a directory of the host")
             return nil
         }
         let (isWritable, sshfs, point) = (fields[writable], fields[sshfs], fields[mountPoint])
+        let queueSize = fields[virtiofs]
         let isPointGiven = fields.given(mountPoint) != nil
         guard let location = fields[location], point != nil || !isPointGiven else { return nil }
-        let mount = Mount(
+        var mount = Mount(
             location: location, mountPoint: point ?? location, isWritable: isWritable, sshfs: sshfs ?? .init())
+        mount.virtioFSQueueSize = queueSize
         if let obstacle = obstacle(to: mount.mountPoint) {
             value.fault("mountPoint: \(obstacle)")
             return nil
@@ -114,9 +125,9 @@ enum MountKeys {
     static let mountType = Key(
         "mountType",
         Form<MountType>.word.map { type, value -> MountType? in
-            if type != .reverseSSHFS { value.warn("\(otherTypes), not by \(type.rawValue)") }
+            if !type.isSupported { value.warn("\(no9P), not by \(type.rawValue)") }
             return type
-        }, .guest, .start, .partial("`reverse-sshfs` only; the others are taken for it, with a warning"),
+        }, .guest, .start, .partial("`9p` is taken for `reverse-sshfs`, with a warning; docs/mounts.md"),
         standard: "`reverse-sshfs`")
 
     static let mountInotify = DefaultedKey(
@@ -126,7 +137,8 @@ enum MountKeys {
     static let all: [any KeyDeclaration] = [
         mounts, mountType,
         Key(
-            "mountTypesUnsupported", list(of: Form<MountType>.word), .guest, .start, .noEffect(otherTypes),
+            "mountTypesUnsupported", list(of: Form<MountType>.word), .guest, .start,
+            .noEffect("hostagent mounts by reverse-sshfs unless `mountType` says otherwise"),
             merging: .unique),
         mountInotify,
     ]

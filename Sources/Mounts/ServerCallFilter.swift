@@ -3,7 +3,12 @@
 /// The server may read and write files. It may not make files whose mode has the bits of set-user-ID and set-group-ID: the
 /// guest's root could otherwise have a program on the host that runs with the rights of the mount's owner. It may not make
 /// processes, reach other processes, or open sockets.
-package enum ServerCallFilter {
+package enum ServerCallFilter: Sendable {
+    /// For a server that answers on its standard streams.
+    case streams
+    /// For a server that works in the memory of the machine. It has threads, and makes pipes and sockets in the file system.
+    case sharedMemory
+
     /// The system calls of one kind of processor, by the numbers of the kernel's tables
     /// (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h).
     private struct Calls {
@@ -15,6 +20,10 @@ package enum ServerCallFilter {
         var modes: [(call: UInt32, argument: UInt32)]
         /// Calls that are refused.
         var refused: [UInt32]
+        /// Calls that a server with threads needs. Others have no use for them.
+        var ofThreads: [UInt32]
+        /// Calls that make entries which are neither files nor directories, and which argument is their mode.
+        var nodes: [(call: UInt32, argument: UInt32)]
     }
 
     private static let x86 = Calls(
@@ -28,21 +37,25 @@ package enum ServerCallFilter {
             (257, 3), (258, 2), (268, 2), (452, 2),
         ],
         refused: [
-            // openat2 (its mode is not an argument), mknod, mknodat
-            437, 133, 259,
+            // openat2 (its mode is not an argument)
+            437,
             // socket, socketpair
             41, 53,
-            // clone, fork, vfork, clone3
-            56, 57, 58, 435,
+            // fork, vfork
+            57, 58,
             // kill, tkill, tgkill, pidfd_open, pidfd_send_signal, pidfd_getfd, rt_sigqueueinfo, rt_tgsigqueueinfo
             62, 200, 234, 434, 424, 438, 129, 297,
             // ptrace, process_vm_readv, process_vm_writev, kcmp
             101, 310, 311, 312,
-            // mount, umount2, pivot_root, chroot, unshare, setns, open_tree, move_mount, fsopen, mount_setattr
-            165, 166, 155, 161, 272, 308, 428, 429, 430, 442,
+            // mount, umount2, pivot_root, chroot, setns, open_tree, move_mount, fsopen, mount_setattr
+            165, 166, 155, 161, 308, 428, 429, 430, 442,
             // io_uring_setup, bpf, perf_event_open, userfaultfd, add_key, request_key, keyctl
             425, 321, 298, 323, 248, 249, 250,
-        ])
+        ],
+        // clone, clone3, unshare
+        ofThreads: [56, 435, 272],
+        // mknod, mknodat
+        nodes: [(133, 1), (259, 2)])
 
     private static let arm = Calls(
         architecture: 0xC000_00B7, limit: nil,
@@ -51,28 +64,30 @@ package enum ServerCallFilter {
             (56, 3), (34, 2), (52, 1), (53, 2), (452, 2),
         ],
         refused: [
-            // openat2, mknodat
-            437, 33,
+            // openat2
+            437,
             // socket, socketpair
             198, 199,
-            // clone, clone3
-            220, 435,
             // kill, tkill, tgkill, pidfd_open, pidfd_send_signal, pidfd_getfd, rt_sigqueueinfo, rt_tgsigqueueinfo
             129, 130, 131, 434, 424, 438, 138, 240,
             // ptrace, process_vm_readv, process_vm_writev, kcmp
             117, 270, 271, 272,
-            // mount, umount2, pivot_root, chroot, unshare, setns, open_tree, move_mount, fsopen, mount_setattr
-            40, 39, 41, 51, 97, 268, 428, 429, 430, 442,
+            // mount, umount2, pivot_root, chroot, setns, open_tree, move_mount, fsopen, mount_setattr
+            40, 39, 41, 51, 268, 428, 429, 430, 442,
             // io_uring_setup, bpf, perf_event_open, userfaultfd, add_key, request_key, keyctl
             425, 280, 241, 282, 217, 218, 219,
-        ])
+        ],
+        // clone, clone3, unshare
+        ofThreads: [220, 435, 97],
+        // mknodat
+        nodes: [(33, 2)])
 
     /// The filter for this host; nil if its processor is of another kind.
-    package static func program() -> [UInt8]? {
+    package func program() -> [UInt8]? {
         #if arch(x86_64)
-            assemble(x86)
+            Self.assemble(Self.x86, for: self)
         #elseif arch(arm64)
-            assemble(arm)
+            Self.assemble(Self.arm, for: self)
         #else
             nil
         #endif
@@ -98,7 +113,9 @@ package enum ServerCallFilter {
     /// S_ISUID | S_ISGID
     private static let privileged: UInt32 = 0o6000
 
-    private static func assemble(_ calls: Calls) -> [UInt8] {
+    private static func assemble(_ calls: Calls, for server: ServerCallFilter) -> [UInt8] {
+        let refused = calls.refused + (server == .streams ? calls.ofThreads + calls.nodes.map(\.call) : [])
+        let modes = calls.modes + (server == .streams ? [] : calls.nodes)
         var program: [UInt8] = []
         func add(_ code: UInt16, _ value: UInt32, then: UInt8 = 0, otherwise: UInt8 = 0) {
             withUnsafeBytes(of: code.littleEndian) { program += $0 }
@@ -113,11 +130,11 @@ package enum ServerCallFilter {
             add(jumpIfAtLeast, limit, otherwise: 1)
             add(give, refuse)
         }
-        for call in calls.refused {
+        for call in refused {
             add(jumpIfEqual, call, otherwise: 1)
             add(give, refuse)
         }
-        for (call, argument) in calls.modes {
+        for (call, argument) in modes {
             add(jumpIfEqual, call, otherwise: 4)
             add(load, offset(of: argument))
             add(jumpIfAnySet, privileged, otherwise: 1)

@@ -185,6 +185,32 @@ package struct MountPort: QEMUDevice, Equatable {
     }
 }
 
+/// One of the host's directories that the guest has by virtiofs. The server waits on the socket, and works in the memory of the
+/// machine.
+package struct SharedDirectory: QEMUDevice, Equatable {
+    /// The number of the mount.
+    package var number: Int
+    package var socket: String
+    package var queueSize: Int
+
+    package init(number: Int, socket: String, queueSize: Int) {
+        self.number = number
+        self.socket = socket
+        self.queueSize = queueSize
+    }
+
+    /// The name of the memory that the machine shares.
+    static let memory = "memory"
+
+    package var arguments: [String] {
+        [
+            "-chardev", "socket,id=shared\(number),path=\(QEMUMachine.escape(socket))",
+            "-device",
+            "vhost-user-fs-pci,chardev=shared\(number),tag=hostagent:\(number),queue-size=\(queueSize)",
+        ]
+    }
+}
+
 /// The guest's console, and the device by which its kernel reports a panic.
 struct SerialConsole: QEMUDevice {
     var log: String

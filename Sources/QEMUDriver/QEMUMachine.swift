@@ -62,11 +62,13 @@ package struct QEMUMachine: Sendable {
 
     /// QEMU's arguments (qemu(1)), without the program.
     package var arguments: [String] {
-        let machine = architecture == .x86_64 ? "q35" : "virt"
-        return [
+        let model = architecture == .x86_64 ? "q35" : "virt"
+        let isShared = additionalDevices.contains { $0 is SharedDirectory }
+        let memoryBackend = isShared ? ",memory-backend=\(SharedDirectory.memory)" : ""
+        var arguments = [
             "-name", "lima-\(Self.escape(name))",
             "-nodefaults", "-no-user-config",
-            "-machine", "\(machine),accel=\(accelerator.rawValue)",
+            "-machine", "\(model)\(memoryBackend),accel=\(accelerator.rawValue)",
             "-cpu", processor ?? Self.defaultProcessor(accelerator, architecture),
             "-smp", String(cpus),
             "-m", "\(memory >> 20)M",
@@ -75,7 +77,14 @@ package struct QEMUMachine: Sendable {
             "-sandbox", "on",
             // Keeps the process when the guest powers off or panics, so a later agent can ask what happened.
             "-no-shutdown", "-action", "panic=pause",
-        ] + (assetTag.map { ["-smbios", "type=3,asset=\(Self.escape($0))"] } ?? []) + devices.flatMap(\.arguments)
+        ]
+        if isShared {
+            arguments += [
+                "-object", "memory-backend-memfd,id=\(SharedDirectory.memory),size=\(memory >> 20)M,share=on",
+            ]
+        }
+        if let assetTag { arguments += ["-smbios", "type=3,asset=\(Self.escape(assetTag))"] }
+        return arguments + devices.flatMap(\.arguments)
     }
 
     /// Puts a notice for the guest where the guest can read it: on the command line of a kernel that QEMU loads, otherwise

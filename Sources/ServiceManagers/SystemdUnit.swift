@@ -206,7 +206,7 @@ package struct SystemdUnit: Sendable, Equatable {
             RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
             RestrictNamespaces=\(namespaces ? "user mnt ipc uts pid" : "yes")
             RestrictRealtime=yes
-            RestrictSUIDSGID=yes
+            \(namespaces ? "# RestrictSUIDSGID=yes would forbid openat2(2), which bubblewrap needs since 0.12." : "RestrictSUIDSGID=yes")
             LockPersonality=yes
             RemoveIPC=yes
             SystemCallArchitectures=native

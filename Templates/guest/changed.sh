@@ -14,7 +14,7 @@ field "$1" owner && owner=$value
 field "$1" paths && paths=$(printf '%b' "$value")
 
 number=0
-while read -r options point; do
+while read -r type options point; do
     [ "$number" -ne "$mount" ] || break
     number=$((number + 1))
 done < "${0%/*}/mounts"

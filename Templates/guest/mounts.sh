@@ -1,7 +1,8 @@
 #!/bin/sh
 # Mounts the host's directories that are not mounted: at every boot, and whenever the host asks for it. Reports each to the
-# host. Needs the FIFO of stages as descriptor 5, and in the guest sshfs.
-# Usage: mounts.sh [NUMBER], only the mount of this number, whose server on the host is another one than before.
+# host. Needs the FIFO of stages as descriptor 5, and in the guest sshfs or virtiofs.
+# Usage: mounts.sh [NUMBER], only the mount of this number, whose server on the host is another one than before. Servers by
+# virtiofs cannot be replaced, so it is one by reverse-sshfs.
 files=${0%/*}
 run=/run/hostagent
 log=/var/log/hostagent-provision.log
@@ -16,10 +17,11 @@ until ln -s "$$" "$lock" 2> /dev/null; do
 done
 trap 'rm -f "$lock"' EXIT
 
-# report NUMBER REASON: tells the host that the mount cannot be made, in characters that a JSON string may contain.
+# report NUMBER REASON [TYPE]: tells the host that the mount cannot be made, or not as this type, in characters that a JSON
+# string may contain.
 report() {
-    printf '{"type":"mount","mount":%s,"line":"%s"}\n' "$1" "$(printf '%s' "$2" | LC_ALL=C tr -cd '\040-\176' |
-        cut -c 1-300 | LC_ALL=C sed -e 's/[\\"]/\\&/g')" >&5
+    printf '{"type":"mount","mount":%s%s,"line":"%s"}\n' "$1" "${3:+,\"as\":\"$3\"}" "$(printf '%s' "$2" |
+        LC_ALL=C tr -cd '\040-\176' | cut -c 1-300 | LC_ALL=C sed -e 's/[\\"]/\\&/g')" >&5
 }
 
 # find_port NUMBER: the machine's port of this mount as $port, empty if there is none.
@@ -34,15 +36,15 @@ find_port() {
 
 is_mounted() { grep -q "^hostagent:$number " /proc/mounts; }
 
-# answers POINT: whether the host's server answers. Opening the directory asks it; what is remembered is not enough. While
-# the host has no server, a request waits for ever, and perhaps cannot even be killed, so that nobody waits for it here.
-answers() {
-    ( : < "$1" ) > /dev/null 2>&1 5>&- &
-    probe=$!
+# within_patience COMMAND…: runs a command that may wait for ever for a server that has gone, and perhaps cannot even be killed
+# then, so that nobody waits for it here.
+within_patience() {
+    "$@" > /dev/null 5>&- &
+    attempt=$!
     waited=0
-    while kill -0 "$probe" 2> /dev/null; do
+    while kill -0 "$attempt" 2> /dev/null; do
         if [ "$waited" -ge $((patience * 20)) ]; then
-            kill -9 "$probe"
+            kill -9 "$attempt"
             # The others are not worth waiting for as long.
             patience=1
             return 1
@@ -50,17 +52,38 @@ answers() {
         sleep 0.05
         waited=$((waited + 1))
     done
-    wait "$probe"
+    wait "$attempt"
 }
+
+# answers POINT: whether the host's server answers. Opening the directory asks it; what is remembered is not enough.
+answers() { within_patience look "$1" 2> /dev/null; }
+look() { : < "$1"; }
 
 # leave NUMBER POINT: ends a mount that is of no use. Its client would keep the port.
 leave() {
-    umount -l "$2"
+    within_patience umount -l "$2"
     client=
     [ ! -r "$run/mount.$1.pid" ] || read -r client < "$run/mount.$1.pid"
     rm -f "$run/mount.$1.pid"
     # Another program may have the number by now.
     [ -z "$client" ] || ! grep -q '^sshfs' "/proc/$client/comm" 2> /dev/null || kill -9 "$client"
+}
+
+# mount_by_virtiofs NUMBER OPTIONS POINT: the kernel speaks to the host's server.
+mount_by_virtiofs() {
+    modprobe -q virtiofs
+    complaint=$run/mount.$1
+    : > "$complaint"
+    # The kernel mounts again what is still in use, also without a server.
+    if within_patience mount -t virtiofs -o "${2%%,*}" "hostagent:$1" "$3" 2> "$complaint" && answers "$3"; then
+        printf '{"type":"mount","mount":%s,"as":"virtiofs"}\n' "$1" >&5
+        return
+    fi
+    ! is_mounted || leave "$1" "$3"
+    [ -s "$complaint" ] || echo 'the server of the host does not answer' > "$complaint"
+    cat "$complaint" >> "$log"
+    report "$1" "$(tail -n 1 "$complaint")" virtiofs
+    return 1
 }
 
 # have_sshfs: whether sshfs is there now. As with Lima, the guest's own packages provide it. That is tried once in a boot.
@@ -124,14 +147,15 @@ mount_by_sshfs() {
 }
 
 number=0
-while read -r options point; do
+while read -r type options point; do
     if [ "${1:-$number}" -eq "$number" ]; then
         # The client of another server would not be understood.
         ! is_mounted || { [ -z "${1:-}" ] && answers "$point"; } || leave "$number" "$point"
         if is_mounted; then
             :
         elif mkdir -p "$point"; then
-            mount_by_sshfs "$number" "$options" "$point"
+            [ "$type" = virtiofs ] && [ -z "${1:-}" ] && mount_by_virtiofs "$number" "$options" "$point" ||
+                mount_by_sshfs "$number" "$options" "$point"
         else
             report "$number" "the directory $point cannot be made"
         fi

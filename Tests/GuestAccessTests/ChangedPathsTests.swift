@@ -37,7 +37,8 @@ import Testing
         let scratch = try Scratch()
         let script = scratch.path + "/changed.sh"
         try TextFile.replace(script, with: try #require(Templates.guestScripts["changed.sh"]))
-        try TextFile.replace(scratch.path + "/mounts", with: "rw /one\nrw,dir_cache=no /mnt/the second\n")
+        try TextFile.replace(
+            scratch.path + "/mounts", with: "virtiofs rw /one\nreverse-sshfs rw,dir_cache=no /mnt/the second\n")
         // These stand for chown(1), and for the look into /proc/mounts.
         let prelude = """
             chown() { for word; do printf '%s\\0' "$word"; done > \(scratch.path)/got; }

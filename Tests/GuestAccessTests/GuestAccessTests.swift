@@ -35,12 +35,15 @@ import Testing
                 """
                 {"type":"mount","mount":0,"as":"reverse-sshfs"}
                 {"type":"mount","mount":7,"line":"no \\u001b[31msshfs"}
+                {"type":"mount","mount":2,"as":"virtiofs","line":"no such tag"}
+                {"type":"changed","mount":3}
                 {"type":"mount","mount":1,"as":"nfs"}
                 {"type":"mount","as":"9p"}
                 {"type":"mount","mount":1}
 
                 """) == [
                     .mount(0, .mounted(.reverseSSHFS)), .mount(7, .failed(reason: "no [31msshfs")),
+                    .mount(2, .refused(.virtioFS, reason: "no such tag")), .changesTold(3),
                     .dropped(
                         reason: "the guest sent a line that is not a message over its channel; such lines are dropped"),
                 ])

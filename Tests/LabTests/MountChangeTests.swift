@@ -29,17 +29,8 @@ struct MountChangeTests {
         }
         """
 
-    private func compiledWatcher() async throws -> String {
-        let scratch = try Scratch()
-        try TextFile.replace(scratch.path + "/watcher.c", with: Self.watcher)
-        let program = scratch.path + "/watcher"
-        let compiled = try await Tool("clang", ["-O", "-static", "-o", program, program + ".c"]).run()
-        #expect(compiled.succeeded, "\(compiled)")
-        return Data(try TextFile.bytes(program, limit: 16 << 20)).base64EncodedString()
-    }
-
     @Test func changesOnTheHostWakeProgramsOfTheGuest() async throws {
-        let watcher = try await compiledWatcher()
+        let watcher = try await GuestProgram.compiled(Self.watcher)
         try await Lab.with { lab in
             try await lab.prepare(instance: "default")
             try await lab.write("/home/tester/watcher.base64", watcher, owner: "tester")

@@ -55,6 +55,8 @@ import Testing
         ("- {location: /a, writable: maybe}", "true or false"),
         ("- {location: /a, sshfs: {sftpDriver: x}}", "sftpDriver"),
         ("- {location: /a, readOnly: true}", "unknown key"),
+        ("- {location: /a, virtiofs: {queueSize: 100}}", "a power of two up to 1024"),
+        ("- {location: /a, virtiofs: {queueSize: 2048}}", "queueSize"),
         ((0...30).map { "- {location: /a/\($0)}" }.joined(separator: "\n"), "more than 30 mounts"),
     ])
     func mistakes(_ text: String, _ reason: String) {
@@ -62,10 +64,14 @@ import Testing
         #expect(error?.code == .badConfiguration && error?.message.contains(reason) == true, "\(error as Any)")
     }
 
-    @Test func otherTypesAreSaid() throws {
-        let resolved = try load("- {location: /a, virtiofs: {queueSize: 512}, 9p: {}}", "mountType: virtiofs\n")
-        #expect(resolved.warnings.contains { $0.contains("mountType") && $0.contains("reverse-sshfs") })
-        #expect(resolved.warnings.contains { $0.contains("mounts[0].virtiofs") })
+    @Test func typesOfMounts() throws {
+        let ninePFS = try load("- {location: /a, 9p: {securityModel: none}}", "mountType: 9p\n")
+        #expect(ninePFS.warnings.contains { $0.contains("mountType") && $0.contains("reverse-sshfs") })
+        #expect(ninePFS.warnings.contains { $0.contains("mounts[0].9p") })
+        let virtiofs = try load("- {location: /a, virtiofs: {queueSize: 512}}\n- location: /b", "mountType: virtiofs\n")
+        #expect(virtiofs.configuration.mountType == .virtioFS && virtiofs.warnings.isEmpty)
+        #expect(virtiofs.configuration.mounts.map(\.virtioFSQueueSize) == [512, nil])
         #expect(try load("- location: /a", "mountType: reverse-sshfs\n").warnings.isEmpty)
+        #expect(try load("- location: /a").configuration.mountType == nil)
     }
 }

@@ -43,6 +43,20 @@ import Testing
             ])
     }
 
+    /// A server by virtiofs works in the memory of the machine.
+    @Test func sharedMemory() {
+        var machine = machine()
+        machine.additionalDevices = [SharedDirectory(number: 3, socket: "/a,b/v3.sock", queueSize: 256)]
+        #expect(value("-machine", machine) == "q35,memory-backend=memory,accel=tcg")
+        #expect(value("-object", machine) == "memory-backend-memfd,id=memory,size=256M,share=on")
+        #expect(
+            machine.arguments.suffix(4) == [
+                "-chardev", "socket,id=shared3,path=/a,,b/v3.sock", "-device",
+                "vhost-user-fs-pci,chardev=shared3,tag=hostagent:3,queue-size=256",
+            ])
+        #expect(QEMUMachine.facts(ofArguments: machine.arguments)?.accelerator == .tcg)
+    }
+
     @Test func aNotice() {
         let notice = BootNotice(kernelArguments: ["a", "b=1"], assetTag: "x,y")
         var loaded = machine(boot: .kernel(path: "/k", initrd: nil, commandLine: "quiet"))

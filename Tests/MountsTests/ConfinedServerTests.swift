@@ -4,7 +4,7 @@ import HostTestSupport
 import Mounts
 import Testing
 
-struct FileServerTests {
+struct ConfinedServerTests {
     @Test func librariesAreReadFromTheListingOfTheLoader() {
         let listing = """
             \tlinux-vdso.so.1 (0x00007f797fbd4000)
@@ -12,25 +12,39 @@ struct FileServerTests {
             \t/lib64/ld-linux-x86-64.so.2 (0x00007f797fbd6000)
             """
         #expect(
-            FileServer.libraries(inListing: listing)
+            ConfinedServer.libraries(inListing: listing)
                 == ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"])
-        #expect(FileServer.libraries(inListing: "\tstatically linked\n").isEmpty)
+        #expect(ConfinedServer.libraries(inListing: "\tstatically linked\n").isEmpty)
     }
 
     /// A location is one word, whatever is in it, and read-only on the host's side unless it is writable.
-    @Test(arguments: [true, false]) func theDirectoryAndNothingElse(isWritable: Bool) throws {
+    @Test(arguments: [true, false], [MountType.reverseSSHFS, .virtioFS])
+    func theDirectoryAndNothingElse(isWritable: Bool, type: MountType) throws {
         let location = "/home/a b/--dev-bind"
-        let server = FileServer(
-            Mount(location: location, mountPoint: "/m", isWritable: isWritable), log: "/l", searchPath: nil)
-        let arguments = server.arguments(server: "/s", libraries: ["/lib/c"])
+        let mount = Mount(location: location, mountPoint: "/m", isWritable: isWritable)
+        let server =
+            type == .virtioFS
+            ? VirtioFSServer(mount, log: "/l", searchPath: nil).confined("/s")
+            : FileServer(mount, log: "/l", searchPath: nil).confined("/s")
+        let arguments = server.confinement(libraries: ["/lib/c"])
         let binds = zip(arguments, arguments.dropFirst()).filter { $0.0.contains("bind") }.map { "\($0.0) \($0.1)" }
         #expect(
             binds == [
                 "--ro-bind /lib/c", "--ro-bind /s", "--dev-bind /dev/null",
                 "\(isWritable ? "--bind" : "--ro-bind") \(location)", "\(location) /mount",
             ])
-        #expect(arguments.contains("--remount-ro") && arguments.contains("--seccomp"))
-        #expect(arguments.last == (isWritable ? "FATAL" : "-R"))
+        let end = try #require(arguments.firstIndex(of: "--"))
+        #expect(arguments[..<end].contains("--remount-ro"))
+        #expect(arguments[(end - 2)...(end + 1)] == ["--seccomp", "3", "--", "/s"])
+        #expect(arguments.contains("-R") == (type == .reverseSSHFS && !isWritable))
+    }
+
+    @Test func theServersOfTheNameAreToldApart() {
+        #expect(VirtioFSServer.isRust(version: "virtiofsd 1.13.2\n"))
+        let ofQEMU =
+            "virtiofsd version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright (c) 2003-2022 Fabrice Bellard\n"
+        #expect(!VirtioFSServer.isRust(version: ofQEMU))
+        #expect(!VirtioFSServer.isRust(version: "") && !VirtioFSServer.isRust(version: "virtiofsd"))
     }
 }
 
@@ -53,9 +67,10 @@ struct ServerCallFilterTests {
     #endif
 
     private func verdict(
-        _ number: Int, _ arguments: [UInt32] = [], architecture: UInt32 = Self.architecture
+        _ number: Int, _ arguments: [UInt32] = [], architecture: UInt32 = Self.architecture,
+        of filter: ServerCallFilter = .streams
     ) throws -> Verdict {
-        let program = try #require(ServerCallFilter.program())
+        let program = try #require(filter.program())
         #expect(program.count % 8 == 0 && program.count / 8 < 4096)
         var data = [UInt8](repeating: 0, count: 64)
         func put(_ value: UInt32, at offset: Int) {
@@ -111,6 +126,28 @@ struct ServerCallFilterTests {
             #expect(try verdict(Self.call.chmod, [0, mode]) == .refused)
             #expect(try verdict(Self.call.mkdir, [0, mode]) == .refused)
         #endif
+    }
+
+    /// A server by virtiofs has threads, and makes pipes and sockets in the file system for the guest.
+    @Test func whatASharerNeedsBeside() throws {
+        #if arch(x86_64)
+            let threads = [56, 435, 272]
+        #else
+            let threads = [220, 435, 97]
+        #endif
+        for call in threads {
+            #expect(try verdict(call) == .refused)
+            #expect(try verdict(call, of: .sharedMemory) == .allowed)
+        }
+        #expect(try verdict(Self.call.mknodat, [0, 0, 0o140755], of: .sharedMemory) == .allowed)
+        for mode: UInt32 in [0o104755, 0o102755] {
+            #expect(try verdict(Self.call.mknodat, [0, 0, mode], of: .sharedMemory) == .refused)
+            #expect(try verdict(Self.call.fchmodat, [0, 0, mode], of: .sharedMemory) == .refused)
+            #expect(try verdict(Self.call.openat, [0, 0, 0o100, mode], of: .sharedMemory) == .refused)
+        }
+        for call in [Self.call.socket, Self.call.ptrace, 425, 437] {
+            #expect(try verdict(call, of: .sharedMemory) == .refused, "\(call)")
+        }
     }
 
     @Test func nothingElse() throws {

@@ -1,0 +1,76 @@
+import HostModel
+import HostOS
+
+/// The server of one mount by virtiofs: virtiofsd, confined to the directory. It works in the memory of the machine, which
+/// connects to it when it is made, and ends with the machine.
+package struct VirtioFSServer: Sendable {
+    private let mount: Mount
+    private let log: String
+    private let searchPath: String?
+
+    /// - Parameters:
+    ///   - log: the server's complaints go there. That it has this file open shows whose server it is.
+    ///   - searchPath: the value of `PATH`.
+    package init(_ mount: Mount, log: String, searchPath: String?) {
+        self.mount = mount
+        self.log = log
+        self.searchPath = searchPath
+    }
+
+    /// Starts the server.
+    /// - Parameters:
+    ///   - socket: the path on which the server waits for the machine. A file there is replaced.
+    ///   - work: for what a hung file system can hold up.
+    /// - Returns: the process that confines the server, and ends with it.
+    /// - Throws: `HostError` for what this host lacks, and if the location cannot be used.
+    package func start(on socket: String, _ work: DiskWork) async throws -> ProcessIdentity {
+        let server = confined(try await Self.program(in: searchPath))
+        let listener: Descriptor
+        do {
+            try Files.remove(socket)
+            listener = try UnixSocket.listen(path: socket)
+        } catch {
+            throw HostError(.cannotCreate, "cannot listen on \(socket): \(error.reason)")
+        }
+        return try await server.start(
+            stream: nil, descriptors: [listener.number], makesLocation: true, searchPath: searchPath, work)
+    }
+
+    package func confined(_ program: String) -> ConfinedServer {
+        ConfinedServer(
+            mount: mount, program: program,
+            arguments: [
+                "--fd=\(ConfinedServer.firstDescriptor)", "--shared-dir=\(ConfinedServer.root)", "--sandbox=none",
+                // The guest could fill the log with its mistakes.
+                "--log-level=error",
+            ],
+            // It opens files by the names of its descriptors.
+            environment: ["--proc", "/proc"], filter: .sharedMemory, log: log)
+    }
+
+    /// Where distributions have it: Debian and Fedora; Arch; SUSE.
+    private static let programs = ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"]
+
+    private static func program(in searchPath: String?) async throws -> String {
+        let candidates = programs + [Tool.path(of: "virtiofsd", in: searchPath)].compactMap { $0 }
+        var others: [String] = []
+        for path in candidates where Files.kind(path) == .regular {
+            let said = try await Tool(path, ["--version"]).run()
+            if isRust(version: said.output) { return path }
+            others.append(path)
+        }
+        throw HostError(
+            .unavailable,
+            others.isEmpty
+                ? "virtiofsd is not installed"
+                : "\(others.joined(separator: ", ")) is the virtiofsd of QEMU before 8.0, which needs all the rights of root",
+            hint: "install virtiofsd 1.0 or later, a package of Debian since 13")
+    }
+
+    /// Whether it is the virtiofsd in Rust, which says `virtiofsd 1.13.2`. The one of QEMU before 8.0 says
+    /// `virtiofsd version 7.2.22`.
+    package static func isRust(version: String) -> Bool {
+        let words = version.split(whereSeparator: \.isWhitespace)
+        return words.first == "virtiofsd" && words.dropFirst().first?.first?.isNumber == true
+    }
+}
