@@ -65,7 +65,7 @@ import Testing
     }
 
     @Test func typesOfMounts() throws {
-        let ninePFS = try load("- {location: /a, 9p: {securityModel: none}}", "mountType: 9p\n")
+        let ninePFS = try load("- {location: /a, 9p: {securityModel: mapped-xattr}}", "mountType: 9p\n")
         #expect(ninePFS.warnings.contains { $0.contains("mountType") && $0.contains("reverse-sshfs") })
         #expect(ninePFS.warnings.contains { $0.contains("mounts[0].9p") })
         let virtiofs = try load("- {location: /a, virtiofs: {queueSize: 512}}\n- location: /b", "mountType: virtiofs\n")
