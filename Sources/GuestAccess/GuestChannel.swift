@@ -26,6 +26,14 @@ package final class GuestChannel: ChannelToGuest {
         /// this account.
         case pathsChanged(mount: Int, owner: UInt32, ChangedPaths)
 
+        /// Whether the guest is told again later what it has missed.
+        fileprivate var canBeLost: Bool {
+            switch self {
+            case .reportPorts, .pathsChanged: true
+            case .poweroff, .reboot, .time, .mountDirectories: false
+            }
+        }
+
         /// The line on the wire, including the line end.
         package var line: String {
             switch self {
@@ -75,7 +83,7 @@ package final class GuestChannel: ChannelToGuest {
 
     package func send(_ command: Command) {
         // A guest that asks again and again and never reads must not fill the memory.
-        if command == .reportPorts, !channel.isWritable { return }
+        if command.canBeLost, !channel.isWritable { return }
         channel.writeAndFlush(ByteBuffer(string: command.line), promise: nil)
     }
 

@@ -126,6 +126,8 @@ final class GuestMounts: GuestService {
     /// The guest boots again. Its new client would be answered with what the server still owes the earlier one, so each
     /// gets a new server.
     func guestBoots() {
+        // An answer of the guest before will not come.
+        for changes in state.withLock({ Array($0.changes.values) }) { changes.guestAnswers() }
         let (plan, faults) = state.withLock { state -> (MountPlan, [Int: String]) in
             (state.reported, state.served, state.retries) = ([], [], [:])
             (state.sawBoot, state.isUnderWay) = (true, true)
@@ -158,7 +160,8 @@ final class GuestMounts: GuestService {
     func take(_ report: MountReport, about number: Int) {
         let mount = state.withLock { state -> Mount? in
             guard state.live != nil, state.plan.entries.indices.contains(number) else { return nil }
-            state.reported.insert(number)
+            // Who refuses one way has not yet said what becomes of the other.
+            if case .refused = report {} else { state.reported.insert(number) }
             // A guest whose host has no server can only tell that.
             return state.unserved[number] == nil ? state.plan.entries[number].mount : nil
         }
@@ -201,9 +204,6 @@ final class GuestMounts: GuestService {
         fault(mount, reason)
     }
 
-    /// The guest has let its programs know of changes.
-    func guestWasTold(about number: Int) { state.withLock { $0.changes[number] }?.guestAnswers() }
-
     // MARK: Servers
 
     static let replaced = "the directory was removed, moved or replaced"
@@ -244,7 +244,7 @@ final class GuestMounts: GuestService {
         }
     }
 
-    private var channel: (any ChannelToGuest)? { state.withLock { $0.live?.channel } }
+    var channel: (any ChannelToGuest)? { state.withLock { $0.live?.channel } }
 
     /// Waits until the server has ended, or the path of the location leads to something else. The server would keep the
     /// directory that was there.
@@ -271,17 +271,6 @@ final class GuestMounts: GuestService {
             for await isReplaced in group { if let isReplaced { return isReplaced } }
             return false
         }
-    }
-
-    /// Tells the guest what the host changes, as long as the task runs. Files that the guest cannot write to cannot be
-    /// reported to its programs. Those of root are not, because the report gives a file the owner that it had a moment ago.
-    private func tellOfChanges(in mount: Mount, _ number: Int) async {
-        guard state.withLock({ $0.plan.tellsOfChanges }), mount.isWritable, HostProcess.uid != 0 else { return }
-        let changes = MountChanges(of: mount, number: number)
-        state.withLock { $0.changes[number] = changes }
-        await changes.run(
-            send: { [self] in channel?.send($0) },
-            warn: { [log] in log.emit(.warning($0)) })
     }
 
     /// Waits before a server is tried again: for what was missing in the place of the location, or for the time of the pause.
@@ -330,6 +319,11 @@ final class GuestMounts: GuestService {
         state.withLock { $0.plan.directory }.map { Self.complaint(in: $0.mountLog(number)) } ?? ""
     }
 
+    /// A failure with what to do about it, on one line.
+    static func sentence(_ error: any Error) -> String {
+        (error as? HostError).map { $0.message + ($0.hint.map { "; \($0)" } ?? "") } ?? "\(error)"
+    }
+
     /// The end of what a server has complained of, as the end of a sentence.
     static func complaint(in log: String) -> String {
         let complaint = TextFile.tail(log, count: 300).trimmed
@@ -352,6 +346,7 @@ final class GuestMounts: GuestService {
         guard let directory = plan.directory else { return nil }
         let entry = plan.entries[number]
         if let server = entry.server, server.isAlive(in: directory.path) { return (entry.mount, server.process) }
+        guard !Task.isCancelled else { return nil }
         do {
             // What was taken away on purpose is not made anew.
             let makesLocation = entry.server == nil && !plan.isRecorded
@@ -359,10 +354,14 @@ final class GuestMounts: GuestService {
             let process = try await FileServer(
                 entry.mount, log: directory.mountLog(number), searchPath: plan.searchPath
             ).start(on: connection, makesLocation: makesLocation, work)
-            state.withLock { state in
-                state.plan.entries[number].server = HelperRecord(
-                    name: "file server", process: process, holds: InstanceDirectory.mountLogName(number))
+            let record = HelperRecord(
+                name: "file server", process: process, holds: InstanceDirectory.mountLogName(number))
+            // The record may be that of another machine by now.
+            guard !Task.isCancelled else {
+                await record.endConfined(in: directory.path)
+                return nil
             }
+            state.withLock { $0.plan.entries[number].server = record }
             await save()
             // What is wrong with a location shows at once.
             if await process.ended(within: Self.trial), !Task.isCancelled {
@@ -371,7 +370,7 @@ final class GuestMounts: GuestService {
             state.withLock { _ = $0.unserved.removeValue(forKey: number) }
             return (entry.mount, process)
         } catch {
-            let reason = (error as? HostError).map { $0.message + ($0.hint.map { "; \($0)" } ?? "") } ?? "\(error)"
+            let reason = Self.sentence(error)
             let isNew = state.withLock { $0.unserved.updateValue(reason, forKey: number) } != reason
             if isNew, !Task.isCancelled { fail(entry.mount, reason) }
             return nil

@@ -16,8 +16,8 @@ final class MountChanges: Sendable {
 
     private let mount: Mount
     private let number: Int
-    /// Whether the guest has to answer.
-    private let isBusy = Mutex(false)
+    /// When the guest was told of what it has to answer; nil if it has answered.
+    private let asked = Mutex<ContinuousClock.Instant?>(nil)
     private let signals: AsyncStream<Signal>
     private let continuation: AsyncStream<Signal>.Continuation
 
@@ -25,6 +25,8 @@ final class MountChanges: Sendable {
     private static let maximumWaiting = 4096
     /// A file that is written all the time is told of this often.
     private static let pause = Duration.milliseconds(100)
+    /// An answer that takes longer was lost.
+    private static let patience = Duration.seconds(30)
 
     init(of mount: Mount, number: Int) {
         self.mount = mount
@@ -35,12 +37,14 @@ final class MountChanges: Sendable {
     /// The guest has done what the last message asked for.
     func guestAnswers() {
         // The guest may not fill the memory with answers.
-        let wasAsked = isBusy.withLock { isBusy in
-            defer { isBusy = false }
-            return isBusy
+        let wasAsked = asked.withLock { asked in
+            defer { asked = nil }
+            return asked != nil
         }
         if wasAsked { continuation.yield(.answered) }
     }
+
+    private var isBusy: Bool { asked.withLock { $0.map { .now - $0 < Self.patience } ?? false } }
 
     /// Watches the directory until the task is cancelled.
     func run(send: @escaping @Sendable (GuestChannel.Command) -> Void, warn: @escaping @Sendable (String) -> Void) async
@@ -69,14 +73,15 @@ final class MountChanges: Sendable {
             case .report(.incomplete(let reason)):
                 warn("the guest is not told of all changes in \(mount.location): \(reason)")
             }
-            guard !isBusy.withLock({ $0 }), !waiting.isEmpty else { continue }
+            guard !isBusy, !waiting.isEmpty else { continue }
             guard (try? await Task.sleep(until: last + Self.pause, clock: .continuous)) != nil else { return }
-            let batch = ChangedPaths.batch(of: &waiting)
-            let paths = await watch.ownFiles(batch)
+            var paths: [TreeWatch.Path] = []
+            // Most of what compilers make is gone soon.
+            while paths.isEmpty, !waiting.isEmpty { paths = await watch.tellable(ChangedPaths.batch(of: &waiting)) }
             guard !paths.isEmpty else { continue }
-            isBusy.withLock { $0 = true }
-            send(.pathsChanged(mount: number, owner: HostProcess.uid, ChangedPaths(paths)))
             last = .now
+            asked.withLock { $0 = last }
+            send(.pathsChanged(mount: number, owner: HostProcess.uid, ChangedPaths(paths)))
         }
     }
 
@@ -84,5 +89,21 @@ final class MountChanges: Sendable {
     private static func directories(of paths: Set<TreeWatch.Path>) -> Set<TreeWatch.Path> {
         let directories = Set(paths.map { Array($0[..<($0.lastIndex(of: UInt8(ascii: "/")) ?? 0)]) })
         return directories.count > maximumWaiting ? [[]] : directories
+    }
+}
+
+extension GuestMounts {
+    /// The guest has let its programs know of changes.
+    func guestWasTold(about number: Int) { state.withLock { $0.changes[number] }?.guestAnswers() }
+
+    /// Tells the guest what the host changes, as long as the task runs. Files that the guest cannot write to cannot be
+    /// reported to its programs. Those of root are not, because the report gives a file the owner that it had a moment ago.
+    func tellOfChanges(in mount: Mount, _ number: Int) async {
+        guard state.withLock({ $0.plan.tellsOfChanges }), mount.isWritable, HostProcess.uid != 0 else { return }
+        let changes = MountChanges(of: mount, number: number)
+        state.withLock { $0.changes[number] = changes }
+        await changes.run(
+            send: { [self] in channel?.send($0) },
+            warn: { [log] in log.emit(.warning($0)) })
     }
 }

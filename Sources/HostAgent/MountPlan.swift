@@ -85,26 +85,18 @@ package struct MountPlan: Sendable {
         entries = wanted
         // The servers that were started for the machine.
         if offersSharing, let directory, let recorded = Self.recorded(in: directory) {
-            offer(
-                entries.indices.reduce(into: [:]) { offers, number in
-                    guard recorded.indices.contains(number), recorded[number].mount == entries[number].mount else {
-                        return
-                    }
-                    offers[number] = recorded[number].offer
-                })
+            for (number, entry) in zip(entries.indices, recorded) where entry.mount == entries[number].mount {
+                entries[number].offer = entry.offer
+            }
         }
         (isRecorded, isLost) = (false, false)
     }
 
-    mutating func offer(_ offers: [Int: Offer]) {
-        for (number, offer) in offers { entries[number].offer = offer }
-    }
+    mutating func offer(_ number: Int, _ offer: Offer) { entries[number].offer = offer }
 
-    /// The server by virtiofs that the mount has.
+    /// The server by virtiofs that the machine was made with, if it is not known to have ended.
     func sharer(of number: Int) -> HelperRecord? {
-        guard let directory, case .served(let record) = entries[number].offer, record.isAlive(in: directory.path) else {
-            return nil
-        }
+        guard case .served(let record) = entries[number].offer else { return nil }
         return record
     }
 
@@ -119,7 +111,7 @@ package struct MountPlan: Sendable {
         for number in 0..<Mount.maximumCount {
             try? Files.remove(directory.mountSocket(number))
             try? Files.remove(directory.sharingSocket(number))
-            try? Files.remove(directory.mountLog(number))
+            for log in [directory.mountLog(number), directory.mountLog(number) + ".1"] { try? Files.remove(log) }
         }
         try? Files.remove(directory.mountServers)
     }

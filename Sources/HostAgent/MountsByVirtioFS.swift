@@ -46,10 +46,19 @@ extension GuestMounts {
     func followSharer(of number: Int, _ work: DiskWork) async -> Bool? {
         let plan = state.withLock { $0.plan }
         guard let sharer = plan.sharer(of: number) else { return nil }
-        let mount = plan.entries[number].mount
-        let isReplaced = await follow(sharer.process, of: mount, number, work)
-        if Task.isCancelled { return false }
-        await sharer.endConfined(in: plan.directory?.path ?? "")
+        let (mount, directory) = (plan.entries[number].mount, plan.directory)
+        // It may have ended while there was no agent.
+        var isReplaced = false
+        if sharer.isAlive(in: directory?.path ?? "") {
+            // The guest can make it complain without end.
+            let bound = bag.start {
+                await BoundedLog(path: directory?.mountLog(number) ?? "", limit: 1 << 20).run()
+            }
+            defer { bound.cancel() }
+            isReplaced = await follow(sharer.process, of: mount, number, work)
+            if Task.isCancelled { return false }
+            await sharer.endConfined(in: directory?.path ?? "")
+        }
         let isDeclined = state.withLock { state in
             let isDeclined = state.renewed.remove(number) != nil
             state.plan.entries[number].offer = isDeclined ? .declined : .lost

@@ -6,6 +6,9 @@ import Mounts
 
 /// The servers of mounts by virtiofs. A machine connects to them when it is made, so they are there before it.
 package enum SharedDirectories {
+    /// A location that does not answer does not keep the guest from its start.
+    private static let limit = Duration.seconds(15)
+
     /// Starts a server for each mount and records it. A mount that can have none is mounted by reverse-sshfs, and the record
     /// says why. Servers that no machine has used are ended.
     /// - Parameter searchPath: the value of `PATH`.
@@ -15,38 +18,40 @@ package enum SharedDirectories {
         _ mounts: [Mount], of directory: InstanceDirectory, searchPath: String?
     ) async throws -> [Int] {
         await end(in: directory)
-        var plan = MountPlan(mounts, of: directory, isRecorded: false, searchPath: searchPath)
-        let mounts = plan.entries.map(\.mount)
-        plan.offer(
-            await withTaskGroup(of: (Int, MountPlan.Offer).self, returning: [Int: MountPlan.Offer].self) { group in
-                for (number, mount) in mounts.enumerated() {
-                    group.addTask { (number, await offer(mount, number, in: directory, searchPath)) }
-                }
-                return await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
-            })
-        do {
-            try plan.save()
-        } catch {
-            throw HostError(.cannotCreate, "cannot record the servers of the mounts: \(error)")
+        let plan = MountPlan(mounts, of: directory, isRecorded: false, searchPath: searchPath)
+        let starts = Starts(plan)
+        for (number, entry) in plan.entries.enumerated() {
+            // Not a child of this task, because it may wait for a hung file system for ever.
+            Task {
+                await start(entry.mount, number, in: directory, searchPath, starts)
+                await starts.finish()
+            }
         }
-        return mounts.indices.filter { plan.sharer(of: $0) != nil }
+        _ = try await withTimeLimit(limit) { for await _ in starts.progress {} }
+        return try await starts.close()
     }
 
-    private static func offer(
-        _ mount: Mount, _ number: Int, in directory: InstanceDirectory, _ searchPath: String?
-    ) async -> MountPlan.Offer {
+    private static func start(
+        _ mount: Mount, _ number: Int, in directory: InstanceDirectory, _ searchPath: String?, _ starts: Starts
+    ) async {
         let log = directory.mountLog(number)
         do {
+            try? Files.remove(log)
             let process = try await VirtioFSServer(mount, log: log, searchPath: searchPath)
                 .start(on: directory.sharingSocket(number), DiskWork("mount \(number)"))
             let record = HelperRecord(
                 name: "virtiofsd", process: process, holds: InstanceDirectory.mountLogName(number))
+            guard await starts.take(number, .served(record)) else {
+                await record.endConfined(in: directory.path)
+                return
+            }
             // The machine could not be made with a server that ends at once.
-            guard await process.ended(within: GuestMounts.trial) else { return .served(record) }
-            return .refused(reason: "virtiofsd does not start" + GuestMounts.complaint(in: log))
+            if await process.ended(within: GuestMounts.trial) {
+                let complaint = GuestMounts.complaint(in: log)
+                await starts.take(number, .refused(reason: "virtiofsd does not start" + complaint))
+            }
         } catch {
-            let reason = (error as? HostError).map { $0.message + ($0.hint.map { "; \($0)" } ?? "") } ?? "\(error)"
-            return .refused(reason: reason)
+            await starts.take(number, .refused(reason: GuestMounts.sentence(error)))
         }
     }
 
@@ -55,6 +60,58 @@ package enum SharedDirectories {
         for entry in MountPlan.recorded(in: directory) ?? [] {
             guard case .served(let record) = entry.offer else { continue }
             await record.endConfined(in: directory.path)
+        }
+    }
+
+    /// What became of the servers so far, on record at each moment.
+    private actor Starts {
+        private var plan: MountPlan
+        private var unfinished: Int
+        private var isClosed = false
+        private var failure: SystemCallError?
+        /// Ends when all servers have started, or cannot.
+        nonisolated let progress: AsyncStream<Void>
+        private let continuation: AsyncStream<Void>.Continuation
+
+        init(_ plan: MountPlan) {
+            self.plan = plan
+            unfinished = plan.entries.count
+            (progress, continuation) = AsyncStream.makeStream(of: Void.self)
+            for number in plan.entries.indices {
+                let seconds = limit.components.seconds
+                self.plan.offer(
+                    number,
+                    .refused(reason: "\(plan.entries[number].mount.location) did not answer within \(seconds) s"))
+            }
+            if unfinished == 0 { continuation.finish() }
+        }
+
+        /// - Returns: false if it comes too late.
+        @discardableResult
+        func take(_ number: Int, _ offer: MountPlan.Offer) -> Bool {
+            guard !isClosed else { return false }
+            plan.offer(number, offer)
+            do {
+                try plan.save()
+            } catch {
+                failure = failure ?? error as? SystemCallError
+            }
+            return true
+        }
+
+        func finish() {
+            unfinished -= 1
+            if unfinished == 0 { continuation.finish() }
+        }
+
+        /// - Returns: the numbers of the mounts that have a server.
+        func close() throws -> [Int] {
+            isClosed = true
+            if let failure {
+                throw HostError(.cannotCreate, "cannot record the servers of the mounts: \(failure)")
+            }
+            try plan.save()
+            return plan.entries.indices.filter { plan.sharer(of: $0)?.process.isAlive ?? false }
         }
     }
 }

@@ -222,6 +222,8 @@ package actor Supervisor {
         case .prepare:
             attempt += 1
             failedScripts = []
+            // The servers of the machine before have ended with it. Nobody may serve or record anything for it now.
+            mounts.stop()
             start {
                 try await $0.prepare()
                 return .input(.prepared)

@@ -26,31 +26,48 @@ package final class TreeWatch: Sendable {
     private let queue = DispatchQueue(label: "tree watch")
     private let continuation: AsyncStream<Report>.Continuation
     private let source: (any DispatchSourceProtocol)?
-    private let directory: String
+    #if canImport(Glibc)
+        private let tree: WatchedTree?
+    #endif
 
     /// Each watched directory keeps about a kilobyte of the kernel's memory.
     package static let maximumDirectories = 1 << 15
     /// The longest path that is looked at, in components.
     package static let maximumDepth = 64
+    /// The files that one report tells of. What is beyond that is told of by its directory.
+    package static let maximumReport = 1 << 12
+    /// After work of this length, nothing is done for nine times as long: whoever may write there can cause work by moving
+    /// large directories.
+    private static let longWork = 0.02
+    /// Seconds.
+    private static let longestRest = 30.0
 
     package init(path: String) {
-        directory = path
         let (reports, continuation) = AsyncStream.makeStream(of: Report.self)
         self.reports = reports
         self.continuation = continuation
         #if canImport(Glibc)
             let descriptor = inotify_init1(O_NONBLOCK | O_CLOEXEC)
             guard descriptor >= 0 else {
-                source = nil
+                (source, tree) = (nil, nil)
+                let reason = String(cString: strerror(errno))
+                continuation.yield(.incomplete(reason: "\(reason) (sysctl fs.inotify.max_user_instances)"))
                 continuation.finish()
                 return
             }
             let tree = WatchedTree(path, events: descriptor) { continuation.yield($0) }
             let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
-            source.setEventHandler { if !tree.readEvents() { continuation.finish() } }
+            source.setEventHandler { [queue, source] in
+                let began = HostProcess.monotonicSeconds
+                tree.readEvents()
+                let seconds = HostProcess.monotonicSeconds - began
+                guard seconds > Self.longWork else { return }
+                source.suspend()
+                queue.asyncAfter(deadline: .now() + min(9 * seconds, Self.longestRest)) { source.resume() }
+            }
             source.setCancelHandler { close(descriptor) }
             source.resume()
-            self.source = source
+            (self.source, self.tree) = (source, tree)
             queue.async { if !tree.begin() { continuation.finish() } }
         #else
             source = nil
@@ -63,14 +80,15 @@ package final class TreeWatch: Sendable {
         continuation.finish()
     }
 
-    /// Those of the paths that lead to a directory or a regular file which belongs to this account, without the bits of
-    /// set-user-ID and set-group-ID.
-    package func ownFiles(_ paths: [Path]) async -> [Path] {
+    /// What of these paths others may be told of: directories and regular files of this account. A file that can be executed
+    /// is replaced by its directory, because it may get the bit of set-user-ID or capabilities at any moment, and a change of
+    /// its owner would remove them. Sorted; each path occurs once.
+    package func tellable(_ paths: [Path]) async -> [Path] {
         #if canImport(Glibc)
             await withCheckedContinuation { done in
-                queue.async { [directory] in
-                    let root = TreeDirectory(directory)
-                    done.resume(returning: paths.filter { root?.hasOwnFile($0) ?? false })
+                queue.async { [tree] in
+                    let found = Set(paths.compactMap { tree?.tellable($0) })
+                    done.resume(returning: found.sorted { $0.lexicographicallyPrecedes($1) })
                 }
             }
         #else

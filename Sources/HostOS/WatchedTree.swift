@@ -1,73 +1,13 @@
 #if canImport(Glibc)
     import Glibc
 
-    /// An open directory, below which paths of bytes are looked up without following a symbolic link.
-    struct TreeDirectory: ~Copyable {
-        let descriptor: Descriptor
-
-        init?(_ path: String) {
-            guard let opened = try? Descriptor(path: path, flags: O_RDONLY | O_DIRECTORY) else { return nil }
-            descriptor = opened
-        }
-
-        private init(taking descriptor: consuming Descriptor) { self.descriptor = descriptor }
-
-        /// A directory below this one; nil if the path leads to none.
-        borrowing func directory(_ path: TreeWatch.Path) -> TreeDirectory? {
-            guard var current = step(".".utf8.map { $0 }) else { return nil }
-            for name in path.split(separator: UInt8(ascii: "/")) {
-                guard let next = current.step(Array(name)) else { return nil }
-                current = next
-            }
-            return current
-        }
-
-        private borrowing func step(_ name: [UInt8]) -> TreeDirectory? {
-            let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
-            let number = openat(descriptor.number, name.map { CChar(bitPattern: $0) } + [0], flags)
-            return number < 0 ? nil : TreeDirectory(taking: Descriptor(taking: number))
-        }
-
-        borrowing func hasOwnFile(_ path: TreeWatch.Path) -> Bool {
-            let names = path.split(separator: UInt8(ascii: "/"))
-            guard let parent = directory(Array(names.dropLast().joined(separator: [UInt8(ascii: "/")]))) else {
-                return false
-            }
-            var status = stat()
-            let name = (names.last.map(Array.init) ?? [UInt8(ascii: ".")]).map { CChar(bitPattern: $0) } + [0]
-            guard fstatat(parent.descriptor.number, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else { return false }
-            let kind = status.st_mode & S_IFMT
-            return status.st_uid == HostProcess.uid
-                && (kind == S_IFDIR || kind == S_IFREG && status.st_mode & 0o6000 == 0)
-        }
-
-        /// The entries, and which of them are directories.
-        borrowing func entries() -> [(name: [UInt8], isDirectory: Bool)] {
-            // The stream closes the descriptor it is given, so it gets one of its own.
-            let own = openat(descriptor.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-            guard own >= 0 else { return [] }
-            guard let stream = fdopendir(own) else {
-                close(own)
-                return []
-            }
-            defer { closedir(stream) }
-            var entries: [(name: [UInt8], isDirectory: Bool)] = []
-            while let entry = readdir(stream) {
-                let name = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
-                guard name != Array(".".utf8), name != Array("..".utf8) else { continue }
-                // Not every file system tells the kind. Opening a directory tells it as well.
-                let kind = Int(entry.pointee.d_type)
-                entries.append((name, kind == Int(DT_DIR) || kind == Int(DT_UNKNOWN)))
-            }
-            return entries
-        }
-    }
-
     /// The watched directories of a tree. Only the queue of its `TreeWatch` uses it.
     final class WatchedTree: @unchecked Sendable {
         private let path: String
         private let events: Int32
         private let report: (TreeWatch.Report) -> Void
+        /// Opened once: what the path leads to later is another tree.
+        private var root: TreeDirectory?
         private var paths: [Int32: TreeWatch.Path] = [:]
         private var watches: [TreeWatch.Path: Int32] = [:]
         private var isIncomplete = false
@@ -78,45 +18,58 @@
             self.report = report
         }
 
-        /// - Returns: false if the directory itself cannot be watched.
+        /// - Returns: false if the directory itself cannot be watched, which is reported.
         func begin() -> Bool {
-            _ = watch([])
-            return !watches.isEmpty
+            root = TreeDirectory(path)
+            if root == nil { miss("it cannot be opened: \(String(cString: strerror(errno)))") }
+            watch([])
+            return watches[[]] != nil
         }
 
+        func tellable(_ path: TreeWatch.Path) -> TreeWatch.Path? { root?.tellable(path) }
+
         /// Watches a directory and those below it.
-        /// - Returns: the paths of everything below it.
-        private func watch(_ top: TreeWatch.Path) -> Set<TreeWatch.Path> {
-            var found: Set<TreeWatch.Path> = []
+        /// - Parameter found: gets the paths of what is below it, as far as there is room.
+        private func watch(_ top: TreeWatch.Path, _ found: inout Set<TreeWatch.Path>) {
+            walk(top) { path, isDirectory in
+                if found.count < TreeWatch.maximumReport || isDirectory { found.insert(path) }
+            }
+        }
+
+        private func watch(_ top: TreeWatch.Path) { walk(top) { _, _ in } }
+
+        private func walk(_ top: TreeWatch.Path, find: (_ path: TreeWatch.Path, _ isDirectory: Bool) -> Void) {
             var next = [top]
-            guard let root = TreeDirectory(path) else { return [] }
             while let path = next.popLast() {
-                guard let directory = root.directory(path) else { continue }
+                // What has gone meanwhile is told of by its parent directory.
+                guard let directory = root?.directory(path) else { continue }
                 guard watches.count < TreeWatch.maximumDirectories else {
-                    miss("it has more than \(TreeWatch.maximumDirectories) directories")
-                    break
+                    return miss("it has more than \(TreeWatch.maximumDirectories) directories")
                 }
                 let number = inotify_add_watch(
                     events, "/proc/self/fd/\(directory.descriptor.number)", InotifyEvent.wanted)
                 guard number >= 0 else {
-                    if errno == ENOSPC { miss("this account has no more watches (sysctl fs.inotify.max_user_watches)") }
+                    let reason = errno
+                    miss(
+                        reason == ENOSPC
+                            ? "this account has no more watches (sysctl fs.inotify.max_user_watches)"
+                            : "a directory in it cannot be watched: \(String(cString: strerror(reason)))")
                     continue
                 }
                 // A directory that was moved while it was looked for has its watch already.
-                if let former = paths.updateValue(path, forKey: number) { watches[former] = nil }
+                if let former = paths.updateValue(path, forKey: number), former != path { watches[former] = nil }
                 watches[path] = number
-                for entry in directory.entries() {
-                    let inner = path.isEmpty ? entry.name : path + [UInt8(ascii: "/")] + entry.name
-                    found.insert(inner)
-                    guard entry.isDirectory else { continue }
-                    if inner.split(separator: UInt8(ascii: "/")).count < TreeWatch.maximumDepth {
+                directory.forEachEntry { name, isDirectory in
+                    let inner = path.isEmpty ? name : path + [UInt8(ascii: "/")] + name
+                    find(inner, isDirectory)
+                    guard isDirectory else { return }
+                    if inner.split(separator: UInt8(ascii: "/")).count <= TreeWatch.maximumDepth {
                         next.append(inner)
                     } else {
                         miss("it has directories within more than \(TreeWatch.maximumDepth) others")
                     }
                 }
             }
-            return found
         }
 
         private func miss(_ reason: String) {
@@ -128,7 +81,7 @@
         /// The directory at this path has gone, with those below it.
         private func forget(_ top: TreeWatch.Path) {
             let within = top + [UInt8(ascii: "/")]
-            for (path, number) in watches where path == top || path.starts(with: within) {
+            for (path, number) in watches where path == top || top.isEmpty || path.starts(with: within) {
                 inotify_rm_watch(events, number)
                 watches[path] = nil
                 paths[number] = nil
@@ -136,28 +89,26 @@
         }
 
         /// Reads what has happened.
-        /// - Returns: false if the directory itself is gone.
-        func readEvents() -> Bool {
+        func readEvents() {
             var buffer = [UInt8](repeating: 0, count: 64 << 10)
             var changed: Set<TreeWatch.Path> = []
-            defer { if !changed.isEmpty { report(.changed(changed)) } }
-            while true {
-                let count = read(events, &buffer, buffer.count)
-                guard count > 0 else { return watches[[]] != nil }
-                for event in InotifyEvent.all(in: buffer[..<count]) { take(event, &changed) }
-            }
+            let count = read(events, &buffer, buffer.count)
+            for event in InotifyEvent.all(in: buffer[..<max(count, 0)]) { take(event, &changed) }
+            if !changed.isEmpty { report(.changed(changed)) }
         }
 
         private func take(_ event: InotifyEvent, _ changed: inout Set<TreeWatch.Path>) {
             if event.has(IN_Q_OVERFLOW) {
-                // What was lost may be a directory that was made.
-                changed.formUnion(watch([]))
+                // Anything may have been made, moved or removed.
+                forget([])
+                watch([])
+                changed.formUnion(watches.keys)
                 return
             }
             guard let directory = paths[event.watch] else { return }
             if event.has(IN_IGNORED) {
                 paths[event.watch] = nil
-                watches[directory] = nil
+                if watches[directory] == event.watch { watches[directory] = nil }
                 return
             }
             guard !event.name.isEmpty else { return }
@@ -168,7 +119,7 @@
             } else if event.has(IN_CREATE | IN_MOVED_TO) {
                 changed.formUnion([directory, path])
                 // Entries may have been made in it before it was watched.
-                if event.has(IN_ISDIR) { changed.formUnion(watch(path)) }
+                if event.has(IN_ISDIR) { watch(path, &changed) }
             } else {
                 changed.insert(path)
             }

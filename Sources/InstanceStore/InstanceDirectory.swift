@@ -83,7 +83,9 @@ package struct InstanceDirectory: Sendable, Hashable {
         let sockets = [agentSocket, qmpSocket, channelSocket]
         return sockets + sockets.map { "\(path)/.\($0.dropFirst(path.utf8.count + 1))" }
             + [agentPID, qemuPID, guestRecord, mountServers]
-            + (0..<Mount.maximumCount).flatMap { [mountSocket($0), sharingSocket($0), mountLog($0)] }
+            + (0..<Mount.maximumCount).flatMap {
+                [mountSocket($0), sharingSocket($0), mountLog($0), mountLog($0) + ".1"]
+            }
     }
 
     /// Moves directories aside that are in the place of an agent's files. Nothing in them is lost. Only the holder of

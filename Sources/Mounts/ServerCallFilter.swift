@@ -20,7 +20,8 @@ package enum ServerCallFilter: Sendable {
         var modes: [(call: UInt32, argument: UInt32)]
         /// Calls that are refused.
         var refused: [UInt32]
-        /// Calls that a server with threads needs. Others have no use for them.
+        /// Calls that a server with threads needs, and whose first argument are flags (clone(2), unshare(2)). Others have no
+        /// use for them.
         var ofThreads: [UInt32]
         /// Calls that make entries which are neither files nor directories, and which argument is their mode.
         var nodes: [(call: UInt32, argument: UInt32)]
@@ -52,8 +53,8 @@ package enum ServerCallFilter: Sendable {
             // io_uring_setup, bpf, perf_event_open, userfaultfd, add_key, request_key, keyctl
             425, 321, 298, 323, 248, 249, 250,
         ],
-        // clone, clone3, unshare
-        ofThreads: [56, 435, 272],
+        // clone, unshare
+        ofThreads: [56, 272],
         // mknod, mknodat
         nodes: [(133, 1), (259, 2)])
 
@@ -77,8 +78,8 @@ package enum ServerCallFilter: Sendable {
             // io_uring_setup, bpf, perf_event_open, userfaultfd, add_key, request_key, keyctl
             425, 280, 241, 282, 217, 218, 219,
         ],
-        // clone, clone3, unshare
-        ofThreads: [220, 435, 97],
+        // clone, unshare
+        ofThreads: [220, 97],
         // mknodat
         nodes: [(33, 2)])
 
@@ -110,12 +111,26 @@ package enum ServerCallFilter: Sendable {
     private static let refuse: UInt32 = 0x0005_0001  // SECCOMP_RET_ERRNO | EPERM
     private static let kill: UInt32 = 0x8000_0000  // SECCOMP_RET_KILL_PROCESS
 
+    private static let deny: UInt32 = 0x0005_0026  // SECCOMP_RET_ERRNO | ENOSYS
+
     /// S_ISUID | S_ISGID
     private static let privileged: UInt32 = 0o6000
+    /// The bit that S_IFCHR and S_IFBLK have, and regular files, FIFOs and sockets have not.
+    private static let device: UInt32 = 0o20000
+    /// CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID and CLONE_NEWNET of linux/sched.h.
+    private static let namespaces: UInt32 = 0x7E02_0000
+    /// Has its flags in memory, where a filter cannot see them. The C library uses clone(2) where it is missing.
+    private static let clone3: UInt32 = 435
 
     private static func assemble(_ calls: Calls, for server: ServerCallFilter) -> [UInt8] {
-        let refused = calls.refused + (server == .streams ? calls.ofThreads + calls.nodes.map(\.call) : [])
-        let modes = calls.modes + (server == .streams ? [] : calls.nodes)
+        let isShared = server == .sharedMemory
+        let refused = calls.refused + (isShared ? [] : calls.ofThreads + calls.nodes.map(\.call))
+        // Calls that are refused if one of these bits is set in the argument.
+        var guarded = calls.modes.map { (call: $0.call, argument: $0.argument, bits: privileged) }
+        if isShared {
+            guarded += calls.nodes.map { ($0.call, $0.argument, privileged | device) }
+            guarded += calls.ofThreads.map { ($0, 0, namespaces) }
+        }
         var program: [UInt8] = []
         func add(_ code: UInt16, _ value: UInt32, then: UInt8 = 0, otherwise: UInt8 = 0) {
             withUnsafeBytes(of: code.littleEndian) { program += $0 }
@@ -134,10 +149,12 @@ package enum ServerCallFilter: Sendable {
             add(jumpIfEqual, call, otherwise: 1)
             add(give, refuse)
         }
-        for (call, argument) in modes {
+        add(jumpIfEqual, clone3, otherwise: 1)
+        add(give, deny)
+        for (call, argument, bits) in guarded {
             add(jumpIfEqual, call, otherwise: 4)
             add(load, offset(of: argument))
-            add(jumpIfAnySet, privileged, otherwise: 1)
+            add(jumpIfAnySet, bits, otherwise: 1)
             add(give, refuse)
             add(give, allow)
         }

@@ -41,8 +41,9 @@ package struct VirtioFSServer: Sendable {
             mount: mount, program: program,
             arguments: [
                 "--fd=\(ConfinedServer.firstDescriptor)", "--shared-dir=\(ConfinedServer.root)", "--sandbox=none",
-                // The guest could fill the log with its mistakes.
-                "--log-level=error",
+                // The server cannot act for other accounts, so all that the guest makes belongs to this one.
+                "--translate-uid=squash-guest:0:\(HostProcess.uid):\(UInt32.max)",
+                "--translate-gid=squash-guest:0:\(HostProcess.gid):\(UInt32.max)", "--log-level=error",
             ],
             // It opens files by the names of its descriptors.
             environment: ["--proc", "/proc"], filter: .sharedMemory, log: log)
@@ -52,25 +53,20 @@ package struct VirtioFSServer: Sendable {
     private static let programs = ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"]
 
     private static func program(in searchPath: String?) async throws -> String {
-        let candidates = programs + [Tool.path(of: "virtiofsd", in: searchPath)].compactMap { $0 }
-        var others: [String] = []
-        for path in candidates where Files.kind(path) == .regular {
-            let said = try await Tool(path, ["--version"]).run()
-            if isRust(version: said.output) { return path }
-            others.append(path)
+        guard HostProcess.uid != 0 else {
+            throw HostError(.unavailable, "virtiofsd serves root's instances only with nearly all of root's rights")
         }
+        let candidates = programs + [Tool.path(of: "virtiofsd", in: searchPath)].compactMap { $0 }
+        let found = candidates.filter { Files.kind($0) == .regular }
+        for path in found where knowsTranslation(help: try await Tool(path, ["--help"]).run().output) { return path }
         throw HostError(
             .unavailable,
-            others.isEmpty
+            found.isEmpty
                 ? "virtiofsd is not installed"
-                : "\(others.joined(separator: ", ")) is the virtiofsd of QEMU before 8.0, which needs all the rights of root",
-            hint: "install virtiofsd 1.0 or later, a package of Debian since 13")
+                : "\(found.joined(separator: ", ")) is too old: it does not know --translate-uid",
+            hint: "install virtiofsd 1.13 or later; Debian has it since 13")
     }
 
-    /// Whether it is the virtiofsd in Rust, which says `virtiofsd 1.13.2`. The one of QEMU before 8.0 says
-    /// `virtiofsd version 7.2.22`.
-    package static func isRust(version: String) -> Bool {
-        let words = version.split(whereSeparator: \.isWhitespace)
-        return words.first == "virtiofsd" && words.dropFirst().first?.first?.isNumber == true
-    }
+    /// Whether it is a virtiofsd that can give what the guest makes to one account. The one of QEMU before 8.0 cannot.
+    package static func knowsTranslation(help: String) -> Bool { help.contains("--translate-uid") }
 }

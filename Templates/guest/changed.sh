@@ -19,12 +19,43 @@ while read -r type options point; do
     number=$((number + 1))
 done < "${0%/*}/mounts"
 
-set -f --
-for path in $paths; do
-    # The shell would remove line ends from the end of the name.
-    name=$(printf '%b.' "$path")
-    set -- "$@" "$point/${name%.}"
-done
+# tell DIRECTORY NAME…: lets the watchers of these entries know. A link that somebody has put in the place of a directory, and
+# a mount within this one, lead to files that the host knows nothing of.
+tell() {
+    [ $# -gt 1 ] || return
+    (
+        cd -P "$point" && cd -P "./$1" || exit
+        shift
+        if [ -z "$(stat -c %d . "$@" 2> /dev/null | grep -vx "$device")" ]; then
+            chown -h "$owner" "$@"
+        else
+            for entry; do
+                [ -n "$(stat -c %d . "$entry" 2> /dev/null | grep -vx "$device")" ] || chown -h "$owner" "$entry"
+            done
+        fi
+    ) 5>&-
+}
+
 # The wait for a server that has gone may have no end.
-! grep -q "^hostagent:$mount " /proc/mounts || chown -h "$owner" "$@" 5>&-
+if grep -q "^hostagent:$mount " /proc/mounts; then
+    device=$(stat -c %d "$point" 5>&-)
+    directory=
+    set -f --
+    for path in $paths; do
+        # The shell would remove line ends from the end of the name.
+        name=$(printf '%b.' "$path")
+        name=${name%.}
+        case $name in
+        */*) parent=${name%/*} ;;
+        *) parent=. ;;
+        esac
+        if [ "$parent" != "$directory" ]; then
+            tell "$directory" "$@"
+            directory=$parent
+            set --
+        fi
+        set -- "$@" "./${name##*/}"
+    done
+    tell "$directory" "$@"
+fi
 printf '{"type":"changed","mount":%s}\n' "$mount" >&5

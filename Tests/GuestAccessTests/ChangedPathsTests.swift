@@ -35,22 +35,28 @@ import Testing
     @Test(arguments: ["sh", "bash", "busybox"])
     func theScriptUnderstandsEveryName(shell: String) async throws {
         let scratch = try Scratch()
-        let script = scratch.path + "/changed.sh"
+        let (script, point) = (scratch.path + "/changed.sh", scratch.path + "/the second")
         try TextFile.replace(script, with: try #require(Templates.guestScripts["changed.sh"]))
+        try Files.makeDirectory(point + "/d")
+        // A link that somebody in the guest has put in the place of a directory, to another file system.
+        #expect(symlink("/proc/self", point + "/link") == 0)
         try TextFile.replace(
-            scratch.path + "/mounts", with: "virtiofs rw /one\nreverse-sshfs rw,dir_cache=no /mnt/the second\n")
+            scratch.path + "/mounts", with: "virtiofs rw /one\nreverse-sshfs rw,dir_cache=no \(point)\n")
         // These stand for chown(1), and for the look into /proc/mounts.
         let prelude = """
-            chown() { for word; do printf '%s\\0' "$word"; done > \(scratch.path)/got; }
-            grep() { [ "$*" = '-q ^hostagent:1  /proc/mounts' ]; }
+            chown() { for word in "${PWD##*/}" "$@"; do printf '%s\\0' "$word"; done >> \(scratch.path)/got; }
+            grep() {
+                if [ "$1" = -q ]; then [ "$*" = '-q ^hostagent:1  /proc/mounts' ]; else command grep "$@"; fi
+            }
             exec 5> \(scratch.path)/answer
             . "$0"
             """
-        let names: [[UInt8]] = [
-            [], Array("a b".utf8), Array("-n".utf8), Array("*".utf8), Array("$(touch x)".utf8),
-            Array(#"q"'\0101,}"#.utf8),
-            [0xFF, 0x0A, 0x0A], Array("%s".utf8), Array("d/\u{E4}".utf8),
+        let inside: [[UInt8]] = [
+            Array("a b".utf8), Array("-n".utf8), Array("*".utf8), Array("$(touch x)".utf8),
+            Array(#"q"'\0101,}"#.utf8), [0xFF, 0x0A, 0x0A], Array("%s".utf8),
         ]
+        let names =
+            [[]] + inside + ["d/\u{E4}", "d/b", "link/maps", "missing/a"].map { Array($0.utf8) }
         let run = { (mount: Int) in
             let line = GuestChannel.Command.pathsChanged(mount: mount, owner: 1000, ChangedPaths(names)).line.trimmed
             let words = (shell == "busybox" ? ["sh"] : []) + ["-c", prelude, script, line]
@@ -60,9 +66,11 @@ import Testing
         #expect(result.succeeded, "\(result)")
         let got = try TextFile.bytes(scratch.path + "/got", limit: 1 << 20).split(
             separator: 0, omittingEmptySubsequences: false)
-        let point = Array("/mnt/the second/".utf8)
+        let here = Array("./".utf8)
         let expected =
-            [Array("-h".utf8), Array("1000".utf8), point + [UInt8(ascii: ".")]] + names.dropFirst().map { point + $0 }
+            [Array("the second".utf8), Array("-h".utf8), Array("1000".utf8), Array("./.".utf8)]
+            + inside.map { here + $0 }
+            + ["d", "-h", "1000", "./\u{E4}", "./b"].map { Array($0.utf8) }
         #expect(got.dropLast().map(Array.init) == expected)
         #expect(try TextFile.read(scratch.path + "/answer") == #"{"type":"changed","mount":1}"# + "\n")
         try Files.remove(scratch.path + "/got")

@@ -22,7 +22,7 @@ import Testing
     private func begin(_ path: String) async throws -> TreeWatch {
         let watch = TreeWatch(path: path)
         // What is asked of the watch is done after it has begun.
-        _ = await watch.ownFiles([])
+        _ = await watch.tellable([])
         return watch
     }
 
@@ -66,15 +66,19 @@ import Testing
         #expect(!seen.contains { $0.contains(UInt8(ascii: "/")) })
 
         // A directory that is replaced by a link before it is looked at.
-        #expect(await watch.ownFiles([Array("after/secret/file".utf8), Array("after".utf8)]) == [])
+        #expect(await watch.tellable([Array("after/secret/file".utf8), Array("after".utf8)]) == [])
     }
 
     @Test func whatMayBeToldOf() async throws {
         let scratch = try Scratch()
         let odd: [UInt8] = [0xFF, 0x0A, 0x20, 0x5C]
-        for name in ["plain", "setuid", "setgid"] { try TextFile.replace(scratch.path + "/" + name, with: "") }
-        #expect(chmod(scratch.path + "/setuid", 0o4755) == 0)
-        #expect(chmod(scratch.path + "/setgid", 0o2755) == 0)
+        try Files.makeDirectory(scratch.path + "/tools")
+        for name in ["plain", "setuid", "setgid", "tools/program"] {
+            try TextFile.replace(scratch.path + "/" + name, with: "")
+        }
+        #expect(chmod(scratch.path + "/setuid", 0o4644) == 0)
+        #expect(chmod(scratch.path + "/setgid", 0o2644) == 0)
+        #expect(chmod(scratch.path + "/tools/program", 0o755) == 0)
         #expect(mkfifo(scratch.path + "/pipe", 0o600) == 0)
         let watch = try await begin(scratch.path)
         let path = Array(scratch.path.utf8) + [UInt8(ascii: "/")] + odd
@@ -84,26 +88,52 @@ import Testing
         try TextFile.replace(scratch.path + "/end", with: "1")
         let seen = try await wait(for: ["end"], watch)
         #expect(seen.contains(odd))
-        let asked = ["", "plain", "setuid", "setgid", "pipe", "missing", "plain/x"].map { Array($0.utf8) } + [odd]
-        #expect(await watch.ownFiles(asked) == [[], Array("plain".utf8), odd])
+        let asked = ["plain", "tools/program", "pipe", "missing", "plain/x"].map { Array($0.utf8) } + [odd]
+        #expect(await watch.tellable(asked) == [Array("plain".utf8), Array("tools".utf8), odd])
+        #expect(await watch.tellable([Array("setuid".utf8), Array("setgid".utf8)]) == [[]])
         // A file of another account, which only root can make.
         if HostProcess.uid == 0 {
             #expect(chown(scratch.path + "/plain", 65534, 65534) == 0)
-            #expect(await watch.ownFiles([Array("plain".utf8)]) == [])
+            #expect(await watch.tellable([Array("plain".utf8)]) == [])
         }
     }
 
-    @Test func aTreeThatIsTooDeepAndADirectoryThatEnds() async throws {
+    @Test func aTreeThatIsTooDeep() async throws {
         let scratch = try Scratch()
-        let top = scratch.path + "/top"
-        try Files.makeDirectory(top + String(repeating: "/d", count: TreeWatch.maximumDepth + 2))
+        try Files.makeDirectory(scratch.path + String(repeating: "/d", count: TreeWatch.maximumDepth))
+        let enough = try await begin(scratch.path)
+        try TextFile.replace(scratch.path + "/end", with: "1")
+        _ = try await wait(for: ["end"], enough)
+        try Files.makeDirectory(scratch.path + String(repeating: "/d", count: TreeWatch.maximumDepth + 2))
+        let reason = try await withTimeLimit(.seconds(20)) {
+            for await case .incomplete(let reason) in enough.reports { return reason }
+            return ""
+        }
+        #expect(reason == "it has directories within more than \(TreeWatch.maximumDepth) others")
+    }
+
+    @Test func aDirectoryThatIsNotThere() async throws {
+        let scratch = try Scratch()
+        var reports: [TreeWatch.Report] = []
+        let watch = TreeWatch(path: scratch.path + "/missing")
+        for await report in watch.reports { reports.append(report) }
+        withExtendedLifetime(watch) {}
+        #expect(reports == [.incomplete(reason: "it cannot be opened: No such file or directory")])
+    }
+
+    /// Somebody else puts another tree in the place of the directory. The watch stays with the one that it has.
+    @Test func thePathLeadsElsewhereLater() async throws {
+        let scratch = try Scratch()
+        let (top, other) = (scratch.path + "/top", scratch.path + "/other")
+        for path in [top, other + "/secret"] { try Files.makeDirectory(path) }
         let watch = try await begin(top)
-        var reasons: [String] = []
-        try Files.remove(top)
-        let isOver: Void? = try await withTimeLimit(.seconds(20)) { for await _ in watch.reports {} }
-        #expect(isOver != nil)
-        let again = TreeWatch(path: top)
-        for await report in again.reports { reasons.append("\(report)") }
-        #expect(reasons == [])
+        try Files.move(top, to: scratch.path + "/moved")
+        try Files.move(other, to: top)
+        try Files.makeDirectory(scratch.path + "/moved/secret")
+        try TextFile.replace(top + "/secret/file", with: "1")
+        try TextFile.replace(scratch.path + "/moved/secret/end", with: "1")
+        let seen = try await wait(for: ["secret/end"], watch)
+        #expect(!seen.contains(Array("secret/file".utf8)))
+        #expect(await watch.tellable([Array("secret/file".utf8)]) == [])
     }
 }

@@ -57,6 +57,17 @@ extension Lab {
         return result.output
     }
 
+    /// Kills the agent of a unit of the system's manager.
+    /// - Returns: whether the manager has another one within a minute, and it says that it is ready.
+    func killAgent(of unit: String) async throws -> Bool {
+        let agent = try await root("systemctl show -P MainPID \(unit)").output
+        #expect(try await root("systemctl kill --kill-who=main -s KILL \(unit)").succeeded)
+        return try await eventually(within: 60) {
+            let now = try await root(Self.show(["MainPID", "ActiveState"], unit, "systemctl")).output
+            return now.hasSuffix(" active\n") && !now.hasPrefix(agent.trimmed + " ") && !now.hasPrefix("0 ")
+        }
+    }
+
     // MARK: Writes
 
     /// Starts a program in the guest that counts. Each number is on disk before it is acknowledged to the host.

@@ -35,14 +35,7 @@ struct PrivilegeTests {
             // An account without privileges finds its servers again after its agent was killed, and ends none.
             let servers = try await lab.root("pgrep -x sftp-server").output
             #expect(servers.split(separator: "\n").count == 2)
-            let agent = try await lab.root("systemctl show -P MainPID lima-vm@default").output
-            #expect(try await lab.root("systemctl kill --kill-who=main -s KILL lima-vm@default").succeeded)
-            let isBack = try await eventually(within: 60) {
-                let now = try await lab.root("systemctl show -P MainPID,ActiveState lima-vm@default").output
-                return now.contains("active\n") && !now.contains(agent) && !now.hasPrefix("0\n")
-                    && !now.contains("activating")
-            }
-            #expect(isBack)
+            #expect(try await lab.killAgent(of: "lima-vm@default"))
             let status = try await lab.tester(
                 "hostagent list --format '{{.Status}}'; hostagent shell default cat /mnt/write/back")
             #expect(status == "Running\nback\n")
