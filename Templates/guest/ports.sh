@@ -45,29 +45,56 @@ report_all() {
     send '"part":"all","onlyIPv6":"'"$only"'"' "$@"
 }
 
-# hexadecimal PORT: sets digits to the port as the tables have it.
+# hexadecimal NUMBER DIGITS: sets digits to the number as the tables have it.
 hexadecimal() {
-    digits= rest=$1
-    for _ in 1 2 3 4; do
+    digits= rest=$1 count=$2
+    while [ ${#digits} -lt "$count" ]; do
         digit=$((rest % 16)) rest=$((rest / 16))
         case $digit in 10) digit=A ;; 11) digit=B ;; 12) digit=C ;; 13) digit=D ;; 14) digit=E ;; 15) digit=F ;; esac
         digits=$digit$digits
     done
 }
 
-# report PORT: sends what listens on a port now. It starts no process, because that would take longer than all the rest: the
-# tables begin with the listening sockets, so a shell has not much to read.
-report() {
-    hexadecimal "$1"
-    found= count=0
-    for table in $tables; do
-        while read -r _ socket _ state _; do
-            case $state in st) continue ;; 0A) ;; *) break ;; esac
-            # Several processes may share one.
-            case "$found " in *" $socket "*) continue ;; esac
-            case $socket in *:"$digits") found="$found $socket" count=$((count + 1)) ;; esac
-        done < "$table"
+# ipv4 ADDRESS: sets announced to the address as the tables have it, the last byte first.
+ipv4() {
+    announced= address=$1
+    while [ -n "$address" ]; do
+        hexadecimal "${address%%.*}" 2
+        announced=$digits$announced
+        case $address in *.*) address=${address#*.} ;; *) address= ;; esac
     done
+}
+
+# announce LINE: sets announced to the address of the socket that the kernel announces, if it is of a kind that is easy to write
+# as the tables have it.
+announce() {
+    announced=
+    address=${1##* saddrv6=}
+    case $1 in
+    *' family=AF_INET '*)
+        address=${1##* saddr=}
+        ipv4 "${address%% *}"
+        ;;
+    *' saddrv6=:: '*) announced=$any_ipv6 ;;
+    *' saddrv6=::1 '*) announced=00000000000000000000000001000000 ;;
+    esac
+}
+
+# report PORT [ADDRESS]: sends what listens on a port now. It starts no process, because that would take longer than all the
+# rest: the tables begin with the listening sockets, so a shell has not much to read. The kernel announces a socket before the
+# tables show it. If they still do not show the address after some tries, the port is read again a moment later.
+report() {
+    hexadecimal "$1" 4
+    port=$digits
+    read_port
+    if [ $# -gt 1 ]; then
+        tries=0
+        until shows "$2" || [ "$tries" -eq 5 ]; do
+            tries=$((tries + 1))
+            read_port
+        done
+        shows "$2" || remind
+    fi
     # One line has no room for more.
     [ "$count" -le 64 ] || { report_all; return; }
     send '"part":"one","port":'"$1" $found
@@ -80,6 +107,34 @@ report() {
     esac
 }
 
+# shows ADDRESS: whether it is among what the tables show on the port.
+shows() {
+    case "$found " in
+    *" $1:$port "*) ;;
+    *) return 1 ;;
+    esac
+}
+
+# remind: has everything read again a moment later. The reminder comes in the pipe of the events.
+remind() {
+    [ -z "$reminder" ] || return
+    (sleep 1; echo all > "$trace/trace_marker") &
+    reminder=pending
+}
+
+# read_port: sets found to what the tables show on the port, and count to how many that are.
+read_port() {
+    found= count=0
+    for table in $tables; do
+        while read -r _ socket _ state _; do
+            case $state in st) continue ;; 0A) ;; *) break ;; esac
+            # Several processes may share one.
+            case "$found " in *" $socket "*) continue ;; esac
+            case $socket in *:"$port") found="$found $socket" count=$((count + 1)) ;; esac
+        done < "$table"
+    done
+}
+
 # The file system of the kernel's tracing. It is mounted where nobody else looks, unless it is mounted already.
 tracing=/sys/kernel/tracing
 if [ ! -d "$tracing/instances" ]; then
@@ -87,13 +142,14 @@ if [ ! -d "$tracing/instances" ]; then
     mkdir -p "$tracing"
     mountpoint -q "$tracing" || mount -t tracefs tracefs "$tracing" 2> /dev/null
 fi
-# An instance of its own leaves alone whatever else is traced in this guest. The state 10 is TCP_LISTEN. The buffer is small:
+# An instance of its own leaves alone whatever else is traced in this guest. The state 10 is TCP_LISTEN, and 7 TCP_CLOSE. The
+# socket of each connection that a listener accepts leaves TCP_LISTEN for another state, which is no news. The buffer is small:
 # when there are more changes than can be told, the kernel counts them, and everything is read once.
 trace=$tracing/instances/hostagent
 event=$trace/events/sock/inet_sock_set_state
 watch() {
     [ -d "$tracing/instances" ] && mkdir -p "$trace" && echo 8 > "$trace/buffer_size_kb" &&
-        echo 'newstate == 10 || oldstate == 10' > "$event/filter" && echo 1 > "$event/enable" &&
+        echo 'newstate == 10 || (oldstate == 10 && newstate == 7)' > "$event/filter" && echo 1 > "$event/enable" &&
         echo 1 > "$trace/tracing_on"
 } 2> /dev/null
 
@@ -106,17 +162,14 @@ while watch; do
             case $line in
             *'tracing_mark_write: all'*|*'[LOST '*) report_all ;;
             *' sport='*'state=TCP_LISTEN'*)
-                port=${line##* sport=}
-                port=${port%% *}
-                report "$port"
-                # The kernel announces a listening socket before the table shows it, so everything is read again a moment
-                # later. The reminder comes in the same pipe.
-                case $reminder:$line in
-                pending:*) ;;
+                number=${line##* sport=}
+                number=${number%% *}
+                case $line in
                 *'newstate=TCP_LISTEN'*)
-                    (sleep 1; echo all > "$trace/trace_marker") &
-                    reminder=pending
+                    announce "$line"
+                    report "$number" "$announced"
                     ;;
+                *) report "$number" ;;
                 esac
                 ;;
             esac

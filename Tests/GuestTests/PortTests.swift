@@ -16,10 +16,19 @@ struct PortTests {
     }
 
     /// Runs a script in the guest, which may have no agent.
-    private func inGuest(_ script: String, of home: borrowing TestHome) async throws {
+    @discardableResult
+    private func inGuest(_ script: String, of home: borrowing TestHome) async throws -> String {
         let ssh = Tool("ssh", ["-F", home.directory("mini") + "/ssh.config", "lima-mini", "sudo sh"], input: script)
         let result = try await ssh.run()
         #expect(result.succeeded, "\(result)")
+        return result.output
+    }
+
+    /// How often the process that waits for changes in the guest has slept.
+    private func sleeps(_ home: borrowing TestHome) async throws -> String {
+        try await inGuest(
+            "for p in /proc/[0-9]*; do [ \"$(cat $p/comm)\" != dd ] || grep ^voluntary $p/status; done 2> /dev/null; true",
+            of: home)
     }
 
     private func end(_ address: String, in home: borrowing TestHome) async throws {
@@ -56,6 +65,14 @@ struct PortTests {
         #expect(forwarded.map(\.type) == ["forwarding", "forwarding"])
         #expect(forwarded.map(\.hostAddr) == ["127.0.0.1:\(everywhere)", "127.0.0.1:\(loopback)"])
         #expect(forwarded.last?.guestAddr == "127.0.0.1:\(loopback)")
+
+        // Connections are no news, and wake nobody who waits for changes.
+        let before = try await sleeps(home)
+        #expect(before.hasPrefix("voluntary_ctxt_switches:"), "\(before)")
+        for port in [everywhere, loopback] {
+            for _ in 1...5 { #expect(try await get(port) != "") }
+        }
+        #expect(try await sleeps(home) == before)
 
         // Both ways outlive the agent. What the guest closes meanwhile is closed by the next one, and nothing else.
         try await killAgent(home)
