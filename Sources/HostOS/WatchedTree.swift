@@ -41,6 +41,10 @@
         private func walk(_ top: TreeWatch.Path, find: (_ path: TreeWatch.Path, _ isDirectory: Bool) -> Void) {
             var next = [top]
             while let path = next.popLast() {
+                guard path.split(separator: UInt8(ascii: "/")).count <= TreeWatch.maximumDepth else {
+                    miss("it has directories within more than \(TreeWatch.maximumDepth) others")
+                    continue
+                }
                 // What has gone meanwhile is told of by its parent directory.
                 guard let directory = root?.directory(path) else { continue }
                 guard watches.count < TreeWatch.maximumDirectories else {
@@ -62,12 +66,7 @@
                 directory.forEachEntry { name, isDirectory in
                     let inner = path.isEmpty ? name : path + [UInt8(ascii: "/")] + name
                     find(inner, isDirectory)
-                    guard isDirectory else { return }
-                    if inner.split(separator: UInt8(ascii: "/")).count <= TreeWatch.maximumDepth {
-                        next.append(inner)
-                    } else {
-                        miss("it has directories within more than \(TreeWatch.maximumDepth) others")
-                    }
+                    if isDirectory { next.append(inner) }
                 }
             }
         }
