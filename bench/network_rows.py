@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import socket
 import statistics
 import subprocess
@@ -45,11 +46,13 @@ class Machine:
         else:
             arguments[place] = (f"user,id=net,net=192.168.5.0/24,dhcpstart=192.168.5.15,hostfwd=tcp:127.0.0.1:{ssh}-:22,"
                                 f"hostfwd=tcp:127.0.0.1:{self.port}-:{self.port}")
+        self.helper = None
         self.qemu = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
         self.ssh = ["ssh", "-F", config, "-o", "ControlPath=none", "-o", "ConnectTimeout=5", "-p", str(ssh), "lima-networks"]
         began = time.monotonic()
         while subprocess.run(self.ssh + ["true"], capture_output=True).returncode:
             if self.qemu.poll() is not None or time.monotonic() - began > 240:
+                self.kill()
                 raise SystemExit(f"the guest with the network {network} does not let anybody in")
             time.sleep(0.5)
         self.helper = subprocess.Popen(
@@ -68,16 +71,17 @@ class Machine:
             return int(rollup.read().split("Anonymous:")[1].split()[0]) / 1024
 
     def end(self):
-        self.helper.kill()
-        self.helper.wait()
         subprocess.run(self.ssh + ["sudo systemctl poweroff"], capture_output=True)
         # QEMU stays when its guest has powered itself off (-no-shutdown), and says so on its monitor.
         _until_off(self.monitor)
-        self.qemu.kill()
-        self.qemu.wait()
+
+    def kill(self):
+        for process in [self.helper, self.qemu, self.passt]:
+            if process:
+                process.kill()
+                process.wait()
         if self.passt:
-            self.passt.kill()
-            self.passt.wait()
+            shutil.rmtree(self.directory)
 
 
 def rows(row, rounds, binary, environment):
@@ -95,19 +99,22 @@ def rows(row, rounds, binary, environment):
     for _ in range(rounds(3, 1)):
         for network in ["user", "passt"]:
             machine = Machine(arguments, f"{directory}/ssh.config", network)
-            machine.ask("listen", machine.port, "0.0.0.0")
-            machine.ask("serve")
-            measured = {
-                "from the guest, MB/s": port_rows._throughput(machine.port, b"r"),
-                "to the guest, MB/s": port_rows._throughput(machine.port, b"s"),
-                "1000 short connections, s": port_rows._connections(machine.port, 1000),
-            }
-            for what, value in measured.items():
-                figures.setdefault(what, {}).setdefault(network, []).append(value)
-            ipv6[network] = machine.has_own_ipv6()
-            if machine.passt:
-                memory.append(machine.memory())
-            machine.end()
+            try:
+                machine.ask("listen", machine.port, "0.0.0.0")
+                machine.ask("serve")
+                measured = {
+                    "from the guest, MB/s": port_rows._throughput(machine.port, b"r"),
+                    "to the guest, MB/s": port_rows._throughput(machine.port, b"s"),
+                    "1000 short connections, s": port_rows._connections(machine.port, 1000),
+                }
+                for what, value in measured.items():
+                    figures.setdefault(what, {}).setdefault(network, []).append(value)
+                ipv6[network] = machine.has_own_ipv6()
+                if machine.passt:
+                    memory.append(machine.memory())
+                machine.end()
+            finally:
+                machine.kill()
     for what, values in figures.items():
         passt, user = (statistics.median(values[network]) for network in ["passt", "user"])
         row(f"passt, {what}; QEMU's network: {passt / user:.2f} ×", f"{passt:.1f}", f"{user:.1f}", "-", None)

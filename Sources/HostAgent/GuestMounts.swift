@@ -59,19 +59,19 @@ final class GuestMounts: GuestService {
 
     func start(beside live: LiveGuest) {
         bag.start { [self] in await save() }
-        state.withLock { state in
+        let plan = state.withLock { state in
             state.live = live
-            if state.plan.isLost {
-                log.emit(
-                    .warning(
-                        "the record of the mounts is lost; a server that ends is not replaced until the next start"))
-            }
-            if !state.plan.isRecorded { warnOfRefusals(state.plan.entries) }
-            if state.plan.tellsOfChanges, HostProcess.uid == 0 {
-                log.emit(.warning("mountInotify: has no effect, because root runs this instance"))
-            }
-            startTasks(&state)
+            return state.plan
         }
+        if plan.isLost {
+            log.emit(
+                .warning("the record of the mounts is lost; a server that ends is not replaced until the next start"))
+        }
+        if !plan.isRecorded { warnOfRefusals(plan.entries) }
+        if plan.tellsOfChanges, HostProcess.uid == 0 {
+            log.emit(.warning("mountInotify: has no effect, because root runs this instance"))
+        }
+        state.withLock { startTasks(&$0) }
     }
 
     private func startTasks(_ state: inout State) {
@@ -351,9 +351,9 @@ final class GuestMounts: GuestService {
             // What was taken away on purpose is not made anew.
             let makesLocation = entry.server == nil && !plan.isRecorded
             let connection = try UnixSocket.connect(path: directory.mountSocket(number))
-            let process = try await FileServer(
+            let process = try await MountServer(
                 entry.mount, log: directory.mountLog(number), searchPath: plan.searchPath
-            ).start(on: connection, makesLocation: makesLocation, work)
+            ).startSFTP(on: connection, makesLocation: makesLocation, work)
             let record = HelperRecord(
                 name: "file server", process: process, holds: InstanceDirectory.mountLogName(number))
             // The record may be that of another machine by now.

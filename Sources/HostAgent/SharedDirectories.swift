@@ -37,8 +37,8 @@ package enum SharedDirectories {
         let log = directory.mountLog(number)
         do {
             try? Files.remove(log)
-            let process = try await VirtioFSServer(mount, log: log, searchPath: searchPath)
-                .start(on: directory.sharingSocket(number), DiskWork("mount \(number)"))
+            let process = try await MountServer(mount, log: log, searchPath: searchPath)
+                .startVirtioFS(on: directory.sharingSocket(number), DiskWork("mount \(number)"))
             let record = HelperRecord(
                 name: "virtiofsd", process: process, holds: InstanceDirectory.mountLogName(number))
             guard await starts.take(number, .served(record)) else {

@@ -16,7 +16,8 @@ struct TemplateFlags: ParsableArguments {
     @Option(help: ArgumentHelp("Mount these directories and no others.", valueName: "directory"))
     var mountOnly: [String] = []
     @Flag(help: "Mount no directories.") var mountNone = false
-    @Option(help: ArgumentHelp("How directories are mounted.", valueName: "type")) var mountType: String?
+    @Option(help: ArgumentHelp("How directories are mounted: reverse-sshfs or virtiofs.", valueName: "type"))
+    var mountType: String?
     @Flag(help: "Tell the guest of changes in mounted directories.") var mountInotify = false
     @Option(help: ArgumentHelp("A further network: lima:NAME or vzNAT.", valueName: "network")) var network: [String] =
         []

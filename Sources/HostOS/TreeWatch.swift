@@ -3,6 +3,7 @@
 
 #if canImport(Glibc)
     import Glibc
+    import Synchronization
 #endif
 
 /// Reports what is written, made, moved or removed in a directory and in the directories below it (inotify(7)).
@@ -27,7 +28,14 @@ package final class TreeWatch: Sendable {
     private let continuation: AsyncStream<Report>.Continuation
     private let source: (any DispatchSourceProtocol)?
     #if canImport(Glibc)
-        private let tree: WatchedTree?
+        private let tree: SharedTree?
+
+        /// What the queue works on. Only the queue takes the lock, so nobody waits for it.
+        private final class SharedTree: Sendable {
+            let state: Mutex<WatchedTree>
+
+            init(_ tree: consuming sending WatchedTree) { state = Mutex(tree) }
+        }
     #endif
 
     /// Each watched directory keeps about a kilobyte of the kernel's memory.
@@ -55,11 +63,11 @@ package final class TreeWatch: Sendable {
                 continuation.finish()
                 return
             }
-            let tree = WatchedTree(path, events: descriptor) { continuation.yield($0) }
+            let tree = SharedTree(WatchedTree(path, events: descriptor) { continuation.yield($0) })
             let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
             source.setEventHandler { [queue, source] in
                 let began = HostProcess.monotonicSeconds
-                tree.readEvents()
+                tree.state.withLock { $0.readEvents() }
                 let seconds = HostProcess.monotonicSeconds - began
                 guard seconds > Self.longWork else { return }
                 source.suspend()
@@ -68,7 +76,7 @@ package final class TreeWatch: Sendable {
             source.setCancelHandler { close(descriptor) }
             source.resume()
             (self.source, self.tree) = (source, tree)
-            queue.async { if !tree.begin() { continuation.finish() } }
+            queue.async { if !tree.state.withLock({ $0.begin() }) { continuation.finish() } }
         #else
             source = nil
             continuation.finish()
@@ -87,7 +95,7 @@ package final class TreeWatch: Sendable {
         #if canImport(Glibc)
             await withCheckedContinuation { done in
                 queue.async { [tree] in
-                    let found = Set(paths.compactMap { tree?.tellable($0) })
+                    let found = tree?.state.withLock { tree in Set(paths.compactMap { tree.tellable($0) }) } ?? []
                     done.resume(returning: found.sorted { $0.lexicographicallyPrecedes($1) })
                 }
             }

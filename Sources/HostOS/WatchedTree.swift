@@ -1,25 +1,25 @@
 #if canImport(Glibc)
     import Glibc
 
-    /// The watched directories of a tree. Only the queue of its `TreeWatch` uses it.
-    final class WatchedTree: @unchecked Sendable {
+    /// The watched directories of a tree.
+    struct WatchedTree: ~Copyable, Sendable {
         private let path: String
         private let events: Int32
-        private let report: (TreeWatch.Report) -> Void
+        private let report: @Sendable (TreeWatch.Report) -> Void
         /// Opened once: what the path leads to later is another tree.
         private var root: TreeDirectory?
         private var paths: [Int32: TreeWatch.Path] = [:]
         private var watches: [TreeWatch.Path: Int32] = [:]
         private var isIncomplete = false
 
-        init(_ path: String, events: Int32, report: @escaping (TreeWatch.Report) -> Void) {
+        init(_ path: String, events: Int32, report: @escaping @Sendable (TreeWatch.Report) -> Void) {
             self.path = path
             self.events = events
             self.report = report
         }
 
         /// - Returns: false if the directory itself cannot be watched, which is reported.
-        func begin() -> Bool {
+        mutating func begin() -> Bool {
             root = TreeDirectory(path)
             if root == nil { miss("it cannot be opened: \(String(cString: strerror(errno)))") }
             watch([])
@@ -30,15 +30,15 @@
 
         /// Watches a directory and those below it.
         /// - Parameter found: gets the paths of what is below it, as far as there is room.
-        private func watch(_ top: TreeWatch.Path, _ found: inout Set<TreeWatch.Path>) {
+        private mutating func watch(_ top: TreeWatch.Path, _ found: inout Set<TreeWatch.Path>) {
             walk(top) { path, isDirectory in
                 if found.count < TreeWatch.maximumReport || isDirectory { found.insert(path) }
             }
         }
 
-        private func watch(_ top: TreeWatch.Path) { walk(top) { _, _ in } }
+        private mutating func watch(_ top: TreeWatch.Path) { walk(top) { _, _ in } }
 
-        private func walk(_ top: TreeWatch.Path, find: (_ path: TreeWatch.Path, _ isDirectory: Bool) -> Void) {
+        private mutating func walk(_ top: TreeWatch.Path, find: (_ path: TreeWatch.Path, _ isDirectory: Bool) -> Void) {
             var next = [top]
             while let path = next.popLast() {
                 guard path.split(separator: UInt8(ascii: "/")).count <= TreeWatch.maximumDepth else {
@@ -71,14 +71,14 @@
             }
         }
 
-        private func miss(_ reason: String) {
+        private mutating func miss(_ reason: String) {
             guard !isIncomplete else { return }
             isIncomplete = true
             report(.incomplete(reason: reason))
         }
 
         /// The directory at this path has gone, with those below it.
-        private func forget(_ top: TreeWatch.Path) {
+        private mutating func forget(_ top: TreeWatch.Path) {
             let within = top + [UInt8(ascii: "/")]
             for (path, number) in watches where path == top || top.isEmpty || path.starts(with: within) {
                 inotify_rm_watch(events, number)
@@ -88,7 +88,7 @@
         }
 
         /// Reads what has happened.
-        func readEvents() {
+        mutating func readEvents() {
             var buffer = [UInt8](repeating: 0, count: 64 << 10)
             var changed: Set<TreeWatch.Path> = []
             let count = read(events, &buffer, buffer.count)
@@ -96,7 +96,7 @@
             if !changed.isEmpty { report(.changed(changed)) }
         }
 
-        private func take(_ event: InotifyEvent, _ changed: inout Set<TreeWatch.Path>) {
+        private mutating func take(_ event: InotifyEvent, _ changed: inout Set<TreeWatch.Path>) {
             if event.has(IN_Q_OVERFLOW) {
                 // Anything may have been made, moved or removed.
                 forget([])

@@ -3,28 +3,15 @@ import HostOS
 
 /// The server of one mount by virtiofs: virtiofsd, confined to the directory. It works in the memory of the machine, which
 /// connects to it when it is made, and ends with the machine.
-package struct VirtioFSServer: Sendable {
-    private let mount: Mount
-    private let log: String
-    private let searchPath: String?
-
-    /// - Parameters:
-    ///   - log: the server's complaints go there. That it has this file open shows whose server it is.
-    ///   - searchPath: the value of `PATH`.
-    package init(_ mount: Mount, log: String, searchPath: String?) {
-        self.mount = mount
-        self.log = log
-        self.searchPath = searchPath
-    }
-
+extension MountServer {
     /// Starts the server.
     /// - Parameters:
     ///   - socket: the path on which the server waits for the machine. A file there is replaced.
     ///   - work: for what a hung file system can hold up.
     /// - Returns: the process that confines the server, and ends with it.
     /// - Throws: `HostError` for what this host lacks, and if the location cannot be used.
-    package func start(on socket: String, _ work: DiskWork) async throws -> ProcessIdentity {
-        let server = confined(try await Self.program(in: searchPath))
+    package func startVirtioFS(on socket: String, _ work: DiskWork) async throws -> ProcessIdentity {
+        let server = virtioFS(try await Self.virtiofsd(in: searchPath))
         let listener: Descriptor
         do {
             try Files.remove(socket)
@@ -36,7 +23,7 @@ package struct VirtioFSServer: Sendable {
             stream: nil, descriptors: [listener.number], makesLocation: true, searchPath: searchPath, work)
     }
 
-    package func confined(_ program: String) -> ConfinedServer {
+    package func virtioFS(_ program: String) -> ConfinedServer {
         ConfinedServer(
             mount: mount, program: program,
             arguments: [
@@ -50,13 +37,13 @@ package struct VirtioFSServer: Sendable {
     }
 
     /// Where distributions have it: Debian and Fedora; Arch; SUSE.
-    private static let programs = ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"]
+    private static let virtiofsds = ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"]
 
-    private static func program(in searchPath: String?) async throws -> String {
+    private static func virtiofsd(in searchPath: String?) async throws -> String {
         guard HostProcess.uid != 0 else {
             throw HostError(.unavailable, "virtiofsd serves root's instances only with nearly all of root's rights")
         }
-        let candidates = programs + [Tool.path(of: "virtiofsd", in: searchPath)].compactMap { $0 }
+        let candidates = virtiofsds + [Tool.path(of: "virtiofsd", in: searchPath)].compactMap { $0 }
         let found = candidates.filter { Files.kind($0) == .regular }
         for path in found where knowsTranslation(help: try await Tool(path, ["--help"]).run().output) { return path }
         throw HostError(

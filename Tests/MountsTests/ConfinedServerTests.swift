@@ -22,10 +22,8 @@ struct ConfinedServerTests {
     func theDirectoryAndNothingElse(isWritable: Bool, type: MountType) throws {
         let location = "/home/a b/--dev-bind"
         let mount = Mount(location: location, mountPoint: "/m", isWritable: isWritable)
-        let server =
-            type == .virtioFS
-            ? VirtioFSServer(mount, log: "/l", searchPath: nil).confined("/s")
-            : FileServer(mount, log: "/l", searchPath: nil).confined("/s")
+        let site = MountServer(mount, log: "/l", searchPath: nil)
+        let server = type == .virtioFS ? site.virtioFS("/s") : site.sftp("/s")
         let arguments = server.confinement(libraries: ["/lib/c"])
         let binds = zip(arguments, arguments.dropFirst()).filter { $0.0.contains("bind") }.map { "\($0.0) \($0.1)" }
         #expect(
@@ -40,9 +38,9 @@ struct ConfinedServerTests {
     }
 
     @Test func anOldServerIsRecognized() {
-        #expect(VirtioFSServer.knowsTranslation(help: "      --translate-uid <TRANSLATE_UID>\n"))
+        #expect(MountServer.knowsTranslation(help: "      --translate-uid <TRANSLATE_UID>\n"))
         #expect(
-            !VirtioFSServer.knowsTranslation(help: "    --socket-path=PATH         path for the vhost-user socket\n"))
+            !MountServer.knowsTranslation(help: "    --socket-path=PATH         path for the vhost-user socket\n"))
     }
 }
 

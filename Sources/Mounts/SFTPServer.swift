@@ -3,20 +3,7 @@ import HostOS
 
 /// The server of one mount by reverse-sshfs: OpenSSH's sftp-server, confined to the directory. Its standard streams are the
 /// machine's port of this mount, so it ends with the machine.
-package struct FileServer: Sendable {
-    private let mount: Mount
-    private let log: String
-    private let searchPath: String?
-
-    /// - Parameters:
-    ///   - log: the server's complaints go there. That it has this file open shows whose server it is.
-    ///   - searchPath: the value of `PATH`.
-    package init(_ mount: Mount, log: String, searchPath: String?) {
-        self.mount = mount
-        self.log = log
-        self.searchPath = searchPath
-    }
-
+extension MountServer {
     /// Starts the server.
     /// - Parameters:
     ///   - connection: leads to the guest. The server gets a copy of it.
@@ -24,10 +11,10 @@ package struct FileServer: Sendable {
     ///   - work: for what a hung file system can hold up.
     /// - Returns: the process that confines the server, and ends with it.
     /// - Throws: `HostError` for what this host lacks, and if the location cannot be used.
-    package func start(
+    package func startSFTP(
         on connection: borrowing Descriptor, makesLocation: Bool, _ work: DiskWork
     ) async throws -> ProcessIdentity {
-        let server = confined(try Self.program())
+        let server = sftp(try Self.sftpServer())
         let account = try ConfinedServer.reader(of: Array(Self.account.utf8))
         connection.makeBlocking()
         return try await server.start(
@@ -38,7 +25,7 @@ package struct FileServer: Sendable {
     /// The only entry of the user database. Without one, the server does not start.
     private static var account: String { "user:x:\(HostProcess.uid):\(HostProcess.gid)::/:/bin/false\n" }
 
-    package func confined(_ program: String) -> ConfinedServer {
+    package func sftp(_ program: String) -> ConfinedServer {
         ConfinedServer(
             mount: mount, program: program,
             // The guest could fill the log with its mistakes.
@@ -47,13 +34,13 @@ package struct FileServer: Sendable {
     }
 
     /// Where distributions have OpenSSH's server: Debian, Fedora, Arch and SUSE.
-    private static let programs = [
+    private static let sftpServers = [
         "/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server",
         "/usr/libexec/sftp-server",
     ]
 
-    private static func program() throws(HostError) -> String {
-        guard let path = programs.first(where: { Files.kind($0) == .regular }) else {
+    private static func sftpServer() throws(HostError) -> String {
+        guard let path = sftpServers.first(where: { Files.kind($0) == .regular }) else {
             throw HostError(
                 .unavailable, "mounts need OpenSSH's sftp-server, and it is not installed",
                 hint: HostPackages.install("openssh-sftp-server", homebrew: nil))
