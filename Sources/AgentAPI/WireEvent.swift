@@ -125,7 +125,7 @@ package enum WireEvent: Sendable, Equatable {
         /// The directory on the host.
         package var location: String
         package var mountPoint: String
-        /// `mounted`, `lost` or `failed`.
+        /// `mounted`, `lost`, `failed` or `removed`.
         package var state: String
         /// How it is mounted, in Lima's words.
         package var type: MountType?
@@ -138,6 +138,7 @@ package enum WireEvent: Sendable, Equatable {
             case .mounted(let type): (self.state, self.type) = ("mounted", type)
             case .lost(let reason): (self.state, self.reason) = ("lost", reason)
             case .failed(let reason): (self.state, self.reason) = ("failed", reason)
+            case .removed: self.state = "removed"
             }
         }
     }

@@ -21,8 +21,13 @@ package struct ChangedPaths: Sendable, Equatable {
         return batch
     }
 
-    private static func escaped(_ path: [UInt8]) -> String {
-        path.isEmpty ? "." : path.map { isPlain($0) ? String(UnicodeScalar($0)) : escape($0) }.joined()
+    private static func escaped(_ path: [UInt8]) -> String { path.isEmpty ? "." : PrintfText.escaped(path) }
+}
+
+/// Bytes as printf(1) of a POSIX shell reads them by its conversion `%b`.
+enum PrintfText {
+    static func escaped(_ bytes: some Sequence<UInt8>) -> String {
+        bytes.map { isPlain($0) ? String(UnicodeScalar($0)) : escape($0) }.joined()
     }
 
     private static func isPlain(_ byte: UInt8) -> Bool {

@@ -26,6 +26,8 @@ package enum ChannelMessage: Sendable, Equatable {
 /// What the guest tells of a mount.
 package enum MountReport: Sendable, Equatable {
     case mounted(MountType)
+    /// The guest has unmounted it, because the host has taken it away.
+    case unmounted
     /// The guest cannot mount it this way, and tries another.
     case refused(MountType, reason: String)
     case failed(reason: String)
@@ -164,6 +166,7 @@ package struct ChannelParser: Sendable {
         private var mountReport: ChannelMessage? {
             guard let mount else { return nil }
             if let type = `as` {
+                if type == "none" { return .mount(mount, .unmounted) }
                 guard let type = MountType(rawValue: type) else { return nil }
                 let reason = line.map(Self.printable)
                 return .mount(mount, reason.map { .refused(type, reason: $0) } ?? .mounted(type))

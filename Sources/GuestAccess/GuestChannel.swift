@@ -22,6 +22,8 @@ package final class GuestChannel: ChannelToGuest {
         case reportPorts
         /// To mount the host's directories that are not mounted; or, anew, the one of this number, whose server is another.
         case mountDirectories(renewed: Int?)
+        /// To have these mounts and no others, until it is told otherwise or boots again.
+        case setMounts(MountList)
         /// To let its programs know of these paths, which the host has changed in the mount of this number. They belong to
         /// this account.
         case pathsChanged(mount: Int, owner: UInt32, ChangedPaths)
@@ -30,7 +32,7 @@ package final class GuestChannel: ChannelToGuest {
         fileprivate var canBeLost: Bool {
             switch self {
             case .reportPorts, .pathsChanged: true
-            case .poweroff, .reboot, .time, .mountDirectories: false
+            case .poweroff, .reboot, .time, .mountDirectories, .setMounts: false
             }
         }
 
@@ -41,6 +43,9 @@ package final class GuestChannel: ChannelToGuest {
             case .reboot: #"{"type":"reboot"}"# + "\n"
             case .mountDirectories(nil): #"{"type":"mounts"}"# + "\n"
             case .mountDirectories(let renewed?): #"{"type":"mounts","renewed":\#(renewed)}"# + "\n"
+            case .setMounts(let list):
+                #"{"type":"set-mounts","list":""# + PrintfText.escaped(list.text.utf8).replacing("\\", with: "\\\\")
+                    + "\"}\n"
             case .pathsChanged(let mount, let owner, let paths):
                 #"{"type":"changed","mount":\#(mount),"owner":\#(owner),"paths":""#
                     + paths.text.replacing("\\", with: "\\\\") + "\"}\n"

@@ -174,7 +174,10 @@ package struct GuestSeed: Sendable {
             files[Self.own + "disks"] = disks.map {
                 ([$0.serial, $0.name, $0.fileSystem] + $0.arguments).joined(separator: " ") + "\n"
             }.joined()
-            files[Self.own + "mounts"] = mounts.map { "\(mountType.rawValue) \($0.guestLine)\n" }.joined()
+            files[Self.own + "mounts"] =
+                MountList(
+                    mounts.enumerated().map { .init(number: $0, type: mountType, mount: $1) }
+                ).text
             files[Self.own + "hosts"] = hosts.map { "\($0.name) \($0.target)\n" }.joined()
             for (name, text) in Templates.guestUnits { files[Self.own + name] = text }
         }
@@ -233,16 +236,5 @@ package struct GuestSeed: Sendable {
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         // JSON is also YAML, and needs no special quoting rules. Strings and numbers can always be encoded.
         return (try? encoder.encode(value)).map { String(decoding: $0, as: UTF8.self) + "\n" } ?? ""
-    }
-}
-
-extension Mount {
-    /// The mount as mounts.sh reads it, behind its type: options of sshfs(1), and the mount point.
-    fileprivate var guestLine: String {
-        let options = [
-            isWritable ? "rw" : "ro", sshfs.caches ? nil : "dir_cache=no",
-            sshfs.followsSymlinks ? "follow_symlinks" : nil,
-        ]
-        return options.compactMap { $0 }.joined(separator: ",") + " " + mountPoint
     }
 }

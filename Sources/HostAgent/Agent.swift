@@ -90,7 +90,8 @@ package struct Agent: Sendable {
                 delay: delay(for: origin), claim: found.claim, survivor: survivor, log: log, notifier: Notifier(),
                 deadlines: deadlines(live, survivor), forwards: live.forwards,
                 mounts: MountPlan(
-                    options.instance.configuration.mounts, of: directory, isRecorded: survivor != nil,
+                    options.instance.configuration.mounts, ports: options.instance.configuration.mountPorts,
+                    of: directory, isRecorded: survivor != nil,
                     searchPath: options.environment["PATH"],
                     tellsOfChanges: options.instance.configuration.mountInotify,
                     type: options.instance.configuration.mountType),

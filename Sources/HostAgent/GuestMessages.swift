@@ -9,6 +9,7 @@ extension Supervisor {
             switch message {
             case .provisioning:
                 forwarding.guestBoots()
+                mounts.guestIsProvisioning()
                 enqueue.yield(.input(.guestIsProvisioning))
             case .ready:
                 // From now on it tells what it listens on.

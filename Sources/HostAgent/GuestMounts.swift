@@ -12,7 +12,8 @@ final class GuestMounts: GuestService {
     struct State {
         var plan: MountPlan
         var live: LiveGuest?
-        var tasks: [Task<Void, Never>] = []
+        /// What follows the server of each mount, by the number of the mount.
+        var tasks: [Int: Task<Void, Never>] = [:]
         /// Why mounts have no server, by their numbers. The guest cannot have them.
         var unserved: [Int: String] = [:]
         /// The mounts whose server this agent ends itself.
@@ -26,6 +27,8 @@ final class GuestMounts: GuestService {
         var retries: [Int: Int] = [:]
         /// What tells the guest of changes, by the numbers of the mounts.
         var changes: [Int: MountChanges] = [:]
+        /// Ends when the guest has said, or the host knows, what becomes of the mount of this number.
+        var awaited: [Int: AsyncStream<Void>.Continuation] = [:]
         /// This agent has seen the guest boot.
         var sawBoot = false
         /// The guest runs already, so it has to be told when there is a server.
@@ -35,9 +38,9 @@ final class GuestMounts: GuestService {
     let state: Mutex<State>
     let log: EventLog
     let bag: TaskBag
-    private let disk = DiskWork("mounts")
+    let disk = DiskWork("mounts")
     /// Gets what became of a mount, for the lifecycle.
-    private let tell: @Sendable (Lifecycle.Input) -> Void
+    let tell: @Sendable (Lifecycle.Input) -> Void
     /// What fails in the guest is tried again this often in one boot.
     private static let maximumRetries = 5
 
@@ -52,6 +55,8 @@ final class GuestMounts: GuestService {
     func launched() {
         state.withLock { state in
             state.plan.begin()
+            // The configuration may have been read again since the agent decided what the machine is made for.
+            if let latest = state.plan.latest { _ = state.plan.change(to: latest) }
             (state.sawBoot, state.isUnderWay) = (true, false)
             (state.reported, state.served, state.retries, state.unserved) = ([], [], [:], [:])
         }
@@ -72,21 +77,25 @@ final class GuestMounts: GuestService {
             log.emit(.warning("mountInotify: has no effect, because root runs this instance"))
         }
         state.withLock { startTasks(&$0) }
+        // An agent may have ended between its decision and the guest.
+        if plan.isRecorded, plan.isChanged { finishChange() }
     }
 
     private func startTasks(_ state: inout State) {
-        state.tasks = state.plan.entries.indices.map { number in
-            bag.start { [self] in await serve(number) }
-        }
+        for number in state.plan.numbers { startTask(number, &state) }
+    }
+
+    func startTask(_ number: Int, _ state: inout State) {
+        state.tasks[number] = bag.start { [self] in await serve(number) }
     }
 
     func stop() { _ = stopTasks(andForgetGuest: true) }
 
     private func stopTasks(andForgetGuest: Bool) -> [Task<Void, Never>] {
         let tasks = state.withLock { state -> [Task<Void, Never>] in
-            defer { state.tasks = [] }
+            defer { state.tasks = [:] }
             if andForgetGuest { state.live = nil }
-            return state.tasks
+            return Array(state.tasks.values)
         }
         for task in tasks { task.cancel() }
         return tasks
@@ -105,6 +114,8 @@ final class GuestMounts: GuestService {
             guard state.live != nil else { return }
             state.isUnderWay = true
             startTasks(&state)
+            // What it knows of its mounts is that of its other state.
+            state.live?.channel?.send(.setMounts(state.plan.list))
         }
     }
 
@@ -134,8 +145,16 @@ final class GuestMounts: GuestService {
             return (state.plan, state.live == nil ? [:] : state.unserved)
         }
         for (number, reason) in faults { fault(plan.entries[number].mount, reason) }
+        // A guest that boots has nothing mounted any more.
+        for number in state.withLock({ Array($0.awaited.keys) }) where !plan.numbers.contains(number) { settle(number) }
         // QEMU may tell of one reboot twice.
-        for number in plan.entries.indices where !state.withLock({ $0.renewed.contains(number) }) { renew(number) }
+        for number in plan.numbers where !state.withLock({ $0.renewed.contains(number) }) { renew(number) }
+    }
+
+    /// The guest's boot scripts begin. They know the mounts of the machine's start.
+    func guestIsProvisioning() {
+        let (plan, isLive) = state.withLock { ($0.plan, $0.live != nil) }
+        if plan.isChanged, isLive { channel?.send(.setMounts(plan.list)) }
     }
 
     private func renew(_ number: Int) {
@@ -150,7 +169,7 @@ final class GuestMounts: GuestService {
     func guestIsReady() {
         let missing = state.withLock { state -> [Mount] in
             guard state.sawBoot, state.live != nil else { return [] }
-            return state.plan.entries.indices.filter { !state.reported.contains($0) && state.unserved[$0] == nil }
+            return state.plan.numbers.filter { !state.reported.contains($0) && state.unserved[$0] == nil }
                 .map { state.plan.entries[$0].mount }
         }
         for mount in missing { fail(mount, "the guest did not say that it has mounted it") }
@@ -158,8 +177,12 @@ final class GuestMounts: GuestService {
 
     /// The guest tells of the mount of this number. It is not trusted with the number, nor with what only the host can know.
     func take(_ report: MountReport, about number: Int) {
+        if report == .unmounted {
+            if state.withLock({ !$0.plan.numbers.contains(number) }) { settle(number) }
+            return
+        }
         let mount = state.withLock { state -> Mount? in
-            guard state.live != nil, state.plan.entries.indices.contains(number) else { return nil }
+            guard state.live != nil, state.plan.numbers.contains(number) else { return nil }
             // Who refuses one way has not yet said what becomes of the other.
             if case .refused = report {} else { state.reported.insert(number) }
             // A guest whose host has no server can only tell that.
@@ -176,9 +199,12 @@ final class GuestMounts: GuestService {
             guard type == (isShared ? .virtioFS : .reverseSSHFS) else { return }
             state.withLock { _ = $0.served.insert(number) }
             log.emit(.mount(mount, .mounted(type)))
+            settle(number)
             // A guest whose kernel waits for a server that has gone is degraded until it is restarted.
             if !isImpaired { tell(.mounted(mountPoint: mount.mountPoint)) }
+        case .unmounted: break
         case .failed(let reason):
+            settle(number)
             fail(mount, "in the guest: \(reason)")
             let mayTry = state.withLock { state -> Bool in
                 state.retries[number, default: 0] += 1
@@ -194,7 +220,7 @@ final class GuestMounts: GuestService {
         tell(.mountFailed(mountPoint: mount.mountPoint, reason: sentence))
     }
 
-    private func fail(_ mount: Mount, _ reason: String) {
+    func fail(_ mount: Mount, _ reason: String) {
         log.emit(.mount(mount, .failed(reason: reason)))
         fault(mount, reason)
     }
@@ -203,180 +229,4 @@ final class GuestMounts: GuestService {
         log.emit(.mount(mount, .lost(reason: reason)))
         fault(mount, reason)
     }
-
-    // MARK: Servers
-
-    static let replaced = "the directory was removed, moved or replaced"
-    private static var firstPause: Backoff { Backoff(from: .milliseconds(100), to: .seconds(30)) }
-
-    /// Sees to it that the mount has a server as long as the task runs.
-    private func serve(_ number: Int) async {
-        // A location may be on a file system that hangs.
-        let work = DiskWork("mount \(number)")
-        var backoff = Self.firstPause
-        var isToMount = state.withLock { $0.isUnderWay }
-        while !Task.isCancelled {
-            if let isToTell = await followSharer(of: number, work) {
-                isToMount = isToTell
-                continue
-            }
-            guard let (mount, server) = await server(number, work) else {
-                isToMount = true
-                guard let next = await pause(backoff, of: number, work) else { return }
-                backoff = next
-                continue
-            }
-            let isRenewed = state.withLock { $0.served.remove(number) != nil }
-            if isRenewed || isToMount { channel?.send(.mountDirectories(renewed: isRenewed ? number : nil)) }
-            isToMount = true
-            let began = ContinuousClock.now
-            let isReplaced = await follow(server, of: mount, number, work)
-            guard !Task.isCancelled else { return }
-            let isIntended = state.withLock { $0.renewed.remove(number) != nil }
-            if isReplaced {
-                lost(mount, Self.replaced)
-                await end(number)
-            } else if !isIntended {
-                lost(mount, "its server has ended" + complaint(of: number))
-            }
-            if began.duration(to: .now) > .seconds(60) { backoff = Self.firstPause }
-            guard (try? await backoff.pause()) != nil else { return }
-        }
-    }
-
-    var channel: (any ChannelToGuest)? { state.withLock { $0.live?.channel } }
-
-    /// Waits until the server has ended, or the path of the location leads to something else. The server would keep the
-    /// directory that was there.
-    /// - Returns: whether it was replaced.
-    func follow(
-        _ server: ProcessIdentity, of mount: Mount, _ number: Int, _ work: DiskWork
-    ) async -> Bool {
-        await withTaskGroup(of: Bool?.self) { group in
-            group.addTask { [self] in
-                await tellOfChanges(in: mount, number)
-                return nil
-            }
-            group.addTask {
-                _ = await server.waitUntilEnded()
-                return false
-            }
-            group.addTask {
-                if await Self.leadsElsewhere(mount.location, after: .losses, work) { return true }
-                // It cannot be watched, or the task was cancelled. The server decides.
-                _ = await server.waitUntilEnded()
-                return false
-            }
-            defer { group.cancelAll() }
-            for await isReplaced in group { if let isReplaced { return isReplaced } }
-            return false
-        }
-    }
-
-    /// Waits before a server is tried again: for what was missing in the place of the location, or for the time of the pause.
-    /// - Returns: the next pause; nil if the task was cancelled.
-    private func pause(_ backoff: Backoff, of number: Int, _ work: DiskWork) async -> Backoff? {
-        let location = state.withLock { $0.plan.entries[number].mount.location }
-        return await withTaskGroup(of: Backoff?.self) { group in
-            group.addTask {
-                var next = backoff
-                return (try? await next.pause()) == nil ? nil : next
-            }
-            group.addTask {
-                if await Self.leadsElsewhere(location, after: .arrivals, work) { return Self.firstPause }
-                var next = backoff
-                return (try? await next.pause()) == nil ? nil : next
-            }
-            defer { group.cancelAll() }
-            return await group.next() ?? nil
-        }
-    }
-
-    /// Waits until the path leads to something else than now. Its parent directory tells.
-    /// - Returns: false if that cannot be watched, or the task was cancelled.
-    private static func leadsElsewhere(
-        _ location: String, after change: DirectoryWatch.Change, _ work: DiskWork
-    ) async -> Bool {
-        let identity = await work.run { Files.identity(location) }
-        let parent = location.split(separator: "/").dropLast().map { "/" + $0 }.joined()
-        let watch = DirectoryWatch(path: parent.isEmpty ? "/" : parent, of: change)
-        for await _ in watch.changes {
-            if await work.run({ Files.identity(location) }) != identity { return true }
-        }
-        return false
-    }
-
-    /// Ends the server of a mount.
-    /// - Returns: false if there was none that is proven to be this instance's.
-    @discardableResult
-    private func end(_ number: Int) async -> Bool {
-        let plan = state.withLock { $0.plan }
-        guard let directory = plan.directory, let record = plan.entries[number].server else { return false }
-        return await record.endConfined(in: directory.path)
-    }
-
-    func complaint(of number: Int) -> String {
-        state.withLock { $0.plan.directory }.map { Self.complaint(in: $0.mountLog(number)) } ?? ""
-    }
-
-    /// A failure with what to do about it, on one line.
-    static func sentence(_ error: any Error) -> String {
-        (error as? HostError).map { $0.message + ($0.hint.map { "; \($0)" } ?? "") } ?? "\(error)"
-    }
-
-    /// The end of what a server has complained of, as the end of a sentence.
-    static func complaint(in log: String) -> String {
-        let complaint = TextFile.tail(log, count: 300).trimmed
-        return complaint.isEmpty ? "" : ": \(complaint)"
-    }
-
-    /// Records the servers for the next agent.
-    func save() async {
-        do {
-            try await disk.run { [self] in try state.withLock { $0.plan }.save() }
-        } catch {
-            log.emit(.warning("the next agent will not find the servers of the mounts: \(error)"))
-        }
-    }
-
-    /// The server that an earlier agent left, or a new one.
-    /// - Returns: nil if there can be none now, which has been reported.
-    private func server(_ number: Int, _ work: DiskWork) async -> (Mount, ProcessIdentity)? {
-        let plan = state.withLock { $0.plan }
-        guard let directory = plan.directory else { return nil }
-        let entry = plan.entries[number]
-        if let server = entry.server, server.isAlive(in: directory.path) { return (entry.mount, server.process) }
-        guard !Task.isCancelled else { return nil }
-        do {
-            // What was taken away on purpose is not made anew.
-            let makesLocation = entry.server == nil && !plan.isRecorded
-            let connection = try UnixSocket.connect(path: directory.mountSocket(number))
-            let process = try await MountServer(
-                entry.mount, log: directory.mountLog(number), searchPath: plan.searchPath
-            ).startSFTP(on: connection, makesLocation: makesLocation, work)
-            let record = HelperRecord(
-                name: "file server", process: process, holds: InstanceDirectory.mountLogName(number))
-            // The record may be that of another machine by now.
-            guard !Task.isCancelled else {
-                await record.endConfined(in: directory.path)
-                return nil
-            }
-            state.withLock { $0.plan.entries[number].server = record }
-            await save()
-            // What is wrong with a location shows at once.
-            if await process.ended(within: Self.trial), !Task.isCancelled {
-                throw HostError(.unavailable, "the directory's server does not start" + complaint(of: number))
-            }
-            state.withLock { _ = $0.unserved.removeValue(forKey: number) }
-            return (entry.mount, process)
-        } catch {
-            let reason = Self.sentence(error)
-            let isNew = state.withLock { $0.unserved.updateValue(reason, forKey: number) } != reason
-            if isNew, !Task.isCancelled { fail(entry.mount, reason) }
-            return nil
-        }
-    }
-
-    /// How long a server is watched that has just begun. The guest can use it meanwhile.
-    static let trial = Duration.milliseconds(300)
 }

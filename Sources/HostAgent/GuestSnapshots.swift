@@ -92,7 +92,8 @@ extension Supervisor {
         defer { snapshots.end() }
         let machines = SnapshotMachines(parts.claim.directory)
         let machine = SnapshotMachines.machine(
-            startedWith: guest.record.configurationDigests, accelerator: guest.accelerator.rawValue)
+            startedWith: guest.record.configurationDigests, accelerator: guest.accelerator.rawValue,
+            mountPorts: mounts.ports)
         if change.verb == .apply { try machines.requireSame(machine, for: change.tag) }
         let journal = SnapshotJournal(directory: parts.claim.directory.path)
         var isWhole = true

@@ -64,6 +64,8 @@ final class LiveConfiguration: Sendable {
         state.withLock { $0.instance.configuration.portForwards }.located(in: directory.path)
     }
 
+    var mounts: [Mount] { state.withLock { $0.instance.configuration.mounts } }
+
     var inUse: AgentInfo.ConfigurationInUse {
         .init(loaded: state.withLock { $0.loaded }, startedWith: guestHas)
     }

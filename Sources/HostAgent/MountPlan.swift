@@ -16,6 +16,24 @@ package struct MountPlan: Sendable {
         var server: HelperRecord?
         /// Whether the machine has it by virtiofs; nil if that was not asked for.
         var offer: Offer?
+        /// The machine was made with a server of it. QEMU cannot save such a machine, even when the server has ended.
+        var isInMachine: Bool {
+            switch offer {
+            case .served, .lost, .declined: true
+            case .refused, nil: false
+            }
+        }
+        /// It was added while the guest ran.
+        var isAdded: Bool?
+        /// The guest has it no longer. Its number is free when its server has ended.
+        var isWithdrawn: Bool?
+    }
+
+    /// What an agent leaves for the next one. Earlier versions left the entries alone.
+    private struct Record: Codable {
+        var ports: Int
+        var isChanged: Bool
+        var entries: [Entry]
     }
 
     /// What became of a mount by virtiofs.
@@ -42,37 +60,48 @@ package struct MountPlan: Sendable {
     private(set) var isRecorded = false
     /// The guest was started before this agent with mounts, and nothing tells which.
     private(set) var isLost = false
-    /// What the configuration asks for.
-    private let wanted: [Entry]
+    /// What the machine is made for.
+    private let initial: [Entry]
+    /// The ports that the machine is made with.
+    private let initialPorts: Int
+    /// The ports that the machine has; nil if an earlier version started it.
+    private(set) var ports: Int?
+    /// The guest has other mounts than those of its start.
+    var isChanged = false
+    /// What a configuration that was read again asks for; nil if none was.
+    private(set) var latest: [Mount]?
 
     /// No mounts.
     package static let none = MountPlan()
 
-    private init() { (directory, searchPath, tellsOfChanges, offersSharing, wanted) = (nil, nil, false, false, []) }
+    private init() {
+        (directory, searchPath, tellsOfChanges, offersSharing, initial, initialPorts) = (nil, nil, false, false, [], 0)
+    }
 
     /// - Parameters:
     ///   - mounts: what the configuration asks for.
+    ///   - ports: the ports that the machine is made with.
     ///   - isRecorded: whether the guest runs already, so that its record counts.
     ///   - searchPath: the value of `PATH`.
     ///   - tellsOfChanges: whether the guest is told what the host changes.
     ///   - type: how the configuration wants them to be mounted.
     package init(
-        _ mounts: [Mount], of directory: InstanceDirectory, isRecorded: Bool, searchPath: String?,
-        tellsOfChanges: Bool = false,
-        type: MountType? = nil
+        _ mounts: [Mount], ports: Int, of directory: InstanceDirectory, isRecorded: Bool, searchPath: String?,
+        tellsOfChanges: Bool = false, type: MountType? = nil
     ) {
         self.directory = directory
         self.tellsOfChanges = tellsOfChanges
         offersSharing = type == .virtioFS
         self.searchPath = searchPath
-        wanted = mounts.map { Entry(mount: $0.located(in: directory.path)) }
+        initial = mounts.map { Entry(mount: $0.located(in: directory.path)) }
+        initialPorts = ports
         guard isRecorded else {
             begin()
             return
         }
         self.isRecorded = true
-        if let recorded = Self.recorded(in: directory) {
-            entries = recorded
+        if let record = Self.record(in: directory) {
+            (entries, self.ports, isChanged) = record
         } else {
             // A machine that was made for mounts has their ports. The configuration may have changed since, and must not
             // decide what the guest gets there.
@@ -82,7 +111,7 @@ package struct MountPlan: Sendable {
 
     /// A new machine is made by the configuration.
     mutating func begin() {
-        entries = wanted
+        (entries, ports, isChanged) = (initial, initialPorts, false)
         // The servers that were started for the machine.
         if offersSharing, let directory, let recorded = Self.recorded(in: directory) {
             for (number, entry) in zip(entries.indices, recorded) where entry.mount == entries[number].mount {
@@ -92,6 +121,9 @@ package struct MountPlan: Sendable {
         (isRecorded, isLost) = (false, false)
     }
 
+    /// Keeps what a configuration that was read again asks for, for the next machine of this agent.
+    mutating func note(_ mounts: [Mount]) { latest = mounts }
+
     mutating func offer(_ number: Int, _ offer: Offer) { entries[number].offer = offer }
 
     /// The server by virtiofs that the machine was made with, if it is not known to have ended.
@@ -100,15 +132,20 @@ package struct MountPlan: Sendable {
         return record
     }
 
-    static func recorded(in directory: InstanceDirectory) -> [Entry]? {
+    static func recorded(in directory: InstanceDirectory) -> [Entry]? { record(in: directory)?.entries }
+
+    private static func record(in directory: InstanceDirectory) -> (entries: [Entry], ports: Int?, isChanged: Bool)? {
         guard let bytes = try? TextFile.bytes(directory.mountServers, limit: 1 << 20) else { return nil }
-        return try? JSONDecoder().decode([Entry].self, from: Data(bytes))
+        if let record = try? JSONDecoder().decode(Record.self, from: Data(bytes)) {
+            return (record.entries, record.ports, record.isChanged)
+        }
+        return (try? JSONDecoder().decode([Entry].self, from: Data(bytes))).map { ($0, nil, false) }
     }
 
     /// Removes what leads to the servers of a guest that has ended.
     func forget() {
         guard let directory else { return }
-        for number in 0..<Mount.maximumCount {
+        for number in 0..<Mount.maximumPorts {
             try? Files.remove(directory.mountSocket(number))
             try? Files.remove(directory.sharingSocket(number))
             for log in [directory.mountLog(number), directory.mountLog(number) + ".1"] { try? Files.remove(log) }
@@ -121,9 +158,13 @@ package struct MountPlan: Sendable {
         guard let directory else { return }
         // What is lost is not replaced by nothing.
         if isLost { return }
-        if entries.isEmpty { return try Files.remove(directory.mountServers) }
+        if entries.isEmpty, ports == 0 { return try Files.remove(directory.mountServers) }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.withoutEscapingSlashes]
-        try TextFile.replace(directory.mountServers, with: Array(try encoder.encode(entries)))
+        guard let ports else {
+            return try TextFile.replace(directory.mountServers, with: Array(try encoder.encode(entries)))
+        }
+        let record = Record(ports: ports, isChanged: isChanged, entries: entries)
+        try TextFile.replace(directory.mountServers, with: Array(try encoder.encode(record)))
     }
 }

@@ -8,15 +8,8 @@ import Synchronization
 /// Mounts by virtiofs. Their servers were there before the machine and cannot be replaced while it runs, so a mount that
 /// loses its server goes on by reverse-sshfs.
 extension GuestMounts {
-    /// The machine has shared memory with servers. QEMU cannot save such a machine, even when the servers have ended.
-    var machineShares: Bool {
-        state.withLock { $0.plan.entries }.contains {
-            switch $0.offer {
-            case .served, .lost, .declined: true
-            case .refused, nil: false
-            }
-        }
-    }
+    /// The machine has shared memory with servers.
+    var machineShares: Bool { state.withLock { $0.plan.entries }.contains(where: \.isInMachine) }
 
     /// Says why mounts are not as `mountType` asks.
     func warnOfRefusals(_ entries: [MountPlan.Entry]) {

@@ -74,14 +74,19 @@ struct Reception: Sendable {
     private func reload() async throws(HostError) -> ReloadBody {
         do {
             var (applied, warnings) = try await live.reload()
-            let ports = await supervisor.apply { [live] in (live.effectiveGrace, live.forwards) }
+            let result = await supervisor.apply { [live] in
+                .init(grace: live.effectiveGrace, forwards: live.forwards, mounts: live.mounts)
+            }
+            let ports = result.ports
             // A port that could not be opened before may have been opened now, and one that is taken is not in effect.
             let isNew = applied.contains("portForwards")
             applied.removeAll { $0 == "portForwards" }
             if isNew || ports.hasChanged, ports.complaints.isEmpty { applied.append("portForwards") }
+            let pending = pending
+            // A part of the mounts may wait.
+            applied.removeAll { key in pending.contains { $0.key == key && $0.until == .restart } }
             applied.sort()
-            warnings += ports.complaints
-            let pending = live.pending
+            warnings += ports.complaints + result.mountComplaints
             log.emit(.reloaded(applied: applied, pending: pending.map(\.key)))
             return ReloadBody(applied: applied, pending: pending, warnings: warnings)
         } catch {
@@ -105,6 +110,12 @@ struct Reception: Sendable {
         return StopBody(delegatedTo: nil)
     }
 
+    /// The keys whose values of now are not in effect.
+    private var pending: [PendingChange] {
+        let waiting = supervisor.mounts.hasOthers(than: live.mounts)
+        return (live.pending + (waiting ? [PendingChange(key: "mounts", until: .restart)] : [])).sorted()
+    }
+
     private var info: AgentInfo {
         let now = log.snapshot
         return AgentInfo(
@@ -112,7 +123,7 @@ struct Reception: Sendable {
             phase: now.phase, errors: now.errors,
             sshLocalPort: now.sshLocalPort, agentPID: HostProcess.pid, guestPID: now.guestPID,
             version: options.version, run: log.run, startedAt: Self.format(log.startedAt),
-            readyAt: now.readyAt.map(Self.format), accelerator: now.accelerator, pending: live.pending,
+            readyAt: now.readyAt.map(Self.format), accelerator: now.accelerator, pending: pending,
             configuration: live.inUse, capabilities: capabilities, origin: origin)
     }
 

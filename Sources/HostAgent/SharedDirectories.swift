@@ -18,7 +18,9 @@ package enum SharedDirectories {
         _ mounts: [Mount], of directory: InstanceDirectory, searchPath: String?
     ) async throws -> [Int] {
         await end(in: directory)
-        let plan = MountPlan(mounts, of: directory, isRecorded: false, searchPath: searchPath)
+        let plan = MountPlan(
+            mounts, ports: Mount.ports(forMounts: mounts.count), of: directory, isRecorded: false,
+            searchPath: searchPath)
         let starts = Starts(plan)
         for (number, entry) in plan.entries.enumerated() {
             // Not a child of this task, because it may wait for a hung file system for ever.

@@ -81,10 +81,12 @@ package actor Supervisor {
     /// Applies another configuration.
     /// - Parameter current: reads the configuration when the request is handled. Of two requests, the newer one
     ///   therefore stays in force.
-    package func apply(_ current: @Sendable () -> (grace: Int, forwards: ForwardPlan)) async -> PortForwarding.Change {
-        let (grace, forwards) = current()
-        deadlines.grace = grace
-        return await forwarding.apply(forwards)
+    package func apply(_ current: @Sendable () -> Goal) async -> Applied {
+        let goal = current()
+        deadlines.grace = goal.grace
+        let mounts = mounts.change(to: goal.mounts)
+        let ports = await forwarding.apply(goal.forwards)
+        return Applied(ports: ports, mountComplaints: await mounts.finished())
     }
 
     /// Replaces this program by another one.

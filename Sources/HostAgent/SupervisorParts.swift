@@ -52,6 +52,26 @@ extension Supervisor {
         }
     }
 
+    /// What a configuration that was read again asks of a running guest.
+    package struct Goal: Sendable {
+        package var grace: Int
+        package var forwards: ForwardPlan
+        package var mounts: [Mount]
+
+        package init(grace: Int, forwards: ForwardPlan, mounts: [Mount] = []) {
+            self.grace = grace
+            self.forwards = forwards
+            self.mounts = mounts
+        }
+    }
+
+    /// What became of it.
+    package struct Applied: Sendable {
+        package var ports: PortForwarding.Change
+        /// A sentence for each mount that is not as it shall be.
+        package var mountComplaints: [String]
+    }
+
     /// A message in the supervisor's queue. A message that announces a guest also carries it.
     enum Message: Sendable {
         case input(Lifecycle.Input)

@@ -184,7 +184,7 @@ enum Composition {
                     try await preparation.makeContainerd(in: directory, report: report)
                     devices.append(FileDrive(path: directory.containerdArchive, serial: GuestSeed.Containerd.serial))
                 }
-                devices += configuration.mounts.indices.map {
+                devices += (0..<configuration.mountPorts).map {
                     MountPort(number: $0, socket: directory.mountSocket($0))
                 }
                 if configuration.mountType == .virtioFS {

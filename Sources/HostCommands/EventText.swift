@@ -66,6 +66,7 @@ package enum EventText {
             let reason = DisplayText.cleaned(mount.reason ?? "")
             return switch mount.state {
             case "mounted": "mounted \(location) at \(point) (\(mount.type?.rawValue ?? "?"))"
+            case "removed": "unmounted \(location) at \(point)"
             case "lost": "warning: \(location) is not mounted at \(point) any more: \(reason)"
             default: "warning: \(location) is not mounted at \(point): \(reason)"
             }

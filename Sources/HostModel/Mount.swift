@@ -30,6 +30,20 @@ package struct Mount: Sendable, Equatable, Codable {
     /// Each mount takes a port and two processes, and some of the time of a boot.
     package static let maximumCount = 30
 
+    /// A machine has ports for mounts by this many.
+    package static let portsTogether = 8
+
+    /// How many ports a machine has for this many mounts at its start. The spare ones are for mounts that are added while the
+    /// guest runs.
+    package static func ports(forMounts mounts: Int) -> Int {
+        max(1, (mounts + portsTogether - 1) / portsTogether) * portsTogether
+    }
+
+    package static let maximumPorts = ports(forMounts: maximumCount)
+
+    /// Whether the mount point is within that of the other mount, or the same.
+    package func isWithin(_ other: Mount) -> Bool { (mountPoint + "/").hasPrefix(other.mountPoint + "/") }
+
     /// Options of sshfs(1).
     package struct SSHFSOptions: Sendable, Equatable, Codable {
         /// Whether the guest remembers what it has read.
@@ -57,4 +71,6 @@ package enum MountState: Sendable, Equatable {
     /// The host's server of it has ended; what was open in the guest is lost.
     case lost(reason: String)
     case failed(reason: String)
+    /// The configuration no longer has it, and the guest was told to unmount it.
+    case removed
 }

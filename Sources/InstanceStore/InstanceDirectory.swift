@@ -83,7 +83,7 @@ package struct InstanceDirectory: Sendable, Hashable {
         let sockets = [agentSocket, qmpSocket, channelSocket]
         return sockets + sockets.map { "\(path)/.\($0.dropFirst(path.utf8.count + 1))" }
             + [agentPID, qemuPID, guestRecord, mountServers]
-            + (0..<Mount.maximumCount).flatMap {
+            + (0..<Mount.maximumPorts).flatMap {
                 [mountSocket($0), sharingSocket($0), mountLog($0), mountLog($0) + ".1"]
             }
     }

@@ -15,10 +15,14 @@ package struct SnapshotMachines: Sendable {
     package init(_ directory: InstanceDirectory) { path = directory.path + "/snapshots.json" }
 
     /// - Parameter digests: those of the keys that the guest was started with; nil if that is not known.
+    /// - Parameter mountPorts: how many ports for mounts it has; nil if that is not known.
     /// - Returns: what has to be equal for a snapshot to fit; nil if that is not known.
-    package static func machine(startedWith digests: [String: String]?, accelerator: String) -> [String: String]? {
+    package static func machine(startedWith digests: [String: String]?, accelerator: String, mountPorts: Int?)
+        -> [String: String]?
+    {
         var machine = digests?.filter { keys.contains($0.key) }
         machine?["accelerator"] = accelerator
+        machine?["mounts"] = mountPorts.map { "\($0)" }
         return machine
     }
 

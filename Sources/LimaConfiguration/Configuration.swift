@@ -14,6 +14,8 @@ package struct Configuration: Sendable, Equatable {
     package var additionalDisks: [AdditionalDisk]
     /// The host's directories that the guest has. One within another comes after it.
     package var mounts: [Mount]
+    /// How many ports for mounts the machine has. A guest without boot scripts can mount nothing.
+    package var mountPorts: Int { plain ? 0 : Mount.ports(forMounts: mounts.count) }
     /// How they are to be mounted; nil means that hostagent chooses.
     package var mountType: MountType?
     /// Whether the guest's programs are told what the host changes in the mounts that the guest may write to.

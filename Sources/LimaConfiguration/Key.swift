@@ -33,6 +33,8 @@ package enum Effect: Sendable {
     case live
     /// As `live`; if a manager starts the instance, its file has to be written again.
     case liveUnlessRegistered
+    /// As `live`, as far as the machine of the running guest allows; the rest from the next start of the guest.
+    case liveWherePossible
     /// The manager's file has to be written again: `autostart enable`.
     case enable
     /// The next agent, after a restart or an upgrade.
@@ -43,7 +45,7 @@ package enum Effect: Sendable {
 
     package var isLive: Bool {
         switch self {
-        case .live, .liveUnlessRegistered: true
+        case .live, .liveUnlessRegistered, .liveWherePossible: true
         case .enable, .agentStart, .start, .creation: false
         }
     }

@@ -120,7 +120,7 @@ enum MountKeys {
             if mounts.count > Mount.maximumCount { value.fault("more than \(Mount.maximumCount) mounts") }
             // What is mounted within another mount comes after it.
             return mounts.sorted { $0.mountPoint < $1.mountPoint }
-        }, .guest, .start, standard: "`[]`", merging: .combined(["mountPoint", "location"]))
+        }, .guest, .liveWherePossible, standard: "`[]`", merging: .combined(["mountPoint", "location"]))
 
     static let mountType = Key(
         "mountType",

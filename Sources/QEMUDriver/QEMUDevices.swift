@@ -163,7 +163,7 @@ package struct MountPort: QEMUDevice, Equatable {
     /// The ports of one virtio-serial device. It tells the guest of its ports in a queue of 32 messages and drops what does not
     /// fit (`send_control_msg` in QEMU's hw/char/virtio-serial-bus.c): with all 31 ports, guests do not learn that the host is
     /// connected to some of them.
-    private static let portsOfDevice = 8
+    private static let portsOfDevice = Mount.portsTogether
 
     /// The number of the mount.
     package var number: Int

@@ -13,11 +13,12 @@ field "$1" owner && owner=$value
 # A backslash stands doubled in JSON.
 field "$1" paths && paths=$(printf '%b' "$value")
 
-number=0
-while read -r type options point; do
+# As in mounts.sh: number, type, options, mount point.
+list=${0%/*}/mounts
+[ ! -e /run/hostagent/mounts ] || list=/run/hostagent/mounts
+while read -r number type options point; do
     [ "$number" -ne "$mount" ] || break
-    number=$((number + 1))
-done < "${0%/*}/mounts"
+done < "$list"
 
 # tell DIRECTORY NAME…: lets the watchers of these entries know. A link that somebody has put in the place of a directory, and
 # a mount within this one, lead to files that the host knows nothing of.

@@ -76,6 +76,13 @@ while :; do
             renewed=${line##*'"renewed":'}
             sh "${0%/*}/mounts.sh" "${renewed%%[!0-9]*}" < /dev/null > /dev/null 2>&1 &
             ;;
+        *'"type":"set-mounts"'*)
+            list=${line##*'"list":"'}
+            # A backslash stands doubled in JSON.
+            printf '%b' "$(printf '%b' "${list%%'"'*}")" > /run/hostagent/mounts.new &&
+                mv /run/hostagent/mounts.new /run/hostagent/mounts
+            sh "${0%/*}/mounts.sh" < /dev/null > /dev/null 2>&1 &
+            ;;
         *'"type":"changed"'*) sh "${0%/*}/changed.sh" "$line" < /dev/null > /dev/null 2>&1 & ;;
         *'"type":"poweroff"'*) poweroff & ;;
         *'"type":"reboot"'*) reboot & ;;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Mounts the host's directories that are not mounted: at every boot, and whenever the host asks for it. Reports each to the
-# host. Needs the FIFO of stages as descriptor 5, and in the guest sshfs or virtiofs.
+# Mounts the host's directories that are not mounted, and unmounts those that the host has taken away: at every boot, and
+# whenever the host asks for it. Reports each to the host. Needs the FIFO of stages as descriptor 5, and in the guest sshfs or virtiofs.
 # Usage: mounts.sh [NUMBER], only the mount of this number, whose server on the host is another one than before. Servers by
 # virtiofs cannot be replaced, so it is one by reverse-sshfs.
 files=${0%/*}
@@ -61,12 +61,27 @@ look() { : < "$1"; }
 
 # leave NUMBER POINT: ends a mount that is of no use. Its client would keep the port.
 leave() {
-    within_patience umount -l "$2"
+    rm -f "$run/mounted.$1"
+    ! is_mounted || within_patience umount -l "$2"
     client=
     [ ! -r "$run/mount.$1.pid" ] || read -r client < "$run/mount.$1.pid"
     rm -f "$run/mount.$1.pid"
     # Another program may have the number by now.
     [ -z "$client" ] || ! grep -q '^sshfs' "/proc/$client/comm" 2> /dev/null || kill -9 "$client"
+}
+
+# withdraw NUMBER POINT: ends a mount that the host takes away. What was written is brought to the host first, also if programs
+# keep files open, which lose them.
+withdraw() {
+    within_patience umount "$2" 2> /dev/null || within_patience sync -f "$2" 2> /dev/null
+    leave "$1" "$2"
+    printf '{"type":"mount","mount":%s,"as":"none"}\n' "$1" >&5
+}
+
+# mounted NUMBER TYPE: tells the host, and remembers what is mounted.
+mounted() {
+    printf '%s\n' "$line" > "$run/mounted.$1"
+    printf '{"type":"mount","mount":%s,"as":"%s"}\n' "$1" "$2" >&5
 }
 
 # mount_by_virtiofs NUMBER OPTIONS POINT: the kernel speaks to the host's server.
@@ -76,7 +91,7 @@ mount_by_virtiofs() {
     : > "$complaint"
     # The kernel mounts again what is still in use, also without a server.
     if within_patience mount -t virtiofs -o "${2%%,*}" "hostagent:$1" "$3" 2> "$complaint" && answers "$3"; then
-        printf '{"type":"mount","mount":%s,"as":"virtiofs"}\n' "$1" >&5
+        mounted "$1" virtiofs
         return
     fi
     ! is_mounted || leave "$1" "$3"
@@ -125,7 +140,7 @@ mount_by_sshfs() {
             # sshfs mounts first and asks the server then.
             if is_mounted; then
                 if answers "$3"; then
-                    printf '{"type":"mount","mount":%s,"as":"reverse-sshfs"}\n' "$1" >&5
+                    mounted "$1" reverse-sshfs
                     return
                 fi
                 # It may have ended meanwhile, and be tried again.
@@ -146,8 +161,25 @@ mount_by_sshfs() {
     report "$1" "sshfs: $(tail -n 1 "$complaint")"
 }
 
-number=0
-while read -r type options point; do
+# The list of the volume is that of the machine's start. The host sends another one when it has changed.
+list=$files/mounts
+[ ! -e "$run/mounts" ] || list=$run/mounts
+
+for entry in "$run"/mounted.*; do
+    [ -r "$entry" ] && read -r line < "$entry" || continue
+    grep -qxF -e "$line" "$list" && continue
+    number=${entry##*.}
+    # The first three words are number, type and options.
+    withdraw "$number" "${line#* * * }"
+done
+
+while read -r line; do
+    number=${line%% *}
+    point=${line#* * * }
+    type=${line#* }
+    options=${type#* }
+    type=${type%% *}
+    options=${options%% *}
     if [ "${1:-$number}" -eq "$number" ]; then
         # The client of another server would not be understood.
         ! is_mounted || { [ -z "${1:-}" ] && answers "$point"; } || leave "$number" "$point"
@@ -160,5 +192,4 @@ while read -r type options point; do
             report "$number" "the directory $point cannot be made"
         fi
     fi
-    number=$((number + 1))
-done < "$files/mounts"
+done < "$list"

@@ -44,6 +44,7 @@ import Testing
                 .network(.init(.udp, hostAddress: "0.0.0.0", hostPort: 1, guestPort: 2)), .failed(reason: "r")),
             .portForward(.connection(.init(host: "/h", guest: "127.0.0.1:1")), .forwarding),
             .mount(Self.mount, .mounted(.reverseSSHFS)), .mount(Self.mount, .lost(reason: "r")),
+            .mount(Self.mount, .removed),
             .mount(Self.mount, .failed(reason: "r")),
             .guestClockSet(reason: "r"), .reloaded(applied: ["a"], pending: ["b"]), .upgrading(version: "2"),
         ]

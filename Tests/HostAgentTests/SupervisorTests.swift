@@ -280,7 +280,7 @@ import Testing
                         latest.value.withLock { $0 = port }
                         var plan = ForwardPlan()
                         plan.ports = [PortForward(.udp, hostAddress: "127.0.0.1", hostPort: port, guestPort: 80)]
-                        return (60, plan)
+                        return .init(grace: 60, forwards: plan)
                     }
                 }
             }

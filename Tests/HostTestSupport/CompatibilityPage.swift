@@ -67,6 +67,7 @@ extension Effect {
         switch self {
         case .live: "at once"
         case .liveUnlessRegistered: "at once; what the manager's file holds, after `autostart enable`"
+        case .liveWherePossible: "at once where the guest allows it, otherwise at the next start"
         case .enable: "after `autostart enable`"
         case .agentStart: "at the agent's next start"
         case .start: "at the next start"
