@@ -4,21 +4,27 @@ import InstanceStore
 import LimaConfiguration
 
 /// What has to happen so that a running guest has other mounts.
-struct MountChange: Sendable, Equatable {
+package struct MountChange: Sendable, Equatable {
     /// The numbers of the mounts that are taken away from the guest.
-    var withdrawn: [Int] = []
+    package var withdrawn: [Int] = []
     /// The numbers of new mounts.
-    var added: [Int] = []
+    package var added: [Int] = []
     /// A sentence for each mount that waits for the next start.
-    var waiting: [String] = []
+    package var waiting: [String] = []
+
+    package init(withdrawn: [Int] = [], added: [Int] = [], waiting: [String] = []) {
+        self.withdrawn = withdrawn
+        self.added = added
+        self.waiting = waiting
+    }
 }
 
 extension MountPlan {
     /// The numbers of the mounts that the guest is to have.
-    var numbers: [Int] { entries.indices.filter { !(entries[$0].isWithdrawn ?? false) } }
+    package var numbers: [Int] { entries.indices.filter { entries[$0].absence == nil } }
 
     /// What the guest is told to mount.
-    var list: MountList {
+    package var list: MountList {
         MountList(
             numbers.map {
                 // The machine was made for virtiofs if that was offered, and its volume names it then.
@@ -27,7 +33,7 @@ extension MountPlan {
     }
 
     /// Whether the guest has these mounts and no others.
-    func isCurrent(_ mounts: [Mount]) -> Bool {
+    package func isCurrent(_ mounts: [Mount]) -> Bool {
         guard let directory else { return mounts.isEmpty }
         let current = numbers.map { entries[$0].mount }
         let wanted = mounts.map { $0.located(in: directory.path) }
@@ -35,7 +41,7 @@ extension MountPlan {
     }
 
     /// Plans other mounts for the running guest. A mount that stays keeps its number, and with it its client in the guest.
-    mutating func change(to mounts: [Mount]) -> MountChange {
+    package mutating func change(to mounts: [Mount]) -> MountChange {
         guard let directory else { return MountChange() }
         note(mounts)
         let wanted = mounts.map { $0.located(in: directory.path) }
@@ -56,7 +62,7 @@ extension MountPlan {
                 Self.stays(mount, isShared ? "it is mounted by virtiofs" : "another mount stays within it"))
         }
         for number in leaving where !staying.contains(entries[number].mount) {
-            entries[number].isWithdrawn = true
+            entries[number].absence = .leaving
             change.withdrawn.append(number)
         }
         for mount in coming {
@@ -91,9 +97,7 @@ extension MountPlan {
 
     /// The number of a port that nothing uses.
     private var freeNumber: Int? {
-        entries.indices.first {
-            (entries[$0].isWithdrawn ?? false) && entries[$0].server == nil && !entries[$0].isInMachine
-        }
+        entries.indices.first { entries[$0].absence == .gone && !entries[$0].isInMachine }
             ?? (entries.count < ports ?? 0 ? entries.count : nil)
     }
 

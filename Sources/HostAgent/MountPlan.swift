@@ -25,8 +25,16 @@ package struct MountPlan: Sendable {
         }
         /// It was added while the guest ran.
         var isAdded: Bool?
-        /// The guest has it no longer. Its number is free when its server has ended.
-        var isWithdrawn: Bool?
+        /// Nil while the guest is to have it.
+        var absence: Absence?
+    }
+
+    /// What became of a mount that the configuration no longer has.
+    enum Absence: String, Codable, Sendable {
+        /// The guest is to give it back, and its server ends then.
+        case leaving
+        /// Its number is free.
+        case gone
     }
 
     /// What an agent leaves for the next one. Earlier versions left the entries alone.
@@ -67,7 +75,7 @@ package struct MountPlan: Sendable {
     /// The ports that the machine has; nil if an earlier version started it.
     private(set) var ports: Int?
     /// The guest has other mounts than those of its start.
-    var isChanged = false
+    package var isChanged = false
     /// What a configuration that was read again asks for; nil if none was.
     private(set) var latest: [Mount]?
 
@@ -123,6 +131,9 @@ package struct MountPlan: Sendable {
 
     /// Keeps what a configuration that was read again asks for, for the next machine of this agent.
     mutating func note(_ mounts: [Mount]) { latest = mounts }
+
+    /// A mount that was leaving has gone.
+    package mutating func release(_ number: Int) { (entries[number].absence, entries[number].server) = (.gone, nil) }
 
     mutating func offer(_ number: Int, _ offer: Offer) { entries[number].offer = offer }
 

@@ -79,9 +79,7 @@ extension GuestMounts {
         bag.start { [self] in
             let plan = state.withLock { $0.plan }
             channel?.send(.setMounts(plan.list))
-            for number in plan.entries.indices where plan.entries[number].isWithdrawn ?? false {
-                if plan.entries[number].server != nil { await withdraw(number) }
-            }
+            for number in plan.entries.indices where plan.entries[number].absence == .leaving { await withdraw(number) }
         }
     }
 
@@ -90,7 +88,7 @@ extension GuestMounts {
     private func withdraw(_ number: Int) async -> String? {
         let mount = state.withLock { $0.plan.entries[number].mount }
         await end(number)
-        state.withLock { $0.plan.entries[number].server = nil }
+        state.withLock { $0.plan.release(number) }
         await save()
         log.emit(.mount(mount, .removed))
         // It may have been missing, and is not any more.

@@ -42,12 +42,15 @@ struct MountTests {
 
     /// The processes of the servers, by what is on record.
     private func servers(_ home: borrowing TestHome) throws -> [ProcessIdentity] {
-        struct Entry: Decodable {
-            struct Server: Decodable { var process: ProcessIdentity }
-            var server: Server?
+        struct Record: Decodable {
+            struct Entry: Decodable {
+                struct Server: Decodable { var process: ProcessIdentity }
+                var server: Server?
+            }
+            var entries: [Entry]
         }
         let text = try TextFile.read(home.directory("mini") + "/mounts.json")
-        return try JSONDecoder().decode([Entry].self, from: Data(text.utf8)).compactMap(\.server?.process)
+        return try JSONDecoder().decode(Record.self, from: Data(text.utf8)).entries.compactMap(\.server?.process)
     }
 
     @Test func aDirectoryLivesAsLongAsItsGuest() async throws {
