@@ -53,8 +53,9 @@ package protocol Guest: Sendable {
     /// - Throws: `HostError`; `GuestStandsStill` for a guest that cannot go on, which also sends an event.
     func change(_ snapshot: SnapshotChange, willChange: @escaping @Sendable () throws -> Void) async throws
 
-    /// The guest's address on the machine's network, at which forwards of the network reach it.
-    var networkAddress: IPAddress { get }
+    /// The guest's address on the machine's network, at which forwards of the network reach it; nil if this network forwards
+    /// nothing but the port of the SSH server.
+    var networkAddress: IPAddress? { get }
     /// The port of the host that is forwarded to the guest's SSH server.
     var sshForward: PortForward { get }
     /// The ports of the host that are forwarded to the guest.
@@ -80,6 +81,10 @@ package enum GuestEvent: Sendable, Equatable {
     case stalled(reason: String)
     /// The accelerator failed and stopped the machine. The next launch uses another accelerator.
     case acceleratorFailed(reason: String)
+    /// The guest has no network any more. The machine runs.
+    case networkLost(reason: String)
+    /// The guest has its network again. Connections of before have ended.
+    case networkRestored
     /// The process has ended, and `reason` says how. `crashed` means a fault of the machine's own program.
     case ended(reason: String, crashed: Bool = false)
 }

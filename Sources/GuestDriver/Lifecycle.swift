@@ -11,8 +11,9 @@ package struct Lifecycle: Sendable {
     private var provisioningFault: String?
     /// Set while nobody can log in to a guest that had been ready before. The guest is `degraded` until a login works.
     private var accessFault: String?
-    /// Why directories of the host are not in the guest, by their mount points. The guest is `degraded` meanwhile.
-    var mountFaults: [String: String] = [:]
+    /// Why parts of the guest are missing: directories of the host, by their mount points, or its network. The guest is
+    /// `degraded` meanwhile.
+    var partFaults: [String: String] = [:]
     private var hasStalledWhileStarting = false
     /// A stop that was asked for while a guest was being attached to is to end it without asking.
     var isForced = false
@@ -66,8 +67,8 @@ package struct Lifecycle: Sendable {
         case .guestIsProvisioning: return guestIsProvisioning()
         case .guestIsReady: return guestIsReady()
         case .provisioningFailed(let reason): return provisioningFailed(reason)
-        case .mountFailed(let mountPoint, let reason): return mountFailed(mountPoint, reason)
-        case .mounted(let mountPoint): return mounted(mountPoint)
+        case .partFailed(let part, let reason): return partFailed(part, reason)
+        case .partWorks(let part): return partWorks(part)
         case .accessConfirmed: return accessConfirmed()
         case .guest(let event): return guestEvent(event)
         case .stopRequested(let force): return stopRequested(force: force)
@@ -169,7 +170,7 @@ package struct Lifecycle: Sendable {
         (hasBootedAgain, hasMoreTime) = (false, false)
         if let standingFault {
             state = .degraded(reason: standingFault)
-            let failures = mountFaults.sorted { $0.key < $1.key }.map { Action.emit(.failure($0.value)) }
+            let failures = partFaults.sorted { $0.key < $1.key }.map { Action.emit(.failure($0.value)) }
             return [.stopTimer(.phaseDeadline)] + failures + [.enter(.degraded), .announceReady, .beginHeartbeat]
         }
         state = .running
@@ -258,6 +259,8 @@ package struct Lifecycle: Sendable {
     private mutating func guestEvent(_ event: GuestEvent) -> [Action] {
         switch (event, state) {
         case (_, .ended), (_, .new): return []
+        case (.networkLost(let reason), _): return partFailed(Self.network, reason)
+        case (.networkRestored, _): return partWorks(Self.network) + (phase.isUsable ? [.repairPorts] : [])
         case (.stalled(let reason), _): return stall(reason)
         // A stalled machine that is told every second to continue resumes and stops again. Only the heartbeat shows
         // that it runs.
@@ -349,7 +352,7 @@ package struct Lifecycle: Sendable {
 
     /// What remains wrong with a guest whose machine answers.
     var standingFault: String? {
-        accessFault ?? provisioningFault ?? mountFaults.min { $0.key < $1.key }?.value
+        accessFault ?? provisioningFault ?? partFaults.min { $0.key < $1.key }?.value
     }
 
     /// The guest is healthy again, unless there are other faults: those remain.
@@ -362,7 +365,11 @@ package struct Lifecycle: Sendable {
         return actions + [.enter(.running)] + resynchronized()
     }
 
-    private mutating func forgetFaults() { (provisioningFault, accessFault, mountFaults) = (nil, nil, [:]) }
+    /// The guest boots. Its machine is as it was.
+    private mutating func forgetFaults() {
+        (provisioningFault, accessFault) = (nil, nil)
+        partFaults = partFaults.filter { $0.key == Self.network }
+    }
 
     /// The host slept or the guest was stalled. The guest's clock is behind and connections have died.
     private func resynchronized() -> [Action] {

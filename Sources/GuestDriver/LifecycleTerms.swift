@@ -59,9 +59,10 @@ extension Lifecycle {
         case guestIsReady
         /// A provisioning script failed. The guest keeps running.
         case provisioningFailed(reason: String)
-        /// A directory of the host is not in the guest.
-        case mountFailed(mountPoint: String, reason: String)
-        case mounted(mountPoint: String)
+        /// A part of the guest is missing: a directory of the host, named by its mount point.
+        case partFailed(String, reason: String)
+        /// The part is there, perhaps again.
+        case partWorks(String)
         case accessConfirmed
         case guest(GuestEvent)
         case stopRequested(force: Bool)

@@ -201,7 +201,7 @@ final class GuestMounts: GuestService {
             log.emit(.mount(mount, .mounted(type)))
             settle(number)
             // A guest whose kernel waits for a server that has gone is degraded until it is restarted.
-            if !isImpaired { tell(.mounted(mountPoint: mount.mountPoint)) }
+            if !isImpaired { tell(.partWorks(mount.mountPoint)) }
         case .unmounted: break
         case .failed(let reason):
             settle(number)
@@ -217,7 +217,7 @@ final class GuestMounts: GuestService {
 
     private func fault(_ mount: Mount, _ reason: String) {
         let sentence = "\(mount.location) is not mounted at \(mount.mountPoint): \(reason)"
-        tell(.mountFailed(mountPoint: mount.mountPoint, reason: sentence))
+        tell(.partFailed(mount.mountPoint, reason: sentence))
     }
 
     func fail(_ mount: Mount, _ reason: String) {

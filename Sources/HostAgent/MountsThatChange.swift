@@ -92,7 +92,7 @@ extension GuestMounts {
         await save()
         log.emit(.mount(mount, .removed))
         // It may have been missing, and is not any more.
-        tell(.mounted(mountPoint: mount.mountPoint))
+        tell(.partWorks(mount.mountPoint))
         return nil
     }
 

@@ -87,6 +87,11 @@ struct Reception: Sendable {
             applied.removeAll { key in pending.contains { $0.key == key && $0.until == .restart } }
             applied.sort()
             warnings += ports.complaints + result.mountComplaints
+            if !result.mountComplaints.isEmpty, case .manager(.systemd, .system, _) = origin {
+                warnings.append(
+                    "the sandbox of the unit knows the locations of the last `hostagent autostart enable`; after others were "
+                        + "added, call it again and restart the instance")
+            }
             log.emit(.reloaded(applied: applied, pending: pending.map(\.key)))
             return ReloadBody(applied: applied, pending: pending, warnings: warnings)
         } catch {

@@ -154,11 +154,12 @@ enum Composition {
                     + configuration.refusals.map { "\n- \($0)" }.joined(),
                 hint: "change \(directory.limaYAML)")
         }
-        let machine = QEMUMachine(
+        var machine = QEMUMachine(
             name: instance.name.text, architecture: configuration.architecture,
             processor: configuration.processor, cpus: configuration.cpus, memory: configuration.memory,
             boot: try boot(instance), paths: paths(directory),
             diskFormat: try InstanceDisk(directory)?.formatName ?? "qcow2")
+        machine.network = instance.settings.network
         return QEMUDriver(
             machine: machine, accelerator: instance.settings.accelerator,
             environment: environment, configurationDigests: instance.digests.fixedAtStart,

@@ -80,10 +80,10 @@ package struct ForwardPlan: Sendable, Equatable {
     /// What shall be forwarded while the guest has these listeners. It depends on nothing else, so that a new agent comes
     /// to the same result.
     /// - Parameters:
-    ///   - network: the guest's address on the machine's network.
+    ///   - network: the guest's address on the machine's network; nil if nothing can be forwarded there.
     ///   - excluded: a port of the guest that is not forwarded: the host's end of the forward to its SSH server has this
     ///     number.
-    package func wanted(_ listeners: some Collection<GuestListener>, network: IPAddress, excluding excluded: Int)
+    package func wanted(_ listeners: some Collection<GuestListener>, network: IPAddress?, excluding excluded: Int)
         -> Set<Forward>
     {
         var ends: [HostEnd: Forward] = [:]
@@ -93,8 +93,15 @@ package struct ForwardPlan: Sendable, Equatable {
             ends[end] = Self.forward(end, to: listener, network: network)
         }
         let taken = Set(ends.keys.map(\.text))
-        return Set(ends.values).union(ports.map(Forward.network))
+        return Set(ends.values).union(ports.map { Self.forward($0, network: network) })
             .union(connections.filter { $0.isReverse || !taken.contains($0.host) }.map(Forward.connection))
+    }
+
+    /// A port that is forwarded whoever listens.
+    private static func forward(_ port: PortForward, network: IPAddress?) -> Forward {
+        guard network == nil, port.transport == .tcp else { return .network(port) }
+        let host = HostEnd.port(IPEndpoint(IPAddress(port.hostAddress) ?? .loopback, port.hostPort))
+        return .connection(ConnectionForward(host: host.text, guest: "\(IPEndpoint(.loopback, port.guestPort))"))
     }
 
     private func end(for listener: GuestListener) -> HostEnd? {
@@ -117,9 +124,10 @@ package struct ForwardPlan: Sendable, Equatable {
         return rank(left) < rank(right)
     }
 
-    private static func forward(_ end: HostEnd, to listener: GuestListener, network: IPAddress) -> Forward {
+    private static func forward(_ end: HostEnd, to listener: GuestListener, network: IPAddress?) -> Forward {
         let (address, port) = (listener.socket.address, listener.socket.port)
-        if case .port(let host) = end, host.address.isIPv4, address == network || address.isAny && !listener.isIPv6Only
+        if let network, case .port(let host) = end, host.address.isIPv4,
+            address == network || address.isAny && !listener.isIPv6Only
         {
             return .network(
                 PortForward(.tcp, hostAddress: "\(host.address)", hostPort: host.port, guestPort: port))

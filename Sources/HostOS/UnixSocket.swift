@@ -105,6 +105,17 @@ package enum UnixSocket {
         #endif
     }
 
+    /// Whether somebody listens on a socket file, by the kernel's table (proc(5), /proc/net/unix). Unlike `listener`, it makes
+    /// no connection.
+    package static func isListening(path: String) -> Bool {
+        guard let table = try? TextFile.read("/proc/net/unix") else { return false }
+        // The fourth column has the flags. __SO_ACCEPTCON is 1 << 16.
+        return table.split(separator: "\n").contains { line in
+            let columns = line.split(separator: " ", maxSplits: 7)
+            return columns.count == 8 && columns[3] == "00010000" && columns[7] == path
+        }
+    }
+
     /// The pid of the process that listens on a socket file; nil when nobody does.
     package static func listener(path: String) -> Int32? {
         guard let descriptor = try? connect(path: path) else { return nil }

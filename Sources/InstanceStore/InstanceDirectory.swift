@@ -81,7 +81,9 @@ package struct InstanceDirectory: Sendable, Hashable {
     /// Files that lead to a running agent or guest. They are useless once both are gone.
     package var liveNames: [String] {
         let sockets = [agentSocket, qmpSocket, channelSocket]
-        return sockets + sockets.map { "\(path)/.\($0.dropFirst(path.utf8.count + 1))" }
+        // The last two are those of passt, which gives the machine a network.
+        return ["\(path)/net.sock", "\(path)/net.log"] + sockets
+            + sockets.map { "\(path)/.\($0.dropFirst(path.utf8.count + 1))" }
             + [agentPID, qemuPID, guestRecord, mountServers]
             + (0..<Mount.maximumPorts).flatMap {
                 [mountSocket($0), sharingSocket($0), mountLog($0), mountLog($0) + ".1"]

@@ -9,7 +9,7 @@ package struct SnapshotMachines: Sendable {
 
     /// Keys of `lima.yaml` that change the machine or its devices.
     private static let keys: Set = [
-        "additionalDisks", "arch", "containerd", "cpus", "cpuType", "firmware", "memory", "vmOpts",
+        "additionalDisks", "arch", "containerd", "cpus", "cpuType", "firmware", "memory", "network", "vmOpts",
     ]
 
     package init(_ directory: InstanceDirectory) { path = directory.path + "/snapshots.json" }

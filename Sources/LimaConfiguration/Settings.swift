@@ -7,6 +7,7 @@ package struct Settings: Sendable, Equatable {
     package var keepAlive = Keys.keepAlive.fallback
     /// If nil, the host is probed for what it supports.
     package var accelerator: Accelerator?
+    package var network = Keys.network.fallback
     /// Instances that are started before this one and stopped after it.
     package var after: [InstanceName] = []
     package var before: [InstanceName] = []
@@ -44,6 +45,7 @@ package struct Settings: Sendable, Equatable {
             "keepAlive", Form<KeepAlive>.word, default: .onFailure, .agent, .liveUnlessRegistered)
         static let accelerator = Key(
             "accelerator", Form<Accelerator>.word, .machine, .start, standard: "what the host supports")
+        static let network = DefaultedKey("network", Form<NetworkBackend>.word, default: .user, .machine, .start)
         static let after = Key("after", list(of: .instanceName), .agent, .enable)
         static let before = Key("before", list(of: .instanceName), .agent, .enable)
         static let consoleLogLimit = DefaultedKey(
@@ -66,7 +68,7 @@ package struct Settings: Sendable, Equatable {
 
     /// The table of all keys.
     package static let keys: [any KeyDeclaration] = [
-        Keys.stopGrace, Keys.keepAlive, Keys.accelerator, Keys.after, Keys.before, Keys.consoleLogLimit,
+        Keys.stopGrace, Keys.keepAlive, Keys.accelerator, Keys.network, Keys.after, Keys.before, Keys.consoleLogLimit,
         Keys.eventLogLimit, Keys.sources, Keys.cloneIdentity,
         Key("idleTimeout", .unread("duration"), .agent, .live, .notYet),
     ]
@@ -83,6 +85,7 @@ package struct Settings: Sendable, Equatable {
             settings.stopGrace = fields[Keys.stopGrace]
             settings.keepAlive = fields[Keys.keepAlive]
             settings.accelerator = fields[Keys.accelerator]
+            settings.network = fields[Keys.network]
             settings.after = fields[Keys.after] ?? []
             settings.before = fields[Keys.before] ?? []
             settings.consoleLogLimit = fields[Keys.consoleLogLimit]

@@ -130,15 +130,40 @@ package struct GuestNetwork: QEMUDevice {
 
     /// The port of 127.0.0.1 that leads to the guest's port 22.
     var sshLocalPort: Int
+    /// The socket of the process that has the network; nil if QEMU has it.
+    var socket: String?
+    /// The options by which QEMU connects to it again when it has ended.
+    var reconnection: String?
 
     package var arguments: [String] {
-        [
+        // No boot ROM: the guest does not boot from the network, and loading it takes time.
+        let device = ["-device", "virtio-net-pci,netdev=\(Self.id),romfile="]
+        guard let socket else {
+            let network =
+                "user,id=\(Self.id),net=\(Self.range),dhcpstart=\(Self.guest),hostfwd=\(Self.forward)\(sshLocalPort)-:22"
+            return ["-netdev", network] + device
+        }
+        return [
             "-netdev",
-            "user,id=\(Self.id),net=\(Self.range),dhcpstart=\(Self.guest),"
-                + "hostfwd=tcp:127.0.0.1:\(sshLocalPort)-:22",
-            // No boot ROM: the guest does not boot from the network, and loading it takes time.
-            "-device", "virtio-net-pci,netdev=\(Self.id),romfile=",
-        ]
+            "stream,id=\(Self.id),server=off,addr.type=unix,addr.path=\(QEMUMachine.escape(socket))\(reconnection ?? "")",
+            // Nothing uses it. It tells an agent that has lost its record which port leads to the guest.
+            "-chardev", "null,id=\(Self.mark)\(sshLocalPort)",
+        ] + device
+    }
+
+    private static let forward = "tcp:127.0.0.1:"
+    private static let mark = "ssh-port-"
+
+    /// The port of 127.0.0.1 that leads to the guest's port 22, by the arguments of a QEMU process.
+    static func sshLocalPort(inArguments arguments: [String]) -> Int? {
+        let starts = ["user,id=\(id),": "hostfwd=\(forward)", "null,id=\(mark)": mark]
+        for argument in arguments {
+            for (start, before) in starts where argument.hasPrefix(start) {
+                guard let range = argument.firstRange(of: before) else { continue }
+                return Int(argument[range.upperBound...].prefix { $0.isNumber })
+            }
+        }
+        return nil
     }
 }
 

@@ -61,12 +61,16 @@ package struct QEMUDriver: GuestDriver {
         prepared.withLock { $0 = parts }
     }
 
+    /// "QEMU emulator version 7.2.15 (Debian 1:7.2+dfsg-7+deb12u12)"
+    private func version(of binary: String) async throws -> String? {
+        let answer = try await Tool(binary, ["--version"]).run()
+        return answer.output.split(separator: " ").drop { $0 != "version" }.dropFirst().first.map(String.init)
+    }
+
     /// Refuses a QEMU that is older than the configuration asks for.
     private func checkVersion(of binary: String) async throws {
         guard let minimumVersion else { return }
-        let answer = try await Tool(binary, ["--version"]).run()
-        // "QEMU emulator version 7.2.15 (Debian 1:7.2+dfsg-7+deb12u12)"
-        let version = answer.output.split(separator: " ").drop { $0 != "version" }.dropFirst().first.map(String.init)
+        let version = try await version(of: binary)
         guard let version, !isNewer(minimumVersion, version) else {
             throw HostError(
                 .unavailable,
@@ -105,6 +109,25 @@ package struct QEMUDriver: GuestDriver {
             machine.accelerator = await probe.accelerator()
         }
         qemu.forget()
+        guard machine.network == .passt else { return try await launch(machine, binary, probe, network: nil) }
+        // In seconds, then in milliseconds: qemu(1), `-netdev stream`.
+        let version = try await version(of: binary) ?? "0"
+        machine.networkReconnection =
+            isNewer("8.0", version) ? nil : isNewer("9.2", version) ? ",reconnect=1" : ",reconnect-ms=200"
+        let network = try PasstNetwork(paths, sshLocalPort: sshLocalPort, searchPath: environment["PATH"])
+        let helper = try await network.start()
+        do {
+            return try await launch(machine, binary, probe, network: (network, helper))
+        } catch {
+            await helper.end(in: paths.directory)
+            throw error
+        }
+    }
+
+    private func launch(
+        _ machine: QEMUMachine, _ binary: String, _ probe: AcceleratorProbe,
+        network: (passt: PasstNetwork, helper: HelperRecord)?
+    ) async throws -> any Guest {
         try? Files.remove(paths.errorLog)
         // The console log of the previous boot is kept beside the new one.
         try? Files.move(paths.serialLog, to: paths.serialLog + ".1")
@@ -123,15 +146,16 @@ package struct QEMUDriver: GuestDriver {
         guard let identity = ProcessIdentity.of(pid: pid) else {
             throw failure(of: ProcessIdentity.killedChild(pid).description)
         }
-        let record = GuestRecord(
+        var record = GuestRecord(
             driver: QEMUFinder.driverName, process: identity, accelerator: machine.accelerator,
-            sshLocalPort: sshLocalPort, configurationDigests: configurationDigests)
+            sshLocalPort: machine.sshLocalPort, configurationDigests: configurationDigests)
+        record.helpers = network.map { [$0.helper] }
         do {
             try qemu.save(record)
             let monitor = try await connect(to: identity, socket: paths.qmpSocket)
             for socket in paths.sockets { socket.keep() }
             return QEMUGuest(
-                record, monitor: monitor, complaint: qemu.lastComplaint,
+                record, monitor: monitor, finder: qemu,
                 withdrawVerdict: accelerator == nil ? probe.withdrawVerdict : nil)
         } catch {
             identity.signal(9)

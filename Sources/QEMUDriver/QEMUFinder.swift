@@ -71,7 +71,7 @@ package struct QEMUFinder: GuestFinder {
         for socket in paths.sockets where !socket.isIntact { socket.keep() }
         // The guest can be found without this record too, so a full disk must not make attaching fail.
         try? save(survivor.record)
-        return QEMUGuest(survivor.record, monitor: monitor, complaint: lastComplaint, withdrawVerdict: nil)
+        return QEMUGuest(survivor.record, monitor: monitor, finder: self, withdrawVerdict: nil)
     }
 
     /// Connects to QEMU's monitor. A silent QEMU is busy or hung, not dead, so it is asked again until `patience` ends.

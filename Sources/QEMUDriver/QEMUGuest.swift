@@ -6,12 +6,13 @@ import Synchronization
 
 /// A live QEMU process and its monitor.
 final class QEMUGuest: Guest {
-    let record: GuestRecord
+    var record: GuestRecord { current.value.withLock { $0 } }
     let events: AsyncStream<GuestEvent>
 
     private let monitor: QMPConnection
     let sshForward: PortForward
-    let networkAddress = GuestNetwork.guestAddress
+    let networkAddress: IPAddress?
+    private let current: CurrentRecord
     private let watch: Task<Void, Never>
     private let states: StateReader
     private let jobs: QMPJobs
@@ -20,13 +21,15 @@ final class QEMUGuest: Guest {
     private let continuation: AsyncStream<GuestEvent>.Continuation
 
     /// - Parameters:
-    ///   - complaint: the last line of QEMU's standard error.
+    ///   - finder: has the guest's files.
     ///   - withdrawVerdict: withdraws the verdict of the accelerator's probe; nil when a person chose the accelerator.
     init(
-        _ record: GuestRecord, monitor: QMPConnection, complaint: @escaping @Sendable () -> String,
+        _ record: GuestRecord, monitor: QMPConnection, finder: QEMUFinder,
         withdrawVerdict: (@Sendable () -> Void)?
     ) {
-        self.record = record
+        let current = CurrentRecord(record)
+        self.current = current
+        networkAddress = record.passt == nil ? GuestNetwork.guestAddress : nil
         let identity = record.process
         sshForward = PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: record.sshLocalPort, guestPort: 22)
         self.monitor = monitor
@@ -50,10 +53,20 @@ final class QEMUGuest: Guest {
                     let end = await identity.waitUntilEnded()
                     // Everything the monitor reported came before the end.
                     monitor.close()
-                    let said = complaint()
+                    let said = finder.lastComplaint()
                     let how = end?.description ?? "is gone"
                     let reason = said.isEmpty ? how : "\(how), saying: \(said)"
                     continuation.yield(.ended(reason: reason, crashed: end?.isCrash ?? false))
+                }
+                if let passt = record.passt {
+                    group.addTask {
+                        await PasstNetwork(finder.paths, of: record).follow(passt, of: identity) { helper in
+                            // The record can be restored, and the next agent asks it.
+                            try? finder.save(current.replacing(helper))
+                        } tell: {
+                            continuation.yield($0)
+                        }
+                    }
                 }
                 await group.waitForAll()
             }
@@ -62,6 +75,20 @@ final class QEMUGuest: Guest {
     }
 
     deinit { watch.cancel() }
+
+    /// The record of the guest, whose helpers may be replaced.
+    private final class CurrentRecord: Sendable {
+        let value: Mutex<GuestRecord>
+
+        init(_ record: GuestRecord) { value = Mutex(record) }
+
+        func replacing(_ helper: HelperRecord) -> GuestRecord {
+            value.withLock { record in
+                record.helpers = record.helpers?.map { $0.name == helper.name ? helper : $0 }
+                return record
+            }
+        }
+    }
 
     private static func translate(_ message: QMPMessage, _ monitor: QMPConnection, _ states: StateReader) async
         -> GuestEvent?
@@ -192,10 +219,14 @@ final class QEMUGuest: Guest {
 
     /// QEMU itself lists the forwards, so an agent that attaches needs no record of them.
     func portForwards() async throws -> Set<PortForward> {
-        UserNetwork.forwards(inListing: try await say("info usernet"))
+        guard networkAddress != nil else { return [sshForward] }
+        return UserNetwork.forwards(inListing: try await say("info usernet"))
     }
 
     func open(_ forward: PortForward) async throws {
+        guard networkAddress != nil else {
+            throw HostError(.unavailable, "passt opens ports of \(forward.transport.rawValue) only when it starts")
+        }
         let rule = UserNetwork.rule(forward, to: forward.guestPort)
         try await usernet("hostfwd_add \(GuestNetwork.id) \(rule)", succeeds: "")
     }

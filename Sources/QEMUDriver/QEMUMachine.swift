@@ -20,6 +20,9 @@ package struct QEMUMachine: Sendable {
     package var additionalDevices: [any QEMUDevice] = []
     /// The port of 127.0.0.1 that leads to the guest's port 22.
     package var sshLocalPort: Int
+    package var network = NetworkBackend.user
+    /// The options by which the machine connects again to a network that has ended; nil if it cannot.
+    var networkReconnection: String?
 
     package init(
         name: String, architecture: Architecture, accelerator: Accelerator = .tcg, processor: String?, cpus: Int,
@@ -41,7 +44,10 @@ package struct QEMUMachine: Sendable {
     package var devices: [any QEMUDevice] {
         [
             Monitor(socket: paths.qmpSocket), boot, Disk(path: paths.disk, format: diskFormat),
-            SeedDrive(path: paths.cidata), GuestNetwork(sshLocalPort: sshLocalPort),
+            SeedDrive(path: paths.cidata),
+            GuestNetwork(
+                sshLocalPort: sshLocalPort,
+                socket: network == .passt ? paths.networkSocket : nil, reconnection: networkReconnection),
             ChannelPort(socket: paths.channelSocket), SerialConsole(log: paths.serialLog),
         ] + additionalDevices
     }
@@ -99,10 +105,8 @@ package struct QEMUMachine: Sendable {
     package static func facts(ofArguments arguments: [String]) -> (accelerator: Accelerator, sshLocalPort: Int)? {
         guard arguments.contains(where: { $0.hasSuffix("name=\(ChannelPort.name)") }) else { return nil }
         let machine = arguments.first { $0.contains(",accel=") }
-        let network = arguments.first { $0.hasPrefix("user,id=\(GuestNetwork.id),") }
         guard let accelerator = machine?.split(separator: "=").last.flatMap({ Accelerator(rawValue: String($0)) }),
-            let forward = network?.firstRange(of: "hostfwd=tcp:127.0.0.1:"), let network,
-            let port = Int(network[forward.upperBound...].prefix { $0.isNumber })
+            let port = GuestNetwork.sshLocalPort(inArguments: arguments)
         else { return nil }
         return (accelerator, port)
     }

@@ -13,6 +13,10 @@ package struct QEMUPaths: Sendable, Equatable {
     package var record: String
     /// QEMU's standard error.
     package var errorLog: String
+    /// The socket of the process that has the machine's network, and what that complains of. There is none by default.
+    package var networkSocket: String { "\(directory)/net.sock" }
+    package var networkLogName: String { "net.log" }
+    package var networkLog: String { "\(directory)/\(networkLogName)" }
 
     package init(
         directory: String, disk: String, cidata: String, serialLog: String, qmpSocket: String, channelSocket: String,

@@ -31,7 +31,7 @@ package struct Registration: Sendable, Equatable {
         package var devices: [String]
         /// Whether a helper has to gain privileges from its file's set-user-id bit or capabilities.
         package var newPrivileges: Bool
-        /// Whether a helper confines itself by namespaces and mounts of its own, as bubblewrap does.
+        /// Whether a helper confines itself by namespaces and mounts of its own, as bubblewrap and passt do.
         package var namespaces: Bool
         /// Directories that are read. They matter if they are in a temporary directory, which a sandbox otherwise replaces.
         package var readablePaths: [String]

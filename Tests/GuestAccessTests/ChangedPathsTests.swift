@@ -41,7 +41,7 @@ import Testing
         // A link that somebody in the guest has put in the place of a directory, to another file system.
         #expect(symlink("/proc/self", point + "/link") == 0)
         try TextFile.replace(
-            scratch.path + "/mounts", with: "virtiofs rw /one\nreverse-sshfs rw,dir_cache=no \(point)\n")
+            scratch.path + "/mounts", with: "1 reverse-sshfs rw,dir_cache=no \(point)\n0 virtiofs rw /the\n")
         // These stand for chown(1), and for the look into /proc/mounts.
         let prelude = """
             chown() { for word in "${PWD##*/}" "$@"; do printf '%s\\0' "$word"; done >> \(scratch.path)/got; }

@@ -66,7 +66,7 @@ package final class FakeGuest: Guest {
     package let record: GuestRecord
     package let events: AsyncStream<GuestEvent>
     package let says: AsyncStream<GuestEvent>.Continuation
-    package let networkAddress = IPAddress(192, 168, 5, 15)
+    package let networkAddress: IPAddress? = IPAddress(192, 168, 5, 15)
     package let sshForward = PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: 1, guestPort: 22)
     private let story: Story
     /// The rung at which the guest obeys a request to stop. It ignores the other rungs.

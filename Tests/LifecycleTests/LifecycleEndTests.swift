@@ -245,7 +245,8 @@ import Testing
             .stopRequested(force: false), .stopRequested(force: true), .startCancelled,
             .deadlinePassed(evidence: ""), .ladderTimePassed, .heartbeat(.answered), .heartbeat(.late),
             .heartbeat(.lost), .heartbeat(.stalled(reason: "r")), .guest(.stalled(reason: "r")),
-            .mountFailed(mountPoint: "/m", reason: "r"), .mounted(mountPoint: "/m"),
+            .partFailed("/m", reason: "r"), .partWorks("/m"), .guest(.networkLost(reason: "r")),
+            .guest(.networkRestored),
         ]
         for _ in 0..<2000 {
             var lifecycle = Lifecycle()

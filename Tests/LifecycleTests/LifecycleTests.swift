@@ -55,8 +55,8 @@ import Testing
 
     @Test func aGuestWithoutADirectoryIsDegradedUntilItHasIt() {
         var lifecycle = machine(Self.toProvisioning)
-        #expect(lifecycle.handle(.mountFailed(mountPoint: "/b", reason: "no b")) == [])
-        #expect(lifecycle.handle(.mountFailed(mountPoint: "/a", reason: "no a")) == [])
+        #expect(lifecycle.handle(.partFailed("/b", reason: "no b")) == [])
+        #expect(lifecycle.handle(.partFailed("/a", reason: "no a")) == [])
         #expect(lifecycle.handle(.guestIsReady) == [.emit(.guestReady), .confirmAccess])
         #expect(
             lifecycle.handle(.accessConfirmed) == [
@@ -64,39 +64,50 @@ import Testing
                 .announceReady, .beginHeartbeat,
             ])
         #expect(lifecycle.state == .degraded(reason: "no a"))
-        #expect(lifecycle.handle(.mounted(mountPoint: "/other")) == [])
-        #expect(lifecycle.handle(.mounted(mountPoint: "/a")) == [])
+        #expect(lifecycle.handle(.partWorks("/other")) == [])
+        #expect(lifecycle.handle(.partWorks("/a")) == [])
         #expect(lifecycle.state == .degraded(reason: "no b"))
-        #expect(lifecycle.handle(.mounted(mountPoint: "/b")) == [.enter(.running)])
+        #expect(lifecycle.handle(.partWorks("/b")) == [.enter(.running)])
         #expect(lifecycle.phase == .running)
     }
 
     @Test func aDirectoryThatIsLostDegradesAGuestThatRuns() {
         var lifecycle = machine(Self.toRunning)
-        let lost = Input.mountFailed(mountPoint: "/a", reason: "lost")
+        let lost = Input.partFailed("/a", reason: "lost")
         #expect(lifecycle.handle(lost) == [.emit(.failure("lost")), .enter(.degraded)])
         #expect(lifecycle.handle(lost) == [], "it is said once")
-        #expect(lifecycle.handle(.mountFailed(mountPoint: "/a", reason: "gone")) == [.emit(.failure("gone"))])
+        #expect(lifecycle.handle(.partFailed("/a", reason: "gone")) == [.emit(.failure("gone"))])
         #expect(lifecycle.handle(.heartbeat(.answered)) == [.setGuestClock, .repairPorts])
         #expect(lifecycle.state == .degraded(reason: "gone"))
-        #expect(lifecycle.handle(.mounted(mountPoint: "/a")) == [.enter(.running)])
+        #expect(lifecycle.handle(.partWorks("/a")) == [.enter(.running)])
+    }
+
+    @Test func theNetworkOfAGuestThatBootsAgainIsStillMissing() {
+        var lifecycle = machine(
+            Self.toRunning + [
+                .guest(.networkLost(reason: "no network")), .partFailed("/a", reason: "no a"), .guest(.rebooted),
+                .guestIsReady,
+            ])
+        #expect(lifecycle.handle(.accessConfirmed).contains(.enter(.degraded)))
+        #expect(lifecycle.state == .degraded(reason: "no network"))
+        #expect(lifecycle.handle(.guest(.networkRestored)) == [.enter(.running), .repairPorts])
     }
 
     @Test func aDirectoryDoesNotPutAnythingElseRight() {
         let lifecycle = machine(
             Self.toProvisioning + [
-                .provisioningFailed(reason: "a script"), .mountFailed(mountPoint: "/a", reason: "no a"),
-                .guestIsReady, .accessConfirmed, .mounted(mountPoint: "/a"),
+                .provisioningFailed(reason: "a script"), .partFailed("/a", reason: "no a"),
+                .guestIsReady, .accessConfirmed, .partWorks("/a"),
             ])
         #expect(lifecycle.state == .degraded(reason: "a script"))
         var silent = machine(
             Self.toRunning + [
-                .heartbeat(.late), .mountFailed(mountPoint: "/a", reason: "no a"), .mounted(mountPoint: "/a"),
+                .heartbeat(.late), .partFailed("/a", reason: "no a"), .partWorks("/a"),
             ])
         #expect(silent.phase == .degraded)
         #expect(silent.handle(.heartbeat(.answered)).contains(.enter(.running)))
         var rebooted = machine(
-            Self.toRunning + [.mountFailed(mountPoint: "/a", reason: "no a"), .guest(.rebooted), .guestIsReady])
+            Self.toRunning + [.partFailed("/a", reason: "no a"), .guest(.rebooted), .guestIsReady])
         #expect(rebooted.handle(.accessConfirmed).contains(.enter(.running)), "the new boot tells anew")
     }
 

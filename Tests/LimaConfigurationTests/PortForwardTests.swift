@@ -18,8 +18,25 @@ import Testing
             let address = try #require(IPAddress(text[..<colon]))
             return GuestListener(address, try #require(Int(text[colon...].dropFirst())))
         }
-        return try plan(rules).wanted(sockets, network: #require(IPAddress("192.168.5.15")), excluding: 2222).sorted()
+        return try plan(rules).wanted(sockets, network: IPAddress(192, 168, 5, 15), excluding: 2222).sorted()
             .map(\.description)
+    }
+
+    /// A network that forwards nothing itself: everything that SSH can forward goes by SSH.
+    @Test func withoutTheNetwork() throws {
+        let rules = """
+            portForwards:
+            - {guestPort: 80, hostPort: 8080, static: true}
+            - {guestPort: 53, proto: udp}
+            """
+        let forwards = try plan(rules).wanted(
+            [GuestListener(.any, 443), GuestListener(.loopbackIPv6, 444)], network: nil, excluding: 2222
+        ).sorted().map(\.description)
+        #expect(
+            forwards == [
+                "udp 127.0.0.1:53 to 53", "127.0.0.1:443 to 127.0.0.1:443", "127.0.0.1:444 to [::1]:444",
+                "127.0.0.1:8080 to 127.0.0.1:80",
+            ], "\(forwards)")
     }
 
     /// Without rules, what listens everywhere or on the loopback address is forwarded from the same port of 127.0.0.1.

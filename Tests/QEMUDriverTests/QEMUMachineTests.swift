@@ -16,6 +16,16 @@ import Testing
                 record: "/a,b/guest.json", errorLog: "/a,b/qemu.log"), sshLocalPort: 60022)
     }
 
+    @Test func theNetworkMayBeAProcess() {
+        var machine = machine()
+        machine.network = .passt
+        let network = value("-netdev", machine)
+        #expect(network == "stream,id=net,server=off,addr.type=unix,addr.path=/a,,b/net.sock")
+        #expect(QEMUMachine.facts(ofArguments: machine.arguments)?.sshLocalPort == 60022)
+        machine.network = .user
+        #expect(QEMUMachine.facts(ofArguments: machine.arguments)?.sshLocalPort == 60022)
+    }
+
     private func value(_ option: String, _ machine: QEMUMachine) -> String? {
         let arguments = machine.arguments
         return arguments.firstIndex(of: option).map { arguments[$0 + 1] }

@@ -1,11 +1,14 @@
 import HostModel
 
 extension Lifecycle {
-    /// A directory of the host is not in the guest. The guest can be used without it, and is `degraded` meanwhile.
-    mutating func mountFailed(_ mountPoint: String, _ reason: String) -> [Action] {
+    /// The part that is the guest's network.
+    static let network = "network"
+
+    /// A part of the guest is missing. The guest can be used without it, and is `degraded` meanwhile.
+    mutating func partFailed(_ part: String, _ reason: String) -> [Action] {
         let before = standingFault
-        let isKnown = mountFaults[mountPoint] == reason
-        mountFaults[mountPoint] = reason
+        let isKnown = partFaults[part] == reason
+        partFaults[part] = reason
         switch state {
         case .running:
             state = .degraded(reason: reason)
@@ -19,10 +22,10 @@ extension Lifecycle {
         }
     }
 
-    /// A directory of the host is in the guest, perhaps again.
-    mutating func mounted(_ mountPoint: String) -> [Action] {
+    /// A part of the guest is there, perhaps again.
+    mutating func partWorks(_ part: String) -> [Action] {
         let fault = standingFault
-        guard mountFaults.removeValue(forKey: mountPoint) != nil, let fault, state == .degraded(reason: fault) else {
+        guard partFaults.removeValue(forKey: part) != nil, let fault, state == .degraded(reason: fault) else {
             return []
         }
         if let fault = standingFault {

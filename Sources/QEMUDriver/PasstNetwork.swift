@@ -1,0 +1,135 @@
+import GuestDriver
+import HostModel
+import HostOS
+
+/// passt(1) in the place of QEMU's user network: a process beside QEMU that has the machine's network. Its addresses are the
+/// same. It forwards the port of the guest's SSH server, and can open no other port later.
+struct PasstNetwork: Sendable {
+    /// The name of the program, and of the process in records.
+    static let name = "passt"
+
+    private let executable: String
+    private let paths: QEMUPaths
+    private let sshLocalPort: Int
+
+    /// - Parameter searchPath: the value of `PATH`.
+    /// - Throws: `HostError` if there is no passt.
+    init(_ paths: QEMUPaths, sshLocalPort: Int, searchPath: String?) throws(HostError) {
+        guard let executable = Tool.path(of: Self.name, in: searchPath) else {
+            throw HostError(
+                .unavailable, "the network is to be passt, and there is no passt in PATH",
+                hint: HostPackages.install("passt", homebrew: nil) + ", or remove network: from hostagent.yaml")
+        }
+        self.executable = executable
+        self.paths = paths
+        self.sshLocalPort = sshLocalPort
+    }
+
+    /// The network of a guest that runs.
+    init(_ paths: QEMUPaths, of guest: GuestRecord) {
+        executable = guest.passt?.process.arguments.first ?? "/usr/bin/passt"
+        self.paths = paths
+        sshLocalPort = guest.sshLocalPort
+    }
+
+    private var arguments: [String] {
+        [
+            "--foreground", "--quiet", "--socket", paths.networkSocket,
+            // It ends with the machine that connects to it.
+            "--one-off",
+            "--tcp-ports", "127.0.0.1/\(sshLocalPort):22", "--udp-ports", "none",
+            "--address", GuestNetwork.guest, "--netmask", "24", "--gateway", GuestNetwork.host,
+            "--dns", GuestNetwork.resolver, "--dns-forward", GuestNetwork.resolver,
+            // Started by root it would become nobody, and prove nothing about whose it is. It gives up all capabilities anyway.
+        ] + (HostProcess.uid == 0 ? ["--runas", "0"] : [])
+    }
+
+    /// Starts passt and waits until QEMU can connect to it.
+    /// - Throws: `HostError`. No process is left behind then.
+    func start() async throws -> HelperRecord {
+        try? Files.remove(paths.networkSocket)
+        try? Files.remove(paths.networkLog)
+        let pid: Int32
+        do {
+            pid = try DetachedProcess(
+                executable: executable, arguments: arguments, environment: [:], output: .null,
+                error: .append(path: paths.networkLog), blockedSignals: [15, 2, 1]
+            ).spawn()
+        } catch {
+            throw HostError(.unavailable, "cannot start \(executable): \(error.reason)")
+        }
+        guard let process = ProcessIdentity.of(pid: pid) else {
+            throw failure(ProcessIdentity.killedChild(pid).description)
+        }
+        do {
+            // It tells nobody when it listens, and a connection that asks would be the one that it waits for.
+            var backoff = Backoff(from: .milliseconds(1), to: .milliseconds(20))
+            let deadline = ContinuousClock.now + .seconds(10)
+            while !UnixSocket.isListening(path: paths.networkSocket) {
+                guard process.isAlive else { throw failure(await process.waitUntilEnded()?.description ?? "is gone") }
+                guard ContinuousClock.now < deadline else { throw failure("does not listen") }
+                try await backoff.pause()
+            }
+        } catch {
+            process.signal(9)
+            throw error
+        }
+        return HelperRecord(name: Self.name, process: process, holds: paths.networkLogName)
+    }
+
+    private func failure(_ how: String) -> HostError {
+        let complaint = complaint
+        let because = complaint.isEmpty ? "" : ": \(complaint)"
+        if complaint.contains("Failed to bind") {
+            return HostError(
+                .unavailable, "the SSH port was taken while passt started\(because)",
+                hint: "start again, or set ssh.localPort in lima.yaml to another port")
+        }
+        return HostError(
+            .unavailable, "passt \(how)\(because)", hint: "its whole output is in \(paths.networkLog)")
+    }
+
+    /// What passt complained of last. Its notes about a missing syslog are none.
+    private var complaint: String {
+        TextFile.tail(paths.networkLog, count: 4096).split(separator: "\n").map(String.init)
+            .last { !$0.trimmed.isEmpty && !$0.contains("to syslog") }?.trimmed ?? ""
+    }
+
+    /// Follows passt as long as the machine lives, and replaces it when it ends before the machine, if the machine connects
+    /// again by itself.
+    func follow(
+        _ first: HelperRecord, of machine: ProcessIdentity, replaced: (HelperRecord) -> Void, tell: (GuestEvent) -> Void
+    ) async {
+        let canBeReplaced = machine.arguments.contains {
+            $0.hasPrefix("stream,id=\(GuestNetwork.id),") && $0.contains(",reconnect")
+        }
+        var helper = first
+        var backoff = Backoff(from: .milliseconds(100), to: .seconds(30))
+        while !Task.isCancelled {
+            if helper.isAlive(in: paths.directory) { _ = await helper.process.waitUntilEnded() }
+            // The end of the machine ends passt, too.
+            if Task.isCancelled || !machine.isAlive { return }
+            if await machine.ended(within: .milliseconds(500)) { return }
+            let because = complaint.isEmpty ? "" : ": \(complaint)"
+            guard canBeReplaced else {
+                return tell(
+                    .networkLost(
+                        reason: "the guest has no network, because passt has ended\(because); restart the guest "
+                            + "(QEMU connects to another passt since its version 8)"))
+            }
+            tell(.networkLost(reason: "the guest has no network, because passt has ended\(because)"))
+            do {
+                helper = try await start()
+                replaced(helper)
+                tell(.networkRestored)
+            } catch {
+                tell(.networkLost(reason: "the guest has no network: \(error)"))
+            }
+            guard (try? await backoff.pause()) != nil else { return }
+        }
+    }
+}
+
+extension GuestRecord {
+    var passt: HelperRecord? { helpers?.first { $0.name == PasstNetwork.name } }
+}
