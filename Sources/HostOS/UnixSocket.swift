@@ -108,12 +108,20 @@ package enum UnixSocket {
     /// Whether somebody listens on a socket file, by the kernel's table (proc(5), /proc/net/unix). Unlike `listener`, it makes
     /// no connection.
     package static func isListening(path: String) -> Bool {
-        guard let table = try? TextFile.read("/proc/net/unix") else { return false }
         // The fourth column has the flags. __SO_ACCEPTCON is 1 << 16.
-        return table.split(separator: "\n").contains { line in
-            let columns = line.split(separator: " ", maxSplits: 7)
-            return columns.count == 8 && columns[3] == "00010000" && columns[7] == path
-        }
+        rows(of: path).contains { $0[3] == "00010000" }
+    }
+
+    /// Whether somebody listened on the path and has accepted a connection that is still open.
+    package static func isConnected(path: String) -> Bool {
+        // The sixth column has the state. SS_CONNECTED is 3.
+        rows(of: path).contains { $0[5] == "03" }
+    }
+
+    private static func rows(of path: String) -> [[Substring]] {
+        ((try? TextFile.read("/proc/net/unix")) ?? "").split(separator: "\n").map {
+            $0.split(separator: " ", maxSplits: 7)
+        }.filter { $0.count == 8 && $0[7] == path }
     }
 
     /// The pid of the process that listens on a socket file; nil when nobody does.

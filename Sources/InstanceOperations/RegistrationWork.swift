@@ -42,8 +42,8 @@ package enum RegistrationWork {
             before: settings.before.map(\.text),
             needs: Registration.Needs(
                 writablePaths: (downloadCache.map { [$0] } ?? []) + mounts.filter(\.isWritable).map(\.location),
-                readablePaths: mounts.filter { !$0.isWritable }.map(\.location), 
-                namespaces: !mounts.isEmpty || settings.network == .passt))
+                readablePaths: mounts.filter { !$0.isWritable }.map(\.location),
+                namespaces: !mounts.isEmpty || settings.network == .passt, netlink: settings.network == .passt))
     }
 
     /// The agent reads the policy from its settings, so they must agree with the manager's file.

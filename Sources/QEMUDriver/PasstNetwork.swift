@@ -40,8 +40,11 @@ struct PasstNetwork: Sendable {
             "--tcp-ports", "127.0.0.1/\(sshLocalPort):22", "--udp-ports", "none",
             "--address", GuestNetwork.guest, "--netmask", "24", "--gateway", GuestNetwork.host,
             "--dns", GuestNetwork.resolver, "--dns-forward", GuestNetwork.resolver,
+        ]
+            // Without a route of the host that it can take as its model, it would choose other addresses.
+            + (HostRoutes.haveDefault ? [] : ["--interface", "lo"])
             // Started by root it would become nobody, and prove nothing about whose it is. It gives up all capabilities anyway.
-        ] + (HostProcess.uid == 0 ? ["--runas", "0"] : [])
+            + (HostProcess.uid == 0 ? ["--runas", "0"] : [])
     }
 
     /// Starts passt and waits until QEMU can connect to it.
@@ -63,18 +66,24 @@ struct PasstNetwork: Sendable {
         }
         do {
             // It tells nobody when it listens, and a connection that asks would be the one that it waits for.
-            var backoff = Backoff(from: .milliseconds(1), to: .milliseconds(20))
-            let deadline = ContinuousClock.now + .seconds(10)
-            while !UnixSocket.isListening(path: paths.networkSocket) {
-                guard process.isAlive else { throw failure(await process.waitUntilEnded()?.description ?? "is gone") }
-                guard ContinuousClock.now < deadline else { throw failure("does not listen") }
-                try await backoff.pause()
-            }
+            try await wait(for: process, "does not listen") { UnixSocket.isListening(path: paths.networkSocket) }
         } catch {
             process.signal(9)
             throw error
         }
         return HelperRecord(name: Self.name, process: process, holds: paths.networkLogName)
+    }
+
+    private func wait(
+        for process: ProcessIdentity, _ otherwise: String, _ condition: () -> Bool
+    ) async throws {
+        var backoff = Backoff(from: .milliseconds(1), to: .milliseconds(20))
+        let deadline = ContinuousClock.now + .seconds(10)
+        while !condition() {
+            guard process.isAlive else { throw failure(await process.waitUntilEnded()?.description ?? "is gone") }
+            guard ContinuousClock.now < deadline else { throw failure(otherwise) }
+            try await backoff.pause()
+        }
     }
 
     private func failure(_ how: String) -> HostError {
@@ -106,7 +115,9 @@ struct PasstNetwork: Sendable {
         var helper = first
         var backoff = Backoff(from: .milliseconds(100), to: .seconds(30))
         while !Task.isCancelled {
-            if helper.isAlive(in: paths.directory) { _ = await helper.process.waitUntilEnded() }
+            // The kernel hides what passt has open, even from its own account, so nothing proves that it is this guest's. It is
+            // waited for, and never signalled: it ends with its machine.
+            if helper.process.isAlive { _ = await helper.process.waitUntilEnded() }
             // The end of the machine ends passt, too.
             if Task.isCancelled || !machine.isAlive { return }
             if await machine.ended(within: .milliseconds(500)) { return }
@@ -121,9 +132,14 @@ struct PasstNetwork: Sendable {
             do {
                 helper = try await start()
                 replaced(helper)
+                // Versions of 2025 crash if somebody connects to the forwarded port before the machine has.
+                try await wait(for: helper.process, "is not connected to") {
+                    UnixSocket.isConnected(path: paths.networkSocket)
+                }
                 tell(.networkRestored)
             } catch {
-                tell(.networkLost(reason: "the guest has no network: \(error)"))
+                let reason = (error as? HostError)?.message ?? "\(error)"
+                tell(.networkLost(reason: "the guest has no network: \(reason)"))
             }
             guard (try? await backoff.pause()) != nil else { return }
         }

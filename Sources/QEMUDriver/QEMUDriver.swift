@@ -113,13 +113,14 @@ package struct QEMUDriver: GuestDriver {
         // In seconds, then in milliseconds: qemu(1), `-netdev stream`.
         let version = try await version(of: binary) ?? "0"
         machine.networkReconnection =
-            isNewer("8.0", version) ? nil : isNewer("9.2", version) ? ",reconnect=1" : ",reconnect-ms=200"
+            isNewer("8.0", version) ? nil : isNewer("9.2", version) ? ",reconnect=1" : ",reconnect-ms=10"
         let network = try PasstNetwork(paths, sshLocalPort: sshLocalPort, searchPath: environment["PATH"])
         let helper = try await network.start()
         do {
             return try await launch(machine, binary, probe, network: (network, helper))
         } catch {
-            await helper.end(in: paths.directory)
+            // It still waits for its machine.
+            helper.process.signal(9)
             throw error
         }
     }

@@ -33,18 +33,21 @@ package struct Registration: Sendable, Equatable {
         package var newPrivileges: Bool
         /// Whether a helper confines itself by namespaces and mounts of its own, as bubblewrap and passt do.
         package var namespaces: Bool
+        /// Whether a helper asks the kernel about the host's network (netlink(7)).
+        package var netlink: Bool
         /// Directories that are read. They matter if they are in a temporary directory, which a sandbox otherwise replaces.
         package var readablePaths: [String]
 
         package init(
             writablePaths: [String] = [], readablePaths: [String] = [], devices: [String] = ["/dev/kvm"],
-            newPrivileges: Bool = false, namespaces: Bool = false
+            newPrivileges: Bool = false, namespaces: Bool = false, netlink: Bool = false
         ) {
             self.writablePaths = writablePaths
             self.readablePaths = readablePaths
             self.devices = devices
             self.newPrivileges = newPrivileges
             self.namespaces = namespaces
+            self.netlink = netlink
         }
     }
 

@@ -203,7 +203,7 @@ package struct SystemdUnit: Sendable, Equatable {
             ProtectKernelLogs=yes
             ProtectKernelModules=yes
             ProtectKernelTunables=yes
-            RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+            RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\(registration.needs.netlink ? " AF_NETLINK" : "")
             RestrictNamespaces=\(namespaces ? "user mnt ipc uts pid" : "yes")
             RestrictRealtime=yes
             \(namespaces ? "# RestrictSUIDSGID=yes would forbid openat2(2), which bubblewrap needs since 0.12." : "RestrictSUIDSGID=yes")

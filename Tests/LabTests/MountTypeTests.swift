@@ -94,7 +94,9 @@ struct MountTypeTests {
                     == "word\nback\n"
             }
             #expect(areThere)
-            #expect(try await lab.mountTypes() == "read virtiofs\nwrite virtiofs\n")
+            let typesOfNow = try await lab.mountTypes()
+            let story = try await lab.lastEvents("default").suffix(12).map { "\($0.kind) \($0.message ?? "")" }
+            #expect(typesOfNow == "read virtiofs\nwrite virtiofs\n", "\(story)")
             #expect(try await lab.root("pgrep -x virtiofsd").output == servers)
 
             // One that is killed cannot be replaced. The directory is there another way, and the guest has to be restarted.

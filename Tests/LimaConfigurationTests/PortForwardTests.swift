@@ -25,7 +25,6 @@ import Testing
     /// A network that forwards nothing itself: everything that SSH can forward goes by SSH.
     @Test func withoutTheNetwork() throws {
         let rules = """
-            portForwards:
             - {guestPort: 80, hostPort: 8080, static: true}
             - {guestPort: 53, proto: udp}
             """
@@ -34,8 +33,8 @@ import Testing
         ).sorted().map(\.description)
         #expect(
             forwards == [
-                "udp 127.0.0.1:53 to 53", "127.0.0.1:443 to 127.0.0.1:443", "127.0.0.1:444 to [::1]:444",
-                "127.0.0.1:8080 to 127.0.0.1:80",
+                "udp 127.0.0.1:53 to the guest's 53", "127.0.0.1:443 to the guest's 127.0.0.1:443",
+                "127.0.0.1:444 to the guest's [::1]:444", "127.0.0.1:8080 to the guest's 127.0.0.1:80",
             ], "\(forwards)")
     }
 

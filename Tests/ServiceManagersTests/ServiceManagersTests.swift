@@ -211,12 +211,14 @@ import Testing
             writablePaths: ["/srv/a b"], devices: ["/dev/kvm", "/dev/fuse"], newPrivileges: true)
         #expect(try SystemdUnit(registration).text.contains("\nRestrictNamespaces=yes\n"))
         #expect(try SystemdUnit(registration).text.contains("\nPrivateTmp=yes\n"))
-        registration.needs.namespaces = true
+        #expect(try SystemdUnit(registration).text.contains("\nRestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"))
+        (registration.needs.namespaces, registration.needs.netlink) = (true, true)
         registration.needs.readablePaths = ["/tmp/shared"]
         let text = try SystemdUnit(registration).text
         #expect(text.contains("\nRestrictNamespaces=user mnt ipc uts pid\n"))
         #expect(text.contains("\nSystemCallFilter=@system-service seccomp @mount\n") && !text.contains("PrivateTmp"))
         #expect(text.contains(#" "-/srv/a b""#) && text.contains("DeviceAllow=/dev/fuse rw\n"))
+        #expect(text.contains(" AF_INET6 AF_NETLINK\n"))
         #expect(!text.contains("NoNewPrivileges"))
         #expect(try unit(scope: .user).text.contains("\nNoNewPrivileges=yes\n"))
     }
