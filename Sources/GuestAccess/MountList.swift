@@ -3,6 +3,7 @@ import HostModel
 /// The host's directories that a guest is to have, as its mounts.sh reads them. What is mounted within another mount comes after
 /// it.
 package struct MountList: Sendable, Equatable {
+    /// One mount.
     package struct Line: Sendable, Equatable {
         /// The number of the machine's port.
         package var number: Int
@@ -10,6 +11,7 @@ package struct MountList: Sendable, Equatable {
         package var type: MountType
         package var mount: Mount
 
+        /// Creates the line of a mount.
         package init(number: Int, type: MountType, mount: Mount) {
             self.number = number
             self.type = type
@@ -28,8 +30,16 @@ package struct MountList: Sendable, Equatable {
     }
 
     private let lines: [Line]
+    private let withdrawn: [Int]
 
-    package init(_ lines: [Line]) { self.lines = lines.sorted { $0.mount.mountPoint < $1.mount.mountPoint } }
+    /// - Parameter withdrawn: the numbers of mounts that the guest is to give back, in this order.
+    package init(_ lines: [Line], withdrawn: [Int] = []) {
+        self.lines = lines.sorted { $0.mount.mountPoint < $1.mount.mountPoint }
+        self.withdrawn = withdrawn
+    }
 
-    package var text: String { lines.map(\.text).joined() }
+    /// The content of the file that mounts.sh reads.
+    package var text: String {
+        withdrawn.map { "\($0) none - -\n" }.joined() + lines.map(\.text).joined()
+    }
 }

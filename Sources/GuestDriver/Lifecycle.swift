@@ -259,8 +259,6 @@ package struct Lifecycle: Sendable {
     private mutating func guestEvent(_ event: GuestEvent) -> [Action] {
         switch (event, state) {
         case (_, .ended), (_, .new): return []
-        case (.networkLost(let reason), _): return partFailed(Self.network, reason)
-        case (.networkRestored, _): return partWorks(Self.network) + (phase.isUsable ? [.repairPorts] : [])
         case (.stalled(let reason), _): return stall(reason)
         // A stalled machine that is told every second to continue resumes and stops again. Only the heartbeat shows
         // that it runs.
@@ -275,10 +273,12 @@ package struct Lifecycle: Sendable {
             state = .replacing(.quit)
             return rung(.quit)
         case (_, .replacing): return []
+        case (.networkLost(let reason), _): return partFailed(Self.network, reason)
+        case (.networkRestored, _): return partWorks(Self.network) + (phase.isUsable ? [.repairPorts] : [])
         case (.rebooted, .stopping): return []
         case (.rebooted, _):
             state = .booting
-            forgetFaults()
+            forgetFaults(except: Self.network)
             return [
                 .cancelStart, .emit(.guestRebooted), .enter(.booting),
                 .startTimer(.phaseDeadline, .deadline(.booting)), .awaitGuest,
@@ -365,10 +365,11 @@ package struct Lifecycle: Sendable {
         return actions + [.enter(.running)] + resynchronized()
     }
 
-    /// The guest boots. Its machine is as it was.
-    private mutating func forgetFaults() {
+    /// The guest boots.
+    /// - Parameter part: what its machine is still without; nil for another machine.
+    private mutating func forgetFaults(except part: String? = nil) {
         (provisioningFault, accessFault) = (nil, nil)
-        partFaults = partFaults.filter { $0.key == Self.network }
+        partFaults = partFaults.filter { $0.key == part }
     }
 
     /// The host slept or the guest was stalled. The guest's clock is behind and connections have died.

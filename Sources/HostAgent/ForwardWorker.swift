@@ -79,7 +79,8 @@ extension PortForwarding {
             guard !Task.isCancelled, let there = try? await guest.portForwards() else { return Change() }
             let wanted = goal().wanted
             // Repair the open ports first, because their host ports are not available to others.
-            for forward in there.sorted() where forward.transport == .tcp && wanted.contains(.network(forward)) {
+            for forward in there.sorted()
+            where guest.networkAddress != nil && forward.transport == .tcp && wanted.contains(.network(forward)) {
                 let isAny = forward.hostAddress == "0.0.0.0"
                 let host = isAny ? "127.0.0.1" : forward.hostAddress
                 let isDead = await PortProbe.isRefused(host: host, port: forward.hostPort)

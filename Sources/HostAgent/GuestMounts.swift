@@ -29,6 +29,14 @@ final class GuestMounts: GuestService {
         var changes: [Int: MountChanges] = [:]
         /// Ends when the guest has said, or the host knows, what becomes of the mount of this number.
         var awaited: [Int: AsyncStream<Void>.Continuation] = [:]
+        /// The last change of mounts.
+        var change: Task<Void, Never>?
+        /// The numbers of mounts that the guest has given back and whose servers are being ended.
+        var ending: Set<Int> = []
+        /// A snapshot is being applied. Nobody may serve the guest meanwhile.
+        var isSuspended = false
+        /// The guest has been told of its mounts since it booted.
+        var isTold = false
         /// This agent has seen the guest boot.
         var sawBoot = false
         /// The guest runs already, so it has to be told when there is a server.
@@ -56,8 +64,10 @@ final class GuestMounts: GuestService {
         state.withLock { state in
             state.plan.begin()
             // The configuration may have been read again since the agent decided what the machine is made for.
-            if let latest = state.plan.latest { _ = state.plan.change(to: latest) }
-            (state.sawBoot, state.isUnderWay) = (true, false)
+            if let latest = state.plan.latest {
+                for number in state.plan.change(to: latest).withdrawn { state.plan.release(number) }
+            }
+            (state.sawBoot, state.isUnderWay, state.isSuspended, state.isTold) = (true, false, false, false)
             (state.reported, state.served, state.retries, state.unserved) = ([], [], [:], [:])
         }
     }
@@ -85,11 +95,19 @@ final class GuestMounts: GuestService {
         for number in state.plan.numbers { startTask(number, &state) }
     }
 
+    /// Starts what follows the server of a mount, if nothing does so and the guest is to have it.
     func startTask(_ number: Int, _ state: inout State) {
+        guard state.live != nil, !state.isSuspended, state.tasks[number] == nil, state.plan.numbers.contains(number)
+        else {
+            return
+        }
         state.tasks[number] = bag.start { [self] in await serve(number) }
     }
 
-    func stop() { _ = stopTasks(andForgetGuest: true) }
+    func stop() {
+        _ = stopTasks(andForgetGuest: true)
+        for number in state.withLock({ Array($0.awaited.keys) }) { settle(number) }
+    }
 
     private func stopTasks(andForgetGuest: Bool) -> [Task<Void, Never>] {
         let tasks = state.withLock { state -> [Task<Void, Never>] in
@@ -104,6 +122,11 @@ final class GuestMounts: GuestService {
     /// The guest goes back to an earlier state, in which its clients hold the handles of other files. No server of now may
     /// hear them.
     func suspend() async {
+        let change = state.withLock { state in
+            state.isSuspended = true
+            return state.change
+        }
+        await change?.value
         for task in stopTasks(andForgetGuest: false) { await task.value }
         await end()
     }
@@ -111,6 +134,7 @@ final class GuestMounts: GuestService {
     /// The guest is in its other state, or stayed in this one.
     func resume() {
         state.withLock { state in
+            state.isSuspended = false
             guard state.live != nil else { return }
             state.isUnderWay = true
             startTasks(&state)
@@ -140,21 +164,27 @@ final class GuestMounts: GuestService {
         // An answer of the guest before will not come.
         for changes in state.withLock({ Array($0.changes.values) }) { changes.guestAnswers() }
         let (plan, faults) = state.withLock { state -> (MountPlan, [Int: String]) in
+            state.isTold = false
             (state.reported, state.served, state.retries) = ([], [], [:])
             (state.sawBoot, state.isUnderWay) = (true, true)
             return (state.plan, state.live == nil ? [:] : state.unserved)
         }
         for (number, reason) in faults { fault(plan.entries[number].mount, reason) }
         // A guest that boots has nothing mounted any more.
-        for number in state.withLock({ Array($0.awaited.keys) }) where !plan.numbers.contains(number) { settle(number) }
+        for number in plan.entries.indices where plan.entries[number].absence == .leaving { finishWithdrawal(number) }
         // QEMU may tell of one reboot twice.
         for number in plan.numbers where !state.withLock({ $0.renewed.contains(number) }) { renew(number) }
     }
 
     /// The guest's boot scripts begin. They know the mounts of the machine's start.
     func guestIsProvisioning() {
-        let (plan, isLive) = state.withLock { ($0.plan, $0.live != nil) }
-        if plan.isChanged, isLive { channel?.send(.setMounts(plan.list)) }
+        // Once in a boot, however often the guest says this.
+        let list = state.withLock { state -> MountList? in
+            guard state.plan.isChanged, state.live != nil, !state.isTold else { return nil }
+            state.isTold = true
+            return state.plan.list
+        }
+        if let list { channel?.send(.setMounts(list)) }
     }
 
     private func renew(_ number: Int) {
@@ -178,7 +208,11 @@ final class GuestMounts: GuestService {
     /// The guest tells of the mount of this number. It is not trusted with the number, nor with what only the host can know.
     func take(_ report: MountReport, about number: Int) {
         if report == .unmounted {
-            if state.withLock({ !$0.plan.numbers.contains(number) }) { settle(number) }
+            let isLeaving = state.withLock { state in
+                state.live != nil && state.plan.entries.indices.contains(number)
+                    && state.plan.entries[number].absence == .leaving
+            }
+            if isLeaving { finishWithdrawal(number) }
             return
         }
         let mount = state.withLock { state -> Mount? in
@@ -215,9 +249,12 @@ final class GuestMounts: GuestService {
         }
     }
 
+    static func missing(_ mount: Mount, _ reason: String) -> String {
+        "\(mount.location) is not mounted at \(mount.mountPoint): \(reason)"
+    }
+
     private func fault(_ mount: Mount, _ reason: String) {
-        let sentence = "\(mount.location) is not mounted at \(mount.mountPoint): \(reason)"
-        tell(.partFailed(mount.mountPoint, reason: sentence))
+        tell(.partFailed(mount.mountPoint, reason: Self.missing(mount, reason)))
     }
 
     func fail(_ mount: Mount, _ reason: String) {

@@ -23,13 +23,17 @@ extension MountPlan {
     /// The numbers of the mounts that the guest is to have.
     package var numbers: [Int] { entries.indices.filter { entries[$0].absence == nil } }
 
-    /// What the guest is told to mount.
+    /// What the guest is told to mount, and to give back.
     package var list: MountList {
-        MountList(
-            numbers.map {
-                // The machine was made for virtiofs if that was offered, and its volume names it then.
-                .init(number: $0, type: entries[$0].offer == nil ? .reverseSSHFS : .virtioFS, mount: entries[$0].mount)
-            })
+        let lines = numbers.map {
+            // The machine was made for virtiofs if that was offered, and its volume names it then.
+            MountList.Line(
+                number: $0, type: entries[$0].offer == nil ? .reverseSSHFS : .virtioFS, mount: entries[$0].mount)
+        }
+        // What is mounted within another mount leaves before it.
+        let leaving = entries.indices.filter { entries[$0].absence == .leaving }
+            .sorted { entries[$0].mount.mountPoint > entries[$1].mount.mountPoint }
+        return MountList(lines, withdrawn: leaving)
     }
 
     /// Whether the guest has these mounts and no others.
@@ -43,12 +47,14 @@ extension MountPlan {
     /// Plans other mounts for the running guest. A mount that stays keeps its number, and with it its client in the guest.
     package mutating func change(to mounts: [Mount]) -> MountChange {
         guard let directory else { return MountChange() }
-        note(mounts)
         let wanted = mounts.map { $0.located(in: directory.path) }
         let leaving = numbers.filter { !wanted.contains(entries[$0].mount) }
         let coming = wanted.filter { mount in !numbers.contains { entries[$0].mount == mount } }
-        guard ports != nil, !isLost else {
-            let reason = "an earlier version of hostagent started the guest, or its record is lost"
+        if isLost {
+            return MountChange(waiting: ["mounts cannot be changed before the next start: their record is lost"])
+        }
+        guard ports != nil else {
+            let reason = "an earlier version of hostagent started the guest"
             return MountChange(
                 waiting: leaving.map { Self.stays(entries[$0].mount, reason) } + coming.map { Self.waits($0, reason) })
         }
@@ -95,9 +101,10 @@ extension MountPlan {
         return found
     }
 
-    /// The number of a port that nothing uses.
+    /// The number of a port that nothing uses. A guest that boots again knows the mounts of its machine's start at first, so
+    /// their numbers are not given to others.
     private var freeNumber: Int? {
-        entries.indices.first { entries[$0].absence == .gone && !entries[$0].isInMachine }
+        entries.indices.first { entries[$0].absence == .gone && entries[$0].isAdded == true }
             ?? (entries.count < ports ?? 0 ? entries.count : nil)
     }
 

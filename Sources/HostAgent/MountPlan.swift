@@ -77,7 +77,7 @@ package struct MountPlan: Sendable {
     /// The guest has other mounts than those of its start.
     package var isChanged = false
     /// What a configuration that was read again asks for; nil if none was.
-    private(set) var latest: [Mount]?
+    var latest: [Mount]?
 
     /// No mounts.
     package static let none = MountPlan()
@@ -119,7 +119,9 @@ package struct MountPlan: Sendable {
 
     /// A new machine is made by the configuration.
     mutating func begin() {
-        (entries, ports, isChanged) = (initial, initialPorts, false)
+        // A number that somebody remembers stays valid.
+        let rest = entries.dropFirst(initial.count).map { Entry(mount: $0.mount, isAdded: true, absence: .gone) }
+        (entries, ports, isChanged) = (initial + rest, initialPorts, false)
         // The servers that were started for the machine.
         if offersSharing, let directory, let recorded = Self.recorded(in: directory) {
             for (number, entry) in zip(entries.indices, recorded) where entry.mount == entries[number].mount {
@@ -129,10 +131,7 @@ package struct MountPlan: Sendable {
         (isRecorded, isLost) = (false, false)
     }
 
-    /// Keeps what a configuration that was read again asks for, for the next machine of this agent.
-    mutating func note(_ mounts: [Mount]) { latest = mounts }
-
-    /// A mount that was leaving has gone.
+    /// A mount that was leaving has gone, and its number is free.
     package mutating func release(_ number: Int) { (entries[number].absence, entries[number].server) = (.gone, nil) }
 
     mutating func offer(_ number: Int, _ offer: Offer) { entries[number].offer = offer }
@@ -148,6 +147,10 @@ package struct MountPlan: Sendable {
     private static func record(in directory: InstanceDirectory) -> (entries: [Entry], ports: Int?, isChanged: Bool)? {
         guard let bytes = try? TextFile.bytes(directory.mountServers, limit: 1 << 20) else { return nil }
         if let record = try? JSONDecoder().decode(Record.self, from: Data(bytes)) {
+            // No program wrote another one.
+            guard (0...Mount.maximumPorts).contains(record.ports), record.entries.count <= record.ports else {
+                return nil
+            }
             return (record.entries, record.ports, record.isChanged)
         }
         return (try? JSONDecoder().decode([Entry].self, from: Data(bytes))).map { ($0, nil, false) }

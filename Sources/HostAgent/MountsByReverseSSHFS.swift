@@ -172,9 +172,10 @@ extension GuestMounts {
             state.withLock { _ = $0.unserved.removeValue(forKey: number) }
             return (entry.mount, process)
         } catch {
+            guard !Task.isCancelled else { return nil }
             let reason = Self.sentence(error)
             let isNew = state.withLock { $0.unserved.updateValue(reason, forKey: number) } != reason
-            if isNew, !Task.isCancelled { fail(entry.mount, reason) }
+            if isNew { fail(entry.mount, reason) }
             settle(number)
             return nil
         }

@@ -83,11 +83,12 @@ struct Reception: Sendable {
             applied.removeAll { $0 == "portForwards" }
             if isNew || ports.hasChanged, ports.complaints.isEmpty { applied.append("portForwards") }
             let pending = pending
-            // A part of the mounts may wait.
-            applied.removeAll { key in pending.contains { $0.key == key && $0.until == .restart } }
+            // A part of the mounts may wait, or cannot be had.
+            if !result.mountComplaints.isEmpty { applied.removeAll { $0 == "mounts" } }
             applied.sort()
             warnings += ports.complaints + result.mountComplaints
-            if !result.mountComplaints.isEmpty, case .manager(.systemd, .system, _) = origin {
+            let isMissing = result.mountComplaints.contains { $0.contains(" is not mounted at ") }
+            if isMissing, case .manager(.systemd, .system, _) = origin {
                 warnings.append(
                     "the sandbox of the unit knows the locations of the last `hostagent autostart enable`; after others were "
                         + "added, call it again and restart the instance")

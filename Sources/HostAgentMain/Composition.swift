@@ -86,6 +86,8 @@ enum Composition {
             BoundedLog(path: instance.directory.serialLog, limit: instance.settings.consoleLogLimit),
             BoundedLog(path: instance.directory.qemuLog, limit: 1 << 20),
         ]
+            + (instance.settings.network == .passt
+                ? [BoundedLog(path: paths(instance.directory).networkLog, limit: 1 << 20)] : [])
     }
 
     // MARK: Guests without an agent

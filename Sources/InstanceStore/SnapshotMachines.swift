@@ -12,17 +12,20 @@ package struct SnapshotMachines: Sendable {
         "additionalDisks", "arch", "containerd", "cpus", "cpuType", "firmware", "memory", "network", "vmOpts",
     ]
 
+    /// How many ports for mounts the machine has. Machines of earlier versions have none to spare.
+    private static let mountPorts = "@mountPorts"
+
     package init(_ directory: InstanceDirectory) { path = directory.path + "/snapshots.json" }
 
     /// - Parameter digests: those of the keys that the guest was started with; nil if that is not known.
     /// - Parameter mountPorts: how many ports for mounts it has; nil if that is not known.
     /// - Returns: what has to be equal for a snapshot to fit; nil if that is not known.
-    package static func machine(startedWith digests: [String: String]?, accelerator: String, mountPorts: Int?)
+    package static func machine(startedWith digests: [String: String]?, accelerator: String, mountPorts ports: Int?)
         -> [String: String]?
     {
         var machine = digests?.filter { keys.contains($0.key) }
         machine?["accelerator"] = accelerator
-        machine?["mounts"] = mountPorts.map { "\($0)" }
+        machine?[mountPorts] = ports.map { "\($0)" }
         return machine
     }
 
@@ -44,7 +47,15 @@ package struct SnapshotMachines: Sendable {
     /// - Throws: `HostError` with `.badConfiguration` if the snapshot is known to be of another machine.
     package func requireSame(_ machine: [String: String]?, for tag: SnapshotTag) throws(HostError) {
         guard let now = machine, let then = records[tag.text] else { return }
-        let different = Set(now.keys).union(then.keys).filter { now[$0] != then[$0] }.sorted()
+        if let ports = now[Self.mountPorts], ports != then[Self.mountPorts] {
+            throw HostError(
+                .badConfiguration,
+                "the snapshot \(InstanceName.quoted(tag.text)) was taken of a machine with another number of ports for mounts"
+                    + (then[Self.mountPorts] == nil ? ", as earlier versions of hostagent made them" : ""),
+                hint: "stop the instance and apply the snapshot to its disks")
+        }
+        let different = Set(now.keys).union(then.keys).subtracting([Self.mountPorts]).filter { now[$0] != then[$0] }
+            .sorted()
         guard !different.isEmpty else { return }
         throw HostError(
             .badConfiguration,

@@ -8,28 +8,34 @@ struct PasstNetwork: Sendable {
     /// The name of the program, and of the process in records.
     static let name = "passt"
 
-    private let executable: String
+    private let searchPath: String?
     private let paths: QEMUPaths
     private let sshLocalPort: Int
 
     /// - Parameter searchPath: the value of `PATH`.
-    /// - Throws: `HostError` if there is no passt.
-    init(_ paths: QEMUPaths, sshLocalPort: Int, searchPath: String?) throws(HostError) {
-        guard let executable = Tool.path(of: Self.name, in: searchPath) else {
-            throw HostError(
-                .unavailable, "the network is to be passt, and there is no passt in PATH",
-                hint: HostPackages.install("passt", homebrew: nil) + ", or remove network: from hostagent.yaml")
-        }
-        self.executable = executable
+    init(_ paths: QEMUPaths, sshLocalPort: Int, searchPath: String?) {
+        self.searchPath = searchPath
         self.paths = paths
         self.sshLocalPort = sshLocalPort
     }
 
     /// The network of a guest that runs.
     init(_ paths: QEMUPaths, of guest: GuestRecord) {
-        executable = guest.passt?.process.arguments.first ?? "/usr/bin/passt"
-        self.paths = paths
-        sshLocalPort = guest.sshLocalPort
+        self.init(paths, sshLocalPort: guest.sshLocalPort, searchPath: HostProcess.searchPath)
+    }
+
+    /// Ends a passt that no machine has ever connected to, which an agent that was killed may have left: it ends when its first
+    /// client goes (`--one-off`). One that has a machine does not listen any more.
+    static func endUnused(_ paths: QEMUPaths) {
+        _ = try? UnixSocket.connect(path: paths.networkSocket)
+        try? Files.remove(paths.networkSocket)
+    }
+
+    private func executable() throws(HostError) -> String {
+        if let path = Tool.path(of: Self.name, in: searchPath) { return path }
+        throw HostError(
+            .unavailable, "the network is to be passt, and there is no passt in PATH",
+            hint: HostPackages.install("passt", homebrew: nil) + ", or remove network: from hostagent.yaml")
     }
 
     private var arguments: [String] {
@@ -50,7 +56,8 @@ struct PasstNetwork: Sendable {
     /// Starts passt and waits until QEMU can connect to it.
     /// - Throws: `HostError`. No process is left behind then.
     func start() async throws -> HelperRecord {
-        try? Files.remove(paths.networkSocket)
+        let executable = try executable()
+        Self.endUnused(paths)
         try? Files.remove(paths.networkLog)
         let pid: Int32
         do {
@@ -66,24 +73,28 @@ struct PasstNetwork: Sendable {
         }
         do {
             // It tells nobody when it listens, and a connection that asks would be the one that it waits for.
-            try await wait(for: process, "does not listen") { UnixSocket.isListening(path: paths.networkSocket) }
+            try await wait(for: process) { UnixSocket.isListening(path: paths.networkSocket) }
         } catch {
-            process.signal(9)
+            await Self.end(process)
             throw error
         }
         return HelperRecord(name: Self.name, process: process, holds: paths.networkLogName)
     }
 
-    private func wait(
-        for process: ProcessIdentity, _ otherwise: String, _ condition: () -> Bool
-    ) async throws {
-        var backoff = Backoff(from: .milliseconds(1), to: .milliseconds(20))
-        let deadline = ContinuousClock.now + .seconds(10)
+    /// Waits until the condition holds. No event tells.
+    /// - Throws: `HostError` if the process ends first; `CancellationError`.
+    private func wait(for process: ProcessIdentity, until condition: () -> Bool) async throws {
+        var backoff = Backoff(from: .milliseconds(1), to: .milliseconds(500))
         while !condition() {
             guard process.isAlive else { throw failure(await process.waitUntilEnded()?.description ?? "is gone") }
-            guard ContinuousClock.now < deadline else { throw failure(otherwise) }
             try await backoff.pause()
         }
+    }
+
+    /// Ends a process that this program has started, and waits until its port is free.
+    static func end(_ process: ProcessIdentity) async {
+        process.signal(9)
+        _ = await Task { await process.ended(within: .seconds(5)) }.value
     }
 
     private func failure(_ how: String) -> HostError {
@@ -106,23 +117,24 @@ struct PasstNetwork: Sendable {
 
     /// Follows passt as long as the machine lives, and replaces it when it ends before the machine, if the machine connects
     /// again by itself.
+    /// - Parameters:
+    ///   - first: the one on record; nil if the record was lost.
+    ///   - record: is called with each one that takes its place.
     func follow(
-        _ first: HelperRecord, of machine: ProcessIdentity, replaced: (HelperRecord) -> Void, tell: (GuestEvent) -> Void
+        _ first: HelperRecord?, of machine: ProcessIdentity, record: (HelperRecord) throws -> Void,
+        tell: (GuestEvent) -> Void
     ) async {
-        let canBeReplaced = machine.arguments.contains {
-            $0.hasPrefix("stream,id=\(GuestNetwork.id),") && $0.contains(",reconnect")
-        }
-        var helper = first
+        var process = first?.process
         var backoff = Backoff(from: .milliseconds(100), to: .seconds(30))
         while !Task.isCancelled {
             // The kernel hides what passt has open, even from its own account, so nothing proves that it is this guest's. It is
             // waited for, and never signalled: it ends with its machine.
-            if helper.process.isAlive { _ = await helper.process.waitUntilEnded() }
-            // The end of the machine ends passt, too.
-            if Task.isCancelled || !machine.isAlive { return }
+            if let process, process.isAlive { _ = await process.waitUntilEnded() }
+            // The end of the machine ends passt, too. One that is not on record may serve it.
+            if Task.isCancelled || !machine.isAlive || UnixSocket.isConnected(path: paths.networkSocket) { return }
             if await machine.ended(within: .milliseconds(500)) { return }
             let because = complaint.isEmpty ? "" : ": \(complaint)"
-            guard canBeReplaced else {
+            guard GuestNetwork.reconnects(inArguments: machine.arguments) else {
                 return tell(
                     .networkLost(
                         reason: "the guest has no network, because passt has ended\(because); restart the guest "
@@ -130,13 +142,18 @@ struct PasstNetwork: Sendable {
             }
             tell(.networkLost(reason: "the guest has no network, because passt has ended\(because)"))
             do {
-                helper = try await start()
-                replaced(helper)
+                let helper = try await start()
+                process = helper.process
+                // On a full disk the next agent finds it by its connection.
+                try? record(helper)
                 // Versions of 2025 crash if somebody connects to the forwarded port before the machine has.
-                try await wait(for: helper.process, "is not connected to") {
-                    UnixSocket.isConnected(path: paths.networkSocket)
+                try await wait(for: helper.process) {
+                    UnixSocket.isConnected(path: paths.networkSocket) || !machine.isAlive
                 }
+                guard machine.isAlive else { return await Self.end(helper.process) }
                 tell(.networkRestored)
+            } catch is CancellationError {
+                return
             } catch {
                 let reason = (error as? HostError)?.message ?? "\(error)"
                 tell(.networkLost(reason: "the guest has no network: \(reason)"))

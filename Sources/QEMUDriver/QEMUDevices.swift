@@ -154,6 +154,16 @@ package struct GuestNetwork: QEMUDevice {
     private static let forward = "tcp:127.0.0.1:"
     private static let mark = "ssh-port-"
 
+    /// Whether another process has the network, by the arguments of a QEMU process.
+    static func isElsewhere(inArguments arguments: [String]) -> Bool {
+        arguments.contains { $0.hasPrefix("stream,id=\(id),") }
+    }
+
+    /// Whether QEMU connects to another process that takes the place of the one before.
+    static func reconnects(inArguments arguments: [String]) -> Bool {
+        arguments.contains { $0.hasPrefix("stream,id=\(id),") && $0.contains(",reconnect") }
+    }
+
     /// The port of 127.0.0.1 that leads to the guest's port 22, by the arguments of a QEMU process.
     static func sshLocalPort(inArguments arguments: [String]) -> Int? {
         let starts = ["user,id=\(id),": "hostfwd=\(forward)", "null,id=\(mark)": mark]

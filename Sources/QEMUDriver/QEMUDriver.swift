@@ -57,6 +57,8 @@ package struct QEMUDriver: GuestDriver {
 
     package func prepare(report: @escaping TransferProgress.Report) async throws {
         try await checkVersion(of: try binary())
+        // It may hold the port of the guest's SSH server.
+        PasstNetwork.endUnused(paths)
         let parts = try await makeReady(report)
         prepared.withLock { $0 = parts }
     }
@@ -114,13 +116,13 @@ package struct QEMUDriver: GuestDriver {
         let version = try await version(of: binary) ?? "0"
         machine.networkReconnection =
             isNewer("8.0", version) ? nil : isNewer("9.2", version) ? ",reconnect=1" : ",reconnect-ms=10"
-        let network = try PasstNetwork(paths, sshLocalPort: sshLocalPort, searchPath: environment["PATH"])
+        let network = PasstNetwork(paths, sshLocalPort: sshLocalPort, searchPath: environment["PATH"])
         let helper = try await network.start()
         do {
             return try await launch(machine, binary, probe, network: (network, helper))
         } catch {
             // It still waits for its machine.
-            helper.process.signal(9)
+            await PasstNetwork.end(helper.process)
             throw error
         }
     }

@@ -138,7 +138,10 @@ package struct QEMUFinder: GuestFinder {
     package func forget() {
         // The hidden names are removed first. Otherwise the sockets could be restored from them meanwhile.
         for socket in paths.sockets { socket.remove() }
-        for path in [paths.record, paths.pidFile, paths.qmpSocket, paths.channelSocket] { try? Files.remove(path) }
+        PasstNetwork.endUnused(paths)
+        for path in [paths.record, paths.pidFile, paths.qmpSocket, paths.channelSocket, paths.networkLog] {
+            try? Files.remove(path)
+        }
     }
 
     /// The last line of QEMU's standard error.

@@ -29,7 +29,9 @@ final class QEMUGuest: Guest {
     ) {
         let current = CurrentRecord(record)
         self.current = current
-        networkAddress = record.passt == nil ? GuestNetwork.guestAddress : nil
+        // A record may be lost. The machine itself tells what has its network.
+        let hasPasst = GuestNetwork.isElsewhere(inArguments: record.process.arguments)
+        networkAddress = hasPasst ? nil : GuestNetwork.guestAddress
         let identity = record.process
         sshForward = PortForward(.tcp, hostAddress: "127.0.0.1", hostPort: record.sshLocalPort, guestPort: 22)
         self.monitor = monitor
@@ -58,11 +60,10 @@ final class QEMUGuest: Guest {
                     let reason = said.isEmpty ? how : "\(how), saying: \(said)"
                     continuation.yield(.ended(reason: reason, crashed: end?.isCrash ?? false))
                 }
-                if let passt = record.passt {
+                if hasPasst {
                     group.addTask {
-                        await PasstNetwork(finder.paths, of: record).follow(passt, of: identity) { helper in
-                            // The record can be restored, and the next agent asks it.
-                            try? finder.save(current.replacing(helper))
+                        await PasstNetwork(finder.paths, of: record).follow(record.passt, of: identity) { helper in
+                            try finder.save(current.replacing(helper))
                         } tell: {
                             continuation.yield($0)
                         }
@@ -84,7 +85,7 @@ final class QEMUGuest: Guest {
 
         func replacing(_ helper: HelperRecord) -> GuestRecord {
             value.withLock { record in
-                record.helpers = record.helpers?.map { $0.name == helper.name ? helper : $0 }
+                record.helpers = (record.helpers ?? []).filter { $0.name != helper.name } + [helper]
                 return record
             }
         }
@@ -224,16 +225,21 @@ final class QEMUGuest: Guest {
     }
 
     func open(_ forward: PortForward) async throws {
-        guard networkAddress != nil else {
-            throw HostError(.unavailable, "passt opens ports of \(forward.transport.rawValue) only when it starts")
-        }
+        try requireOwnNetwork()
         let rule = UserNetwork.rule(forward, to: forward.guestPort)
         try await usernet("hostfwd_add \(GuestNetwork.id) \(rule)", succeeds: "")
     }
 
     func close(_ forward: PortForward) async throws {
+        try requireOwnNetwork()
         let rule = UserNetwork.rule(forward, to: nil)
         try await usernet("hostfwd_remove \(GuestNetwork.id) \(rule)", succeeds: "removed")
+    }
+
+    private func requireOwnNetwork() throws(HostError) {
+        guard networkAddress == nil else { return }
+        throw HostError(
+            .unavailable, "passt opens a port only when it starts", hint: "UDP needs network: user in hostagent.yaml")
     }
 
     private func usernet(_ line: String, succeeds word: String) async throws {

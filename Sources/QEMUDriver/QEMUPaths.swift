@@ -16,6 +16,7 @@ package struct QEMUPaths: Sendable, Equatable {
     /// The socket of the process that has the machine's network, and what that complains of. There is none by default.
     package var networkSocket: String { "\(directory)/net.sock" }
     package var networkLogName: String { "net.log" }
+    /// The complaints of that process.
     package var networkLog: String { "\(directory)/\(networkLogName)" }
 
     package init(

@@ -156,8 +156,17 @@ if [ -s "$files/disks" ]; then
     done < "$files/disks"
 fi
 
+# The host may have changed the mounts since the machine was made. It sends them when it hears of this boot.
+if [ -e "$state/mounts-changed" ]; then
+    tenths=0
+    while [ ! -e "$run/mounts" ] && [ "$tenths" -lt 30 ]; do
+        sleep 0.1
+        tenths=$((tenths + 1))
+    done
+    [ -e "$run/mounts" ] || rm -f "$state/mounts-changed"
+fi
 # Scripts may use what is in the host's directories.
-[ ! -s "$files/mounts" ] || sh "$files/mounts.sh" < /dev/null > /dev/null 2>&1
+[ ! -s "$files/mounts" ] && [ ! -e "$run/mounts" ] || sh "$files/mounts.sh" < /dev/null > /dev/null 2>&1
 
 # failed MODE SCRIPT STATUS
 failed() { say '{"type":"provision-failed","mode":"'"$1"'","script":"'"$2"'","status":'"$3"'}'; }

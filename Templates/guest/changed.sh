@@ -17,7 +17,7 @@ field "$1" paths && paths=$(printf '%b' "$value")
 list=${0%/*}/mounts
 [ ! -e /run/hostagent/mounts ] || list=/run/hostagent/mounts
 while read -r number type options point; do
-    [ "$number" -ne "$mount" ] || break
+    [ "$number" -ne "$mount" ] || [ "$type" = none ] || break
 done < "$list"
 
 # tell DIRECTORY NAME…: lets the watchers of these entries know. A link that somebody has put in the place of a directory, and
@@ -38,7 +38,7 @@ tell() {
 }
 
 # The wait for a server that has gone may have no end.
-if grep -q "^hostagent:$mount " /proc/mounts; then
+if [ -n "$point" ] && grep -q "^hostagent:$mount " /proc/mounts; then
     device=$(stat -c %d "$point" 5>&-)
     directory=
     set -f --

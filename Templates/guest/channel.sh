@@ -81,6 +81,8 @@ while :; do
             # A backslash stands doubled in JSON.
             printf '%b' "$(printf '%b' "${list%%'"'*}")" > /run/hostagent/mounts.new &&
                 mv /run/hostagent/mounts.new /run/hostagent/mounts
+            # For the next boot from this disk.
+            : > /var/lib/hostagent/mounts-changed
             sh "${0%/*}/mounts.sh" < /dev/null > /dev/null 2>&1 &
             ;;
         *'"type":"changed"'*) sh "${0%/*}/changed.sh" "$line" < /dev/null > /dev/null 2>&1 & ;;

@@ -70,12 +70,17 @@ leave() {
     [ -z "$client" ] || ! grep -q '^sshfs' "/proc/$client/comm" 2> /dev/null || kill -9 "$client"
 }
 
-# withdraw NUMBER POINT: ends a mount that the host takes away. What was written is brought to the host first, also if programs
-# keep files open, which lose them.
+# withdraw LINE: ends a mount that was made by this line of the list. What was written is brought to the host first, also if
+# programs keep files open, which lose them.
 withdraw() {
-    within_patience umount "$2" 2> /dev/null || within_patience sync -f "$2" 2> /dev/null
-    leave "$1" "$2"
-    printf '{"type":"mount","mount":%s,"as":"none"}\n' "$1" >&5
+    number=${1%% *}
+    point=${1#* * * }
+    if is_mounted && answers "$point"; then
+        patience=60
+        within_patience umount "$point" 2> /dev/null || within_patience sync -f "$point" 2> /dev/null
+    fi
+    patience=5
+    leave "$number" "$point"
 }
 
 # mounted NUMBER TYPE: tells the host, and remembers what is mounted.
@@ -152,6 +157,8 @@ mount_by_sshfs() {
             sleep 0.05
         done
         ! is_mounted || umount -l "$3"
+        # The host may have taken it away since the machine was made. It is looked at again with the new list.
+        [ "$list" = "$run/mounts" ] || [ ! -e "$run/mounts" ] || return
         # The host's server may begin a moment later.
         tries=$((tries + 1))
         [ "$tries" -lt 20 ] || break
@@ -165,14 +172,18 @@ mount_by_sshfs() {
 list=$files/mounts
 [ ! -e "$run/mounts" ] || list=$run/mounts
 
+while read -r taken type line; do
+    [ "$type" = none ] || continue
+    ! read -r line 2> /dev/null < "$run/mounted.$taken" || withdraw "$line"
+    printf '{"type":"mount","mount":%s,"as":"none"}\n' "$taken" >&5
+done < "$list"
+# A message of the host may have been lost.
 for entry in "$run"/mounted.*; do
     [ -r "$entry" ] && read -r line < "$entry" || continue
-    grep -qxF -e "$line" "$list" && continue
-    number=${entry##*.}
-    # The first three words are number, type and options.
-    withdraw "$number" "${line#* * * }"
+    grep -qxF -e "$line" "$list" || withdraw "$line"
 done
 
+# Number, type, options, mount point. The last one may have spaces in it.
 while read -r line; do
     number=${line%% *}
     point=${line#* * * }
@@ -180,6 +191,7 @@ while read -r line; do
     options=${type#* }
     type=${type%% *}
     options=${options%% *}
+    [ "$type" != none ] || continue
     if [ "${1:-$number}" -eq "$number" ]; then
         # The client of another server would not be understood.
         ! is_mounted || { [ -z "${1:-}" ] && answers "$point"; } || leave "$number" "$point"

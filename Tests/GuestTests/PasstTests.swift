@@ -43,7 +43,7 @@ struct PasstTests {
         let before = try TextFile.read(yaml)
         try TextFile.replace(
             yaml, with: before + "portForwards: [{guestPort: 53, hostPort: \(port + 1), proto: udp}]\n")
-        #expect(try await home.run("reload", "mini").error.contains("passt opens ports of udp only when it starts"))
+        #expect(try await home.run("reload", "mini").error.contains("passt opens a port only when it starts"))
         try TextFile.replace(yaml, with: before)
         try await home.succeeds("reload", "mini")
 
@@ -55,6 +55,15 @@ struct PasstTests {
         #expect(agent.signal(9))
         _ = await agent.waitUntilEnded()
         #expect(try await get.run().output == "word\n")
+        let record = try TextFile.read(home.directory("mini") + "/guest.json")
+        try Files.remove(home.directory("mini") + "/guest.json")
+        try await home.succeeds("start", "mini")
+        #expect(try await eventually(within: 10) { try await status(home) == "Running\n" })
+        let other = try #require(
+            ProcessIdentity.of(pid: try await AgentClient(socket: home.directory("mini") + "/ha.sock").info().agentPID))
+        #expect(other.signal(9))
+        _ = await other.waitUntilEnded()
+        try TextFile.replace(home.directory("mini") + "/guest.json", with: record)
         try await home.succeeds("start", "mini")
         #expect(try await eventually(within: 10) { try await get.run().output == "word\n" })
         #expect(try passt(home) == first)

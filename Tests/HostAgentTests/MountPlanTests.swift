@@ -35,14 +35,18 @@ struct MountPlanTests {
         let change = plan.change(to: wanted)
         #expect(change.withdrawn == [0] && change.added == [2] && change.waiting == [])
         #expect(plan.isCurrent(wanted) && plan.isChanged)
-        #expect(plan.list.text == "2 reverse-sshfs rw /a/in b\n1 reverse-sshfs ro /b\n")
-        // The number of a mount is free when it has gone, and not before.
-        #expect(plan.change(to: wanted + [Self.mount("/c")]).added == [3])
+        #expect(plan.list.text == "0 none - -\n2 reverse-sshfs rw /a/in b\n1 reverse-sshfs ro /b\n")
+        // The guest knows the mounts of its machine's start when it boots again, so their numbers are not given to others.
         plan.release(0)
-        #expect(plan.change(to: wanted + [Self.mount("/c"), Self.mount("/d")]).added == [0])
-        #expect(plan.numbers == [0, 1, 2, 3])
-        #expect(plan.change(to: []).withdrawn == [0, 1, 2, 3])
-        #expect(plan.isCurrent([]) && plan.list.text == "")
+        #expect(plan.change(to: wanted + [Self.mount("/c")]).added == [3])
+        #expect(plan.change(to: wanted).withdrawn == [3])
+        // Another number is free when its mount has gone, and not before.
+        #expect(plan.change(to: wanted + [Self.mount("/d")]).added == [4])
+        plan.release(3)
+        #expect(plan.change(to: wanted + [Self.mount("/d"), Self.mount("/e")]).added == [3])
+        #expect(plan.numbers == [1, 2, 3, 4])
+        #expect(plan.change(to: []).withdrawn == [1, 2, 3, 4])
+        #expect(plan.isCurrent([]) && plan.list.text.hasPrefix("3 none - -\n4 none - -\n1 none"), "\(plan.list.text)")
     }
 
     /// A mount with other properties is another mount: the guest gets it anew, at another port.
@@ -50,7 +54,7 @@ struct MountPlanTests {
         var plan = try plan("/a")
         let change = plan.change(to: [Self.mount("/a", writable: true)])
         #expect(change.withdrawn == [0] && change.added == [1] && change.waiting == [])
-        #expect(plan.list.text == "1 reverse-sshfs rw /a\n")
+        #expect(plan.list.text == "0 none - -\n1 reverse-sshfs rw /a\n")
     }
 
     @Test func whatIsWithinAnotherMount() throws {

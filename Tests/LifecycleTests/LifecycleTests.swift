@@ -91,6 +91,14 @@ import Testing
         #expect(lifecycle.handle(.accessConfirmed).contains(.enter(.degraded)))
         #expect(lifecycle.state == .degraded(reason: "no network"))
         #expect(lifecycle.handle(.guest(.networkRestored)) == [.enter(.running), .repairPorts])
+
+        // Another machine has another network, and what the one before says does not count.
+        var replaced = machine(
+            Self.toProvisioning + [
+                .guest(.networkLost(reason: "no network")), .guest(.acceleratorFailed(reason: "r")),
+                .guest(.networkLost(reason: "late")), .guest(.ended(reason: "r")), .prepared, .launched, .guestIsReady,
+            ])
+        #expect(replaced.handle(.accessConfirmed).contains(.enter(.running)))
     }
 
     @Test func aDirectoryDoesNotPutAnythingElseRight() {
