@@ -8,24 +8,24 @@ import HostModel
 package struct Lifecycle: Sendable {
     package internal(set) var state: State = .new
     /// Set when a provisioning script failed during the start. The guest then becomes `degraded`, not `running`.
-    private var provisioningFault: String?
+    var provisioningFault: String?
     /// Set while nobody can log in to a guest that had been ready before. The guest is `degraded` until a login works.
-    private var accessFault: String?
+    var accessFault: String?
     /// Why parts of the guest are missing: directories of the host, by their mount points, or its network. The guest is
     /// `degraded` meanwhile.
     var partFaults: [String: String] = [:]
-    private var hasStalledWhileStarting = false
+    var hasStalledWhileStarting = false
     /// A stop that was asked for while a guest was being attached to is to end it without asking.
     var isForced = false
     /// A machine that crashed or hung during the boot has been booted again. Happens once until the guest is usable.
-    private var hasBootedAgain = false
+    var hasBootedAgain = false
     /// A guest that is slow to boot has been given more time. Also happens once.
     private var hasMoreTime = false
 
     package init() {}
 
     /// There is a guest and it is not being ended.
-    private var hasGuestThatListens: Bool {
+    var hasGuestThatListens: Bool {
         switch state {
         case .booting, .provisioning, .confirming, .reattached, .running, .degraded: true
         default: false
@@ -214,7 +214,7 @@ package struct Lifecycle: Sendable {
     }
 
     /// Ends the machine so that another one takes its place.
-    private mutating func replace(because reason: String, from step: StopStep) -> [Action] {
+    mutating func replace(because reason: String, from step: StopStep) -> [Action] {
         state = .replacing(step)
         forgetFaults()
         return [.stopTimer(.phaseDeadline), .emit(.warning(reason)), .cancelStart, .enter(.preparing)] + rung(step)
@@ -240,7 +240,7 @@ package struct Lifecycle: Sendable {
 
     /// Nobody can log in to a guest that had been ready before. Somebody may still be using it, so it is not ended. The
     /// agent keeps trying to log in, and a login that works makes the guest healthy again.
-    private mutating func unconfirmed(_ reason: String) -> [Action] {
+    mutating func unconfirmed(_ reason: String) -> [Action] {
         state = .degraded(reason: reason)
         accessFault = reason
         return [
@@ -252,150 +252,5 @@ package struct Lifecycle: Sendable {
     mutating func end(_ outcome: Outcome) -> [Action] {
         state = .ended(outcome)
         return [.stopTimer(.phaseDeadline), .finish(outcome, endedBy: nil)]
-    }
-
-    // MARK: What the guest does
-
-    private mutating func guestEvent(_ event: GuestEvent) -> [Action] {
-        switch (event, state) {
-        case (_, .ended), (_, .new): return []
-        case (.stalled(let reason), _): return stall(reason)
-        // A stalled machine that is told every second to continue resumes and stops again. Only the heartbeat shows
-        // that it runs.
-        case (.resumed, .degraded): return []
-        case (.resumed, _): return resynchronized()
-        case (.ended, .replacing):
-            state = .preparing
-            return [.stopTimer(.stopLadder), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare]
-        case (.poweredOff, .replacing(let step)), (.panicked, .replacing(let step)),
-            (.machineStopped, .replacing(let step)), (.acceleratorFailed, .replacing(let step)):
-            guard step < .quit else { return [] }
-            state = .replacing(.quit)
-            return rung(.quit)
-        case (_, .replacing): return []
-        case (.networkLost(let reason), _): return partFailed(Self.network, reason)
-        case (.networkRestored, _): return partWorks(Self.network) + (phase.isUsable ? [.repairPorts] : [])
-        case (.rebooted, .stopping): return []
-        case (.rebooted, _):
-            state = .booting
-            forgetFaults(except: Self.network)
-            return [
-                .cancelStart, .emit(.guestRebooted), .enter(.booting),
-                .startTimer(.phaseDeadline, .deadline(.booting)), .awaitGuest,
-            ]
-        case (.poweredOff, .stopping(let stop)):
-            guard stop.step < .quit else { return [] }
-            state = .stopping(Stop(step: .quit, outcome: stop.outcome, obeyedAt: stop.step))
-            return rung(.quit)
-        case (.poweredOff, _):
-            return endMachine(outcome: .poweredOff)
-        case (.panicked, _):
-            return machineLost("the guest's kernel panicked")
-        case (.machineStopped(let reason), _), (.acceleratorFailed(let reason), .stopping):
-            return machineLost(reason)
-        case (.acceleratorFailed(let reason), _):
-            return replace(because: reason, from: .quit)
-        case (.ended, .stopping(let stop)):
-            state = .ended(stop.outcome)
-            let endedBy = stop.outcome == .poweredOff ? nil : stop.endedBy
-            return [.stopTimer(.stopLadder), .finish(stop.outcome, endedBy: endedBy)]
-        case (.ended(let reason, crashed: true), .booting) where !hasBootedAgain,
-            (.ended(let reason, crashed: true), .provisioning) where !hasBootedAgain:
-            // Such crashes happen under emulation, and so far nothing is lost that anybody was told of.
-            hasBootedAgain = true
-            forgetFaults()
-            state = .preparing
-            return [
-                .cancelStart, .emit(.warning("the machine \(reason) while the guest booted; it is booted again")),
-                .enter(.preparing), .startTimer(.phaseDeadline, .deadline(.preparing)), .prepare,
-            ]
-        case (.ended(let reason, _), .running), (.ended(let reason, _), .degraded),
-            (.ended(let reason, _), .reattached):
-            return ended(.guestLost(reason: "the machine \(reason) while the guest was running"))
-        case (.ended(let reason, _), _):
-            return ended(.startFailed(code: .failed, reason: "the machine \(reason) before the guest was ready"))
-        }
-    }
-
-    /// The machine is unusable, but its process lives.
-    private mutating func machineLost(_ reason: String) -> [Action] {
-        if case .stopping(let stop) = state, stop.step >= .quit { return [] }
-        return [.emit(.failure(reason))] + endMachine(outcome: .guestLost(reason: reason))
-    }
-
-    /// The process has ended without a request.
-    private mutating func ended(_ outcome: Outcome) -> [Action] {
-        state = .ended(outcome)
-        let failure = outcome.failure.map { [Action.emit(.failure($0))] } ?? []
-        return failure + [.stopTimer(.phaseDeadline), .cancelStart, .announceStopping, .finish(outcome, endedBy: nil)]
-    }
-
-    private mutating func heartbeat(_ beat: HeartbeatResult) -> [Action] {
-        switch (beat, state) {
-        case (.stalled(let reason), _): return stall(reason)
-        case (.late, .running):
-            let reason = "the machine does not answer"
-            state = .degraded(reason: reason)
-            return [.enter(.degraded)]
-        case (.answered, .degraded): return recovered(because: [.emit(.guestResponsive)])
-        case (.lost, .running), (.lost, .degraded), (.lost, .booting), (.lost, .provisioning), (.lost, .confirming),
-            (.lost, .reattached):
-            let outcome = Outcome.guestLost(reason: "the machine did not answer for a minute and was killed")
-            state = .stopping(Stop(step: .kill, outcome: outcome))
-            return [
-                .emit(.failure(outcome.failure ?? "")), .enter(.stopping), .announceStopping, .cancelStart,
-                .stopTimer(.phaseDeadline),
-            ] + rung(.kill)
-        default: return []
-        }
-    }
-
-    /// What remains wrong with a guest whose machine answers.
-    var standingFault: String? {
-        accessFault ?? provisioningFault ?? partFaults.min { $0.key < $1.key }?.value
-    }
-
-    /// The guest is healthy again, unless there are other faults: those remain.
-    private mutating func recovered(because actions: [Action]) -> [Action] {
-        if let standingFault {
-            state = .degraded(reason: standingFault)
-            return resynchronized()
-        }
-        state = .running
-        return actions + [.enter(.running)] + resynchronized()
-    }
-
-    /// The guest boots.
-    /// - Parameter part: what its machine is still without; nil for another machine.
-    private mutating func forgetFaults(except part: String? = nil) {
-        (provisioningFault, accessFault) = (nil, nil)
-        partFaults = partFaults.filter { $0.key == part }
-    }
-
-    /// The host slept or the guest was stalled. The guest's clock is behind and connections have died.
-    private func resynchronized() -> [Action] {
-        guard hasGuestThatListens else { return [] }
-        return phase.isUsable ? [.setGuestClock, .repairPorts] : [.setGuestClock]
-    }
-
-    /// The guest waits for its disk. Nothing is lost while it waits, so it is not ended.
-    private mutating func stall(_ reason: String) -> [Action] {
-        switch state {
-        case .running:
-            state = .degraded(reason: reason)
-            return [.emit(.failure(reason)), .enter(.degraded), .hastenHeartbeat]
-        // The guest had been ready, and nobody can log in until there is room.
-        case .reattached: return unconfirmed(reason) + [.hastenHeartbeat]
-        // The login had failed first, for this reason.
-        case .degraded(let known) where known == accessFault && known != reason:
-            accessFault = reason
-            state = .degraded(reason: reason)
-            return [.emit(.failure(reason)), .hastenHeartbeat]
-        case .booting, .provisioning, .confirming:
-            guard !hasStalledWhileStarting else { return [] }
-            hasStalledWhileStarting = true
-            return [.emit(.warning(reason)), .beginHeartbeat, .hastenHeartbeat]
-        default: return []
-        }
     }
 }

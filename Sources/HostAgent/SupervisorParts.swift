@@ -54,8 +54,10 @@ extension Supervisor {
 
     /// What a configuration that was read again asks of a running guest.
     package struct Goal: Sendable {
+        /// Seconds that the guest has to shut down.
         package var grace: Int
         package var forwards: ForwardPlan
+        /// As the configuration has them: a location may still begin with `{{.Dir}}`.
         package var mounts: [Mount]
 
         package init(grace: Int, forwards: ForwardPlan, mounts: [Mount] = []) {

@@ -39,6 +39,7 @@ package struct Mount: Sendable, Equatable, Codable {
         max(1, (mounts + portsTogether - 1) / portsTogether) * portsTogether
     }
 
+    /// The ports of a machine with as many mounts as there can be.
     package static let maximumPorts = ports(forMounts: maximumCount)
 
     /// Whether the mount point is within that of the other mount, or the same.

@@ -20,6 +20,7 @@ package struct QEMUMachine: Sendable {
     package var additionalDevices: [any QEMUDevice] = []
     /// The port of 127.0.0.1 that leads to the guest's port 22.
     package var sshLocalPort: Int
+    /// What has the machine's network on the host.
     package var network = NetworkBackend.user
     /// The options by which the machine connects again to a network that has ended; nil if it cannot.
     var networkReconnection: String?

@@ -107,8 +107,15 @@ struct MountReloadTests {
         #expect(failed.succeeded && failed.error.contains("/file is not mounted at /mnt/f"), "\(failed)")
         #expect(try await mounted(home) == ["/mnt/b"])
         #expect(try await home.run("list", "--format", "{{.Status}}").output == "Degraded\n")
+        // The fault stays when the mount that was there before has gone.
+        try write([line("file", "/mnt/b")], home)
+        let replaced = try await home.run("reload", "mini")
+        #expect(replaced.succeeded && replaced.error.contains("/file is not mounted at /mnt/b"), "\(replaced)")
+        #expect(try await mounted(home) == [])
+        #expect(try await home.run("list", "--format", "{{.Status}}").output == "Degraded\n")
         try write([line("b", "/mnt/b")], home)
         try await home.succeeds("reload", "mini")
+        #expect(try await mounted(home) == ["/mnt/b"])
         #expect(try await home.run("list", "--format", "{{.Status}}").output == "Running\n")
         try await home.succeeds("stop", "mini")
     }
