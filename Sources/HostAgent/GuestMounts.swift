@@ -233,13 +233,13 @@ final class GuestMounts: GuestService {
             guard type == (isShared ? .virtioFS : .reverseSSHFS) else { return }
             state.withLock { _ = $0.served.insert(number) }
             log.emit(.mount(mount, .mounted(type)))
-            settle(number)
             // A guest whose kernel waits for a server that has gone is degraded until it is restarted.
             if !isImpaired { tell(.partWorks(mount.mountPoint)) }
+            settle(number)
         case .unmounted: break
         case .failed(let reason):
-            settle(number)
             fail(mount, "in the guest: \(reason)")
+            settle(number)
             let mayTry = state.withLock { state -> Bool in
                 state.retries[number, default: 0] += 1
                 return state.retries[number, default: 0] <= Self.maximumRetries

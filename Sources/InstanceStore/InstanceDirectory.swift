@@ -86,7 +86,7 @@ package struct InstanceDirectory: Sendable, Hashable {
             + sockets.map { "\(path)/.\($0.dropFirst(path.utf8.count + 1))" }
             + [agentPID, qemuPID, guestRecord, mountServers]
             + (0..<Mount.maximumPorts).flatMap {
-                [mountSocket($0), sharingSocket($0), mountLog($0), mountLog($0) + ".1"]
+                ["\(path)/.m\($0).sock", mountSocket($0), sharingSocket($0), mountLog($0), mountLog($0) + ".1"]
             }
     }
 

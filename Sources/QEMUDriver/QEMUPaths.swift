@@ -1,3 +1,4 @@
+import HostModel
 import HostOS
 
 /// The files of an instance that its QEMU guest uses, and that are used to find it again.
@@ -35,5 +36,9 @@ package struct QEMUPaths: Sendable, Equatable {
     }
 
     /// The sockets of the guest, with their second names. A guest without an agent is reached by them.
-    var sockets: [HiddenSocketName] { [HiddenSocketName(of: qmpSocket), HiddenSocketName(of: channelSocket)] }
+    /// Those of the ports for mounts that the machine does not have are missing.
+    var sockets: [HiddenSocketName] {
+        ([qmpSocket, channelSocket] + (0..<Mount.maximumPorts).map { "\(directory)/m\($0).sock" })
+            .map(HiddenSocketName.init(of:))
+    }
 }

@@ -116,7 +116,10 @@ struct MountReloadTests {
         try write([line("b", "/mnt/b")], home)
         try await home.succeeds("reload", "mini")
         #expect(try await mounted(home) == ["/mnt/b"])
-        #expect(try await home.run("list", "--format", "{{.Status}}").output == "Running\n")
+        let isHealthy = try await eventually(within: 10) {
+            try await home.run("list", "--format", "{{.Status}}").output == "Running\n"
+        }
+        #expect(isHealthy)
         try await home.succeeds("stop", "mini")
     }
 }
