@@ -6,7 +6,7 @@ enum NetworkKeys {
         PortForwardKeys.portForwards,
         Key(
             "networks", .unread("list of networks", .list([])), .machine, .start,
-            .noEffect("guests have QEMU's user network only"), merging: .combined(["interface"])),
+            .noEffect("guests have one user network, QEMU's or passt's"), merging: .combined(["interface"])),
         Key(
             "dns", .unread("list of addresses", .list([])), .guest, .start,
             .noEffect("guests ask the host's resolver through QEMU's"), merging: .first),

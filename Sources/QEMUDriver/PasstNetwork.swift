@@ -144,7 +144,7 @@ struct PasstNetwork: Sendable {
             do {
                 let helper = try await start()
                 process = helper.process
-                // On a full disk the next agent finds it by its connection.
+                // Without the record, as on a full disk, the next agent sees by its connection that there is one.
                 try? record(helper)
                 // Versions of 2025 crash if somebody connects to the forwarded port before the machine has.
                 try await wait(for: helper.process) {

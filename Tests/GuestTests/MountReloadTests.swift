@@ -8,12 +8,6 @@ import Testing
 /// Mounts that come and go while the guest runs.
 @Suite(.enabled(if: Checkout.canBootGuests), .guestSlot)
 struct MountReloadTests {
-    private func inGuest(_ script: String, of home: borrowing TestHome) async throws -> String {
-        let ssh = Tool("ssh", ["-F", home.directory("mini") + "/ssh.config", "lima-mini", "sudo sh"], input: script)
-        let result = try await ssh.run()
-        return result.error + result.output
-    }
-
     /// Writes the mounts of the instance anew.
     private func write(_ mounts: [String], _ home: borrowing TestHome) throws {
         let yaml = home.directory("mini") + "/lima.yaml"

@@ -27,12 +27,6 @@ struct MountTests {
         return (ro, rw)
     }
 
-    private func inGuest(_ script: String, of home: borrowing TestHome) async throws -> String {
-        let ssh = Tool("ssh", ["-F", home.directory("mini") + "/ssh.config", "lima-mini", "sudo sh"], input: script)
-        let result = try await ssh.run()
-        return result.error + result.output
-    }
-
     private func mounts(_ home: borrowing TestHome) throws -> [String] {
         try home.events("mini").compactMap {
             guard case .mount(let mount) = $0.event else { return nil }

@@ -8,12 +8,6 @@ import Testing
 /// A guest whose network is passt.
 @Suite(.enabled(if: Checkout.canBootGuests), .guestSlot)
 struct PasstTests {
-    private func guest(_ script: String, _ home: borrowing TestHome) async throws -> String {
-        let ssh = Tool("ssh", ["-F", home.directory("mini") + "/ssh.config", "lima-mini", "sudo sh"], input: script)
-        let result = try await ssh.run()
-        return result.error + result.output
-    }
-
     private func passt(_ home: borrowing TestHome) throws -> [ProcessIdentity] {
         struct Record: Decodable {
             struct Helper: Decodable { var process: ProcessIdentity }
@@ -32,9 +26,9 @@ struct PasstTests {
         try await home.succeeds("create", "mini")
         try TextFile.replace(home.directory("mini") + "/hostagent.yaml", with: "network: passt\n")
         try await home.succeeds("start", "mini")
-        #expect(try await guest("ip -4 -o addr show dev eth0", home).contains("192.168.5.15/24"))
+        #expect(try await inGuest("ip -4 -o addr show dev eth0", of: home).contains("192.168.5.15/24"))
         let port = try LoopbackPort.free()
-        _ = try await guest("mkdir /tmp/w; echo word > /tmp/w/index.html; httpd -p \(port) -h /tmp/w", home)
+        _ = try await inGuest("mkdir /tmp/w; echo word > /tmp/w/index.html; httpd -p \(port) -h /tmp/w", of: home)
         let get = Tool("curl", ["-s", "-m", "5", "http://127.0.0.1:\(port)/"])
         #expect(try await eventually(within: 10) { try await get.run().output == "word\n" })
 
@@ -69,10 +63,10 @@ struct PasstTests {
         #expect(try passt(home) == first)
 
         // The guest boots again.
-        _ = try await guest("(sleep 0.5; reboot) > /dev/null 2>&1 &", home)
+        _ = try await inGuest("(sleep 0.5; reboot) > /dev/null 2>&1 &", of: home)
         #expect(try await eventually(within: 60) { try home.events("mini").contains { $0.kind == "guest-rebooted" } })
         #expect(try await eventually(within: 60) { try await status(home) == "Running\n" })
-        #expect(try await guest("hostname", home).contains("mini"))
+        #expect(try await inGuest("hostname", of: home).contains("mini"))
 
         // QEMU connects again since its version 8.0.
         #expect(first[0].signal(9))
@@ -87,7 +81,7 @@ struct PasstTests {
         #expect(try await eventually(within: 30) { try await status(home) == "Running\n" })
         let last = try passt(home)
         #expect(last != first)
-        #expect(try await guest("hostname", home).contains("mini"))
+        #expect(try await inGuest("hostname", of: home).contains("mini"))
         try await home.succeeds("stop", "mini")
         #expect(await eventually(within: 5) { !last.contains(where: \.isAlive) })
         #expect(Files.kind(home.directory("mini") + "/net.sock") == nil)

@@ -72,3 +72,11 @@ package func eventually(within seconds: Int, _ condition: () async throws -> Boo
     }
     return false
 }
+
+/// Runs a script as root in the guest `mini`, which may have no agent.
+/// - Returns: what it wrote, errors first.
+package func inGuest(_ script: String, of home: borrowing TestHome) async throws -> String {
+    let ssh = Tool("ssh", ["-F", home.directory("mini") + "/ssh.config", "lima-mini", "sudo sh"], input: script)
+    let result = try await ssh.run()
+    return result.error + result.output
+}
